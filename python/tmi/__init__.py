@@ -1,0 +1,40 @@
+"""How much does a finetuned model leak about the data its pretrained base was trained on?
+
+The names below are the Python API; everything heavy is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from tmi._core import __version__
+from tmi.errors import TmiError
+
+_LOCATION = {
+    "Answers": "tmi.answers",
+    "Predictions": "tmi.answers",
+    "attack_named": "tmi.attacks",
+    "judge": "tmi.metrics",
+    "load_config": "tmi.config",
+    "run_attack": "tmi.pipeline",
+}
+
+__all__ = [
+    "Answers",
+    "Predictions",
+    "TmiError",
+    "__version__",
+    "attack_named",
+    "judge",
+    "load_config",
+    "run_attack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOCATION:
+        raise AttributeError(f"module 'tmi' has no attribute {name!r}")
+    return getattr(import_module(_LOCATION[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,255 @@
+"""Numerical kernels in Rust.
+
+Rules for all of them:
+
+- Arrays may have any strides and may be memory maps: nothing of an input's size is copied. float16 is widened to
+  float32 in small blocks. Other types, or another byte order, raise TypeError; convert with ``astype`` first.
+- Wrong shapes, axes of length zero, NaN and values outside their domain raise ValueError. The message names the
+  argument, what was found and what is expected.
+- ``threads`` (at least 1) changes how long a call takes, never a bit of its result. The interpreter is released.
+- Axes: N models, P points, M augmentations (queries of one point), K classes, T targets, R resamples. Membership
+  is true where the point was in the model's pretraining set (IN), false where not (OUT).
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float16]
+
+__all__: list[str]
+__version__: str
+
+def scale_logits(logits: _Floats, *, clip_norm: float | None = None, threads: int = 1) -> NDArray[np.float32]:
+    """Log-odds of every class from raw logits.
+
+    ``s_c = log(p_c / (1 - p_c)) = z_c - logsumexp over j != c of z_j``, the logit scaling of Carlini et al. 2022
+    (section IV-C), for all classes as in arXiv 2306.01181 (section 4). Never by way of the probability, so the
+    result is right to float32 rounding (within 6e-7 + 3e-7 |s|) however confident the model is. Logits are limited
+    to ±10,000 first, which gives infinities a defined result.
+
+    Args:
+        logits: float32 or float16 [rows, K], K at least 2.
+        clip_norm: scale rows of larger Euclidean norm down to this norm; positive.
+        threads: number of threads.
+
+    Returns:
+        float32 [rows, K].
+
+    Raises:
+        ValueError: no rows, K below 2, NaN in logits, clip_norm not positive and finite.
+        TypeError: logits of another type.
+    """
+
+def reduce_logits(
+    predictions: _Floats, *, threads: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Scaled logits reduced over the augmentations, in one pass over the predictions.
+
+    Args:
+        predictions: raw logits, float32 or float16 [N, P, M, K], K at least 2.
+        threads: number of threads.
+
+    Returns:
+        Three float32 arrays: the mean over M of ``scale_logits`` [N, P, K]; the mean over M of ``scale_logits`` with
+        ``clip_norm=1`` [N, P, K]; the standard deviation (divisor M) over M of the largest scaled logit [N, P].
+
+    Raises:
+        ValueError: an axis of length zero, K below 2, NaN in predictions.
+        TypeError: predictions of another type.
+    """
+
+def leave_one_out_features(
+    x: NDArray[np.float32],
+    membership: NDArray[np.bool_],
+    target: int,
+    *,
+    ridges: Sequence[float] = (0.5, 2.0),
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """How each model's answers compare with those of the IN and the OUT shadows of each point.
+
+    A model is compared with all models but the target and itself, the target with all but itself, so a feature means
+    the same for both. Means and variances are per point and class. With the pooled within-side variance ``vp``,
+    unbiased and not below ``max(1e-3 * its mean over the classes, 1e-6)``, each side's own variance is 0.7 of its
+    own, floored alike, and 0.3 of ``vp``. Features, named by ``leave_one_out_feature_names``:
+
+    - ``llr_shared``: sum over the classes of ``((x - mean_out)^2 - (x - mean_in)^2) / (2 vp)``, the log-likelihood
+      ratio of online LiRA (Carlini et al. 2022, section IV) with one variance; ``llr_separate``: with each side's
+      own; ``max_llr``, ``min_llr``: largest and smallest term of the former
+    - ``top_llr_shared``, ``top_llr_separate``, ``top_z_out`` = ``(x - mean_out) / sqrt(vp)``, ``top_z_in``,
+      ``top_shift`` = ``(mean_in - mean_out) / sqrt(vp)``, ``top_value`` = ``x``: at the class where the model's own
+      ``x`` is largest
+    - ``separation``: sum of ``(mean_in - mean_out)^2 / vp``; ``distance_out``, ``distance_in``: square roots of the
+      sums of ``(x - mean)^2 / vp``
+    - ``lda_<ridge>``: linear discriminant ``(mean_in - mean_out)' C^-1 (x - (mean_in + mean_out) / 2)`` where
+      ``C = S + ridge * max(trace(S) / K, 1e-6) I`` and S is the pooled covariance, the model left out of all of it
+
+    Costs O(N K^2 + K^3) per point.
+
+    Args:
+        x: finite numbers, float32 [N, P, K]; for example a mean of scaled logits.
+        membership: bool [N, P]; the target's row has no influence.
+        target: index of the target.
+        ridges: one discriminant each, between 1e-6 and 1e6.
+        threads: number of threads.
+
+    Returns:
+        float32 [N, P, 13 + len(ridges)], a view of an array with the axes P, N, features. Finite, limited to
+        ±1,000,000. Where no IN or no OUT shadow is left, all features but ``top_value`` are exactly 0.
+
+    Raises:
+        ValueError: an axis of length zero, shapes that do not fit, NaN or infinity in x, no such target, a ridge
+            outside its domain.
+        TypeError: x or membership of another type.
+    """
+
+def leave_one_out_feature_names(ridges: Sequence[float] = (0.5, 2.0)) -> list[str]:
+    """Names of the last axis of ``leave_one_out_features``, in order."""
+
+def gaussian_scores(
+    x: NDArray[np.float32],
+    membership: NDArray[np.bool_],
+    targets: NDArray[np.int64],
+    *,
+    ridge: float = 0.5,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """Linear discriminant score of each target against all other models.
+
+    The feature ``lda_<ridge>`` of ``leave_one_out_features`` with nothing but the scored target left out, for any
+    number of targets from one factorisation per point.
+
+    Args:
+        x: finite numbers, float32 [N, P, K].
+        membership: bool [N, P].
+        targets: indices of the targets, int64 [T].
+        ridge: between 1e-6 and 1e6.
+        threads: number of threads.
+
+    Returns:
+        float64 [T, P], higher = more likely a member; 0 where no IN or no OUT shadow is left.
+
+    Raises:
+        ValueError: an axis of length zero, shapes that do not fit, NaN or infinity in x, no such target, a ridge
+            outside its domain.
+        TypeError: an array of another type.
+    """
+
+def adapted_lira(
+    predictions: _Floats,
+    membership: NDArray[np.bool_],
+    targets: NDArray[np.int64],
+    *,
+    covariance: Literal["full", "pooled", "diagonal"] = "full",
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """Adapted LiRA, the baseline of arXiv 2306.01181: Gaussian likelihood ratio over the augmentations.
+
+    For each augmentation the answer compared is the scaled logit of the class that the target holds most likely.
+    Multivariate Gaussians over the M augmentations are fitted to the answers of the IN and of the OUT shadows (all
+    models but the target); the score is ``log N(target | IN) - log N(target | OUT)``.
+
+    Every variance is raised by a jitter of 1e-6 of the mean pooled variance at the point (at least 1e-9), the same
+    for both sides: repeated queries, or fewer shadows than augmentations, leave the score defined.
+
+    Args:
+        predictions: raw logits, float32 or float16 [N, P, M, K], K at least 2.
+        membership: bool [N, P].
+        targets: indices of the targets, int64 [T].
+        covariance: "full", an unbiased covariance for each side, as in the paper; "pooled", one for both, 0.7 of it
+            and 0.3 of its mean variance times the identity; "diagonal", variances only, for each side. A side of one
+            shadow takes the pooled estimate.
+        threads: number of threads.
+
+    Returns:
+        float64 [T, P], higher = more likely a member; 0 where no IN or no OUT shadow is left.
+
+    Raises:
+        ValueError: an axis of length zero, K below 2, shapes that do not fit, NaN in predictions, no such target,
+            another covariance.
+        TypeError: an array of another type.
+    """
+
+def roc_curve(
+    scores: NDArray[np.float64], labels: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """ROC curve with every distinct score as a threshold; higher scores mean members.
+
+    Equal to ``sklearn.metrics.roc_curve(labels, scores, drop_intermediate=False)``, except that infinite scores are
+    legal.
+
+    Args:
+        scores: float64 [n], without NaN.
+        labels: bool [n], true for members; both values must occur.
+
+    Returns:
+        False positive rates, true positive rates and thresholds, float64 [distinct scores + 1], from the threshold
+        infinity, which takes nothing, to the lowest score, which takes everything.
+
+    Raises:
+        ValueError: no entries, other lengths, NaN in scores, labels all alike.
+        TypeError: an array of another type.
+    """
+
+def roc_metrics(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    false_positive_rates: NDArray[np.float64],
+    *,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """AUC, best balanced accuracy and true positive rates of all entries pooled.
+
+    Entries of equal score are taken together, as in scikit-learn. The balanced accuracy is the largest
+    ``1 - (FPR + FNR) / 2`` over all thresholds. The true positive rate at a given false positive rate is that of the
+    lowest threshold whose false positive rate is not above it: a step function, nothing is interpolated.
+
+    Args:
+        scores: float64 [T, P], without NaN; infinities are legal.
+        labels: bool [T, P], true for members; both values must occur.
+        false_positive_rates: float64 [F], each from 0 to 1.
+        threads: number of threads.
+
+    Returns:
+        float64 [2 + F]: AUC, balanced accuracy, then one true positive rate per given false positive rate.
+
+    Raises:
+        ValueError: an axis of length zero (but F may be 0), other shapes, NaN in scores, labels all alike, rates
+            outside [0, 1].
+        TypeError: an array of another type.
+    """
+
+def roc_resample(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    target_weights: NDArray[np.uint16],
+    point_weights: NDArray[np.uint16],
+    false_positive_rates: NDArray[np.float64],
+    *,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """``roc_metrics`` in each of R resamples of the targets and the points.
+
+    In resample r the entry of target t and point p counts ``target_weights[r, t] * point_weights[r, p]`` times: the
+    pigeonhole bootstrap (Owen 2007), which respects that entries share targets and points. Equal to scikit-learn's
+    metrics with these products as ``sample_weight``. The scores are sorted once; a resample is one pass.
+
+    Args:
+        scores: float64 [T, P], without NaN; infinities are legal.
+        labels: bool [T, P], true for members.
+        target_weights: how often each target is drawn, uint16 [R, T].
+        point_weights: how often each point is drawn, uint16 [R, P].
+        false_positive_rates: float64 [F], each from 0 to 1.
+        threads: number of threads.
+
+    Returns:
+        float64 [R, 2 + F], columns as in ``roc_metrics``. A resample without a member or without a non-member has AUC
+        and balanced accuracy 0.5 and all true positive rates 0.
+
+    Raises:
+        ValueError: T or P of zero, shapes that do not fit, NaN in scores, rates outside [0, 1].
+        TypeError: an array of another type.
+    """

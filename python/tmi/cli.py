@@ -1,0 +1,274 @@
+"""The command line: one Click command per verb.
+
+Torch, LightGBM and everything that imports them are imported inside the commands, so that ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from tmi.config import Config
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+RUN = click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+
+
+def _parse_settings(_: click.Context, __: click.Parameter, settings: tuple[str, ...]) -> dict[str, Any]:
+    from tmi.config import parse_value
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{setting!r} is not of the form key=value, for instance pretrain.epochs=10")
+        values[key] = parse_value(text)
+    return values
+
+
+def _parse_targets(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
+    if text is None or text == "all":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither 'all' nor a number of models from 1")
+    return int(text)
+
+
+def training_options(command: Command) -> Command:
+    """Options of the commands that train."""
+    for option in reversed(
+        [
+            click.argument("preset", metavar="[PRESET|FILE.toml]", default="digits"),
+            click.option("--out", type=click.Path(path_type=Path), help="Run directory; runs/NAME if left out."),
+            click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw."),
+            click.option(
+                "--models",
+                type=int,
+                help="Number of models; each is the target once, the others its shadows.",
+            ),
+            click.option("--device", help="cpu, cuda, cuda:1, mps or auto."),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=0),
+                help="Worker processes; 0: one per core. Changes no result.",
+            ),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="KEY=VALUE",
+                callback=_parse_settings,
+                help="Any other key of the configuration, for instance pretrain.epochs=10. Repeatable.",
+            ),
+            click.option("--fresh", is_flag=True, help="Throw away the run in the directory and start anew."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def scoring_options(command: Command) -> Command:
+    """Options of the commands that attack."""
+    for option in reversed(
+        [
+            click.option(
+                "--attack",
+                "attacks",
+                multiple=True,
+                metavar="NAME",
+                help="Run only this attack. Repeatable; `tmi attacks` lists them.",
+            ),
+            click.option(
+                "--targets",
+                callback=_parse_targets,
+                metavar="all|N",
+                help="Let only the first N models be targets.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def debuggable(command: Command) -> Command:
+    """The option ``--debug``, which is read by the entry point."""
+
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tmi-audit", prog_name="tmi")
+def tmi() -> None:
+    """Measure how much a finetuned model leaks about the data its pretrained base was trained on.
+
+    `tmi attack` does everything on handwritten digits in less than a minute. `tmi presets` lists what else is ready
+    to run; `tmi presets show NAME` prints one to start your own configuration from.
+    """
+
+
+@tmi.command()
+@training_options
+@scoring_options
+@debuggable
+def attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+    """Train shadow models, finetune and query them, run every attack, and report.
+
+    PRESET is the name of a preset (digits if left out) or a TOML file. The same command goes on where an interrupted
+    one stopped, and ends in the same scores.
+    """
+    config = _configured(preset, **options)
+    from tmi import pipeline
+
+    out = out or Path("runs") / config.name
+    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, _progress()) as workers:
+        pipeline.run_stages(run, workers, pipeline.TRAINING | pipeline.QUERY | pipeline.SCORE)
+        _show(pipeline.report(run, workers), out)
+
+
+@tmi.command()
+@training_options
+@debuggable
+def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+    """Draw the membership, pretrain all models and finetune them."""
+    config = _configured(preset, **options)
+    from tmi import pipeline
+
+    out = out or Path("runs") / config.name
+    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, _progress()) as workers:
+        pipeline.run_stages(run, workers, pipeline.TRAINING)
+    click.echo(f"Trained. Next: tmi query {out}")
+
+
+@tmi.command()
+@RUN
+@debuggable
+def query(directory: Path) -> None:
+    """Ask every finetuned model in RUN about every challenge point."""
+    from tmi import pipeline
+
+    with pipeline.reopened(directory) as run, pipeline.crew(run, _progress()) as workers:
+        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.run_stages(run, workers, pipeline.QUERY)
+    click.echo(f"Queried. Next: tmi score {directory}")
+
+
+@tmi.command()
+@RUN
+@scoring_options
+@debuggable
+def score(directory: Path, **options: Any) -> None:
+    """Run the attacks on the answers in RUN."""
+    from tmi import pipeline
+
+    with pipeline.reopened(directory, _changes(**options)) as run, pipeline.crew(run, _progress()) as workers:
+        pipeline.require(run, "query", f"tmi query {directory}")
+        pipeline.run_stages(run, workers, pipeline.SCORE)
+    click.echo(f"Scored. Next: tmi report {directory}")
+
+
+@tmi.command()
+@RUN
+@debuggable
+def report(directory: Path) -> None:
+    """Judge the scores in RUN and write the table, the ROC figure and the HTML report."""
+    from tmi import pipeline
+
+    with pipeline.reopened(directory) as run, pipeline.crew(run, _progress()) as workers:
+        pipeline.require(run, "score", f"tmi score {directory}")
+        _show(pipeline.report(run, workers), directory)
+
+
+@tmi.command()
+def attacks() -> None:
+    """List the attacks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tmi.attacks import all_attacks
+
+    table = Table("attack", "what it does", "needs", box=None, pad_edge=False)
+    for name, entry in all_attacks().items():
+        table.add_row(name, entry.summary, entry.needs)
+    Console().print(table)
+
+
+@tmi.group(invoke_without_command=True)
+@click.pass_context
+def presets(context: click.Context) -> None:
+    """List the presets, or show one."""
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from tmi.config import load_config, preset_names
+
+        table = Table("preset", "what it attacks", box=None, pad_edge=False)
+        for name in preset_names():
+            table.add_row(name, load_config(name).description)
+        Console().print(table)
+
+
+@presets.command("show")
+@click.argument("name")
+def show_preset(name: str) -> None:
+    """Print the preset NAME as TOML, to start your own from."""
+    from tmi.config import preset_text
+
+    click.echo(preset_text(name), nl=False)
+
+
+def _configured(preset: str, settings: dict[str, Any], **options: Any) -> Config:
+    from tmi.config import load_config
+
+    return load_config(preset, settings | _changes(**options))
+
+
+def _changes(
+    seed: int | None = None,
+    models: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    attacks: tuple[str, ...] = (),
+    targets: int | str | None = None,
+) -> dict[str, Any]:
+    """Options as configuration keys, those that were not given left out."""
+    values = {
+        "seed": seed,
+        "models": models,
+        "compute.device": device,
+        "compute.workers": workers,
+        "attack.names": list(attacks) or None,
+        "evaluation.targets": targets,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _progress() -> Any:
+    from rich.console import Console
+
+    from tmi.progress import Bars
+
+    return Bars(Console(stderr=True))
+
+
+def _show(results: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+
+    from tmi.report.table import results_table, verdict
+
+    console = Console()
+    console.print()
+    console.print(results_table(results, console.width))
+    console.print()
+    console.print(verdict(results), markup=False, highlight=False)
+    console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

@@ -1,0 +1,75 @@
+"""Real data that ships with a dependency or with Python itself."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from tmi.config import did_you_mean
+from tmi.datasets import Points
+from tmi.errors import TmiError
+
+WORDS_PER_CHUNK = 40
+FEWEST_CHUNKS = 6
+
+
+def load_sklearn(name: str) -> Points:
+    """``sklearn:digits``: 1,797 handwritten digits, float32 ``[1797, 8, 8]`` in [0, 1].
+
+    Raises:
+        TmiError: another name.
+    """
+    if name != "digits":
+        raise TmiError(f"source 'sklearn:{name}': there is no such data set{did_you_mean(name, ['digits'])}")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return Points(
+        raw=(digits.images / 16.0).astype(np.float32),
+        labels=digits.target.astype(np.int64),
+        class_names=tuple(str(digit) for digit in range(10)),
+        kind="image",
+    )
+
+
+def load_pydoc(name: str) -> Points:
+    """``pydoc:topics``: Python's language reference in chunks of 40 words, the label being the topic.
+
+    Topics include one another, so a paragraph is kept only in the shortest topic that has it. Incomplete chunks
+    and topics of fewer than 6 chunks are left out. The text is that of the running Python version.
+
+    Raises:
+        TmiError: another name, or a Python that was built without its documentation.
+    """
+    if name != "topics":
+        raise TmiError(f"source 'pydoc:{name}': there is no such data set{did_you_mean(name, ['topics'])}")
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        raise TmiError("source 'pydoc:topics': this Python has no module pydoc_data, which holds the text") from None
+
+    chunks_of = {topic: _chunks(words) for topic, words in _distinct_words(topics).items()}
+    kept = sorted(topic for topic, chunks in chunks_of.items() if len(chunks) >= FEWEST_CHUNKS)
+    texts = [chunk for topic in kept for chunk in chunks_of[topic]]
+    labels = [label for label, topic in enumerate(kept) for _ in chunks_of[topic]]
+    return Points(np.array(texts, dtype=object), np.array(labels, dtype=np.int64), tuple(kept), "text")
+
+
+def _distinct_words(topics: dict[str, str]) -> dict[str, list[str]]:
+    """The words of every topic without the paragraphs that a shorter topic already has."""
+    seen: set[str] = set()
+    words_of: dict[str, list[str]] = {}
+    for topic in sorted(topics, key=lambda topic: (len(topics[topic]), topic)):
+        words_of[topic] = []
+        for paragraph in re.split(r"\n\s*\n", topics[topic]):
+            words = paragraph.split()
+            if words and (text := " ".join(words)) not in seen:
+                seen.add(text)
+                words_of[topic] += words
+    return words_of
+
+
+def _chunks(words: list[str]) -> list[str]:
+    starts = range(0, len(words) - WORDS_PER_CHUNK + 1, WORDS_PER_CHUNK)
+    return [" ".join(words[start : start + WORDS_PER_CHUNK]) for start in starts]

@@ -1,0 +1,139 @@
+"""The results in the terminal: a table, and a verdict in a sentence or two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tmi.report.wording import (
+    CHANCE_AUC,
+    DEFAULT_ATTACK,
+    Results,
+    confidence,
+    false_positive_rates,
+    headline,
+    percent,
+    ranked,
+    rate_percent,
+    resolution_note,
+    tpr,
+    tpr_interval,
+    upper_bounds,
+    with_interval,
+)
+
+# Where the verdict names a TPR, it is the one at this false positive rate or the next higher one measured.
+VERDICT_RATE = 0.01
+
+
+def results_table(results: Results, width: int = 80) -> Table:
+    """One row per attack, highest AUC first; the upper bound stands apart below.
+
+    Args:
+        results: the content of results.json.
+        width: columns of the terminal. Where the table does not fit, it is left without the balanced
+            accuracy, then without the true positive rates at the highest false positive rates. The AUC stays.
+    """
+    rates = false_positive_rates(results)
+    layouts = [(True, rates), *((False, rates[:count]) for count in range(len(rates), 0, -1))]
+    for with_accuracy, shown in layouts:
+        table = _table(results, with_accuracy, shown)
+        if _natural_width(table) <= width:
+            return table
+    return _table(results, False, [])
+
+
+def verdict(results: Results) -> str:
+    """What the results say, in one or two plain sentences.
+
+    It speaks of the default attack whatever the others found, because the best of many attacks is partly
+    luck. Where the default attack shows nothing but another figure does, a second sentence says so.
+    """
+    name = headline(results)
+    auc = results["attacks"][name]["auc"]
+    figure = f"AUC {with_interval(auc)} ({confidence(results)} interval; {CHANCE_AUC} = coin flip)"
+    if name in upper_bounds(results):
+        return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
+    if auc["low"] > CHANCE_AUC:
+        return (
+            "The finetuned models leak their pretraining data: "
+            f"{name} tells members from non-members with {figure}{_members_found(results, name)}."
+        )
+    if auc["high"] < CHANCE_AUC:
+        return (
+            f"No leak was shown: {name} scores members below non-members, with {figure}. Being wrong more "
+            "often than a coin usually means that the membership or the scores are reversed."
+        )
+    return f"No leak was shown: {name} has {figure}; this is not proof of its absence.{_hint(results, name)}"
+
+
+def _members_found(results: Results, name: str) -> str:
+    """Clause on the members found at few false positives; empty where no such rate is resolvable."""
+    rates = results["attacks"][name]["tpr_at_fpr"]
+    for rate in false_positive_rates(results):
+        if float(rate) >= VERDICT_RATE and rates[rate]["resolvable"]:
+            found = tpr(rates[rate], rate)
+            return f" and finds {found} of the members at {rate_percent(rate)} false positives"
+    return ""
+
+
+def _hint(results: Results, name: str) -> str:
+    """Sentence on a figure that suggests a leak although the AUC of the attack ``name`` does not."""
+    for other in ranked(results):
+        auc = results["attacks"][other]["auc"]
+        if auc["low"] > CHANCE_AUC:
+            return f" But {other}, another attack, suggests a leak: AUC {with_interval(auc)}."
+    rates = results["attacks"][name]["tpr_at_fpr"]
+    for rate in false_positive_rates(results):
+        if rates[rate]["resolvable"] and rates[rate]["low"] > float(rate):
+            return (
+                f" But at {rate_percent(rate)} false positives {name} finds {tpr(rates[rate], rate)} "
+                f"{tpr_interval(rates[rate], rate)} of the members, which suggests a leak of a few."
+            )
+    return ""
+
+
+def _table(results: Results, with_accuracy: bool, rates: Sequence[str]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption=Text(_footnotes(results)),
+        caption_justify="left",
+    )
+    table.add_column("attack", vertical="bottom", overflow="fold")
+    table.add_column(f"AUC [{confidence(results)} interval]", vertical="bottom", no_wrap=True)
+    if with_accuracy:
+        table.add_column("bal.\nacc.", justify="right", no_wrap=True)
+    for rate in rates:
+        table.add_column(f"TPR@\n{rate_percent(rate)}FPR", justify="right", no_wrap=True)
+    for name in ranked(results):
+        style = "bold" if name == DEFAULT_ATTACK else ""
+        table.add_row(*_row(results, name, with_accuracy, rates), style=style)
+    table.add_section()
+    for name in upper_bounds(results):
+        table.add_row(*_row(results, name, with_accuracy, rates), style="dim")
+    return table
+
+
+def _row(results: Results, name: str, with_accuracy: bool, rates: Sequence[str]) -> list[Text]:
+    attack = results["attacks"][name]
+    accuracy = [percent(attack["balanced_accuracy"]["estimate"])] if with_accuracy else []
+    found = [tpr(attack["tpr_at_fpr"][rate], rate) for rate in rates]
+    # Text, not str: a name must not be read as console markup.
+    return [Text(cell) for cell in (name, with_interval(attack["auc"]), *accuracy, *found)]
+
+
+def _footnotes(results: Results) -> str:
+    notes = [f"{name}: queries the pretrained model itself, an upper bound" for name in upper_bounds(results)]
+    notes.append(resolution_note(results))
+    return "\n".join(note for note in notes if note)
+
+
+def _natural_width(table: Table) -> int:
+    return Console(width=10_000).measure(table).maximum

@@ -1,0 +1,133 @@
+"""How the figures of results.json are ordered and worded.
+
+The terminal, the ROC figure and the page all read from here, so that they never disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any, TypeAlias
+
+Results: TypeAlias = Mapping[str, Any]
+"""The content of results.json, schema 1."""
+
+Estimate: TypeAlias = Mapping[str, Any]
+"""``{"estimate", "low", "high", "resolvable"}``: a figure, its interval, whether the data can carry it."""
+
+DEFAULT_ATTACK = "tmi"
+CHANCE_AUC = 0.5
+NOT_RESOLVABLE = "–"
+
+
+def ranked(results: Results) -> list[str]:
+    """Names of the attacks that the adversary can run, without the upper bound, highest AUC first."""
+    return _sorted(results, upper_bound=False)
+
+
+def upper_bounds(results: Results) -> list[str]:
+    """Names of the attacks that query the pretrained models themselves, highest AUC first; mostly one or none.
+
+    They bound what can leak, and are out of reach of the adversary, who sees finetuned models only.
+    """
+    return _sorted(results, upper_bound=True)
+
+
+def headline(results: Results) -> str:
+    """Name of the attack that the verdict speaks of.
+
+    It is chosen without looking at the outcome (the default attack, or else the first in the file that is no
+    upper bound): the strongest of many attacks looks stronger than it is.
+    """
+    attacks: Mapping[str, Any] = results["attacks"]
+    if DEFAULT_ATTACK in attacks:
+        return DEFAULT_ATTACK
+    return min(attacks, key=lambda name: attacks[name]["upper_bound"])
+
+
+def false_positive_rates(results: Results) -> list[str]:
+    """Keys of ``tpr_at_fpr``, the same for every attack, lowest rate first."""
+    first = next(iter(results["attacks"].values()))
+    return sorted(first["tpr_at_fpr"], key=float)
+
+
+def percent(fraction: float, decimals: int = 1) -> str:
+    """A fraction as a percentage: 0.1163 is ``11.6%``."""
+    return f"{100 * fraction:.{decimals}f}%"
+
+
+def percent_interval(estimate: Estimate, decimals: int = 1) -> str:
+    """The interval of a fraction as percentages: ``[10.2%, 13.1%]``."""
+    return f"[{percent(estimate['low'], decimals)}, {percent(estimate['high'], decimals)}]"
+
+
+def rate_percent(rate: float | str) -> str:
+    """A false positive rate as a percentage without trailing zeros: 0.001 is ``0.1%``."""
+    return f"{100 * float(rate):.6g}%"
+
+
+def tpr_label(rate: str) -> str:
+    """Name of the true positive rate at a false positive rate, with its unit: ``TPR@0.1%FPR``."""
+    return f"TPR@{rate_percent(rate)}FPR"
+
+
+def tpr(estimate: Estimate, rate: str) -> str:
+    """A true positive rate as a percentage, or a dash where the data cannot resolve it."""
+    return percent(estimate["estimate"], _decimals(rate)) if estimate["resolvable"] else NOT_RESOLVABLE
+
+
+def tpr_interval(estimate: Estimate, rate: str) -> str:
+    """The interval of a true positive rate, ``[10.2%, 13.1%]``; empty where the data cannot resolve it."""
+    return percent_interval(estimate, _decimals(rate)) if estimate["resolvable"] else ""
+
+
+def interval(estimate: Estimate) -> str:
+    """An interval to three decimals: ``[0.631, 0.673]``."""
+    return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """A figure and its interval to three decimals: ``0.652 [0.631, 0.673]``."""
+    return f"{estimate['estimate']:.3f} {interval(estimate)}"
+
+
+def signed(value: float) -> str:
+    """A number to two decimals with a true minus sign."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def confidence(results: Results) -> str:
+    """The confidence of every interval in the results: ``95%``."""
+    return f"{100 * results['evaluation']['confidence']:g}%"
+
+
+def resolution_note(results: Results) -> str:
+    """Footnote to the dashes; empty where every figure is resolvable."""
+    rates = [attack["tpr_at_fpr"].values() for attack in results["attacks"].values()]
+    if all(estimate["resolvable"] for estimate in chain.from_iterable(rates)):
+        return ""
+    return f"{NOT_RESOLVABLE} not resolvable with {results['data']['non_members']:,} non-members"
+
+
+def duration(seconds: float) -> str:
+    """A time span for people: ``3.2 s``, ``12 min 5 s``, ``2 h 4 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def _sorted(results: Results, upper_bound: bool) -> list[str]:
+    attacks = results["attacks"]
+    names = [name for name in attacks if attacks[name]["upper_bound"] == upper_bound]
+    return sorted(names, key=lambda name: -attacks[name]["auc"]["estimate"])
+
+
+def _decimals(rate: str) -> int:
+    """Decimals of a percentage with which a TPR no better than chance, equal to its FPR, shows two digits."""
+    magnitude = math.floor(round(math.log10(100 * float(rate)), 6))
+    return max(1, 1 - magnitude)

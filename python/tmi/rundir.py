@@ -1,0 +1,233 @@
+"""Every path of a run directory, atomic writes, and artefacts that are only trusted by their content.
+
+An artefact is a data file with a sidecar of the same name that ends in ``.json``. The sidecar holds the artefact's
+``key`` (a hash of everything that it was made from), the SHA-256 of the data file, and facts about it. An artefact
+is current if its key is the expected one and its bytes still have the recorded hash; its size, name and age prove
+nothing. Files are written under a temporary name and renamed, the sidecar last: killed at any moment, a run
+directory holds only whole files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from tmi.errors import TmiError
+
+TEMPORARY = ".tmp"
+
+
+class RunDirectory:
+    """The files of one run below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.root / "config.toml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, keys, seeds, the machine and the time of every stage."""
+        return self.root / "manifest.json"
+
+    @property
+    def membership(self) -> Path:
+        """Bool ``[models, points]``."""
+        return self.root / "membership.npy"
+
+    @property
+    def challenge_points(self) -> Path:
+        """int64 ``[points]``, indices into the pool."""
+        return self.root / "challenge_points.npy"
+
+    @property
+    def results(self) -> Path:
+        """Every number of the report."""
+        return self.root / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.root / "report.html"
+
+    def pretrained(self, model: int) -> Path:
+        """Weights of a pretrained model."""
+        return self.root / "pretrained" / f"{model:03d}.safetensors"
+
+    def finetuned(self, model: int) -> Path:
+        """The weights that finetuning changed or added."""
+        return self.root / "finetuned" / f"{model:03d}.safetensors"
+
+    def predictions(self, model: int) -> Path:
+        """float32 ``[points, augmentations, classes]``, raw logits of a finetuned model."""
+        return self.root / "predictions" / f"{model:03d}.npy"
+
+    def pretrained_predictions(self, model: int) -> Path:
+        """The same of a pretrained model under its own head, for the upper bound."""
+        return self.root / "pretrained_predictions" / f"{model:03d}.npy"
+
+    def scores(self, attack: str) -> Path:
+        """float64 ``[targets, points]``, higher = member."""
+        return self.root / "scores" / f"{attack}.npy"
+
+    def prepare(self) -> None:
+        """Make the directory if it is missing."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise TmiError(f"{self.root}: is a file, expected a directory for the run") from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to this run; remove what an interrupted one left half-written.
+
+        Raises:
+            TmiError: another process has the run directory.
+        """
+        lock = FileLock(self.root / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TmiError(f"{self.root}: another tmi process is working in this run directory") from None
+        try:
+            for leftover in self.root.rglob(f"*{TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+    def relative(self, path: Path) -> str:
+        """A path as it is named in messages."""
+        return str(path.relative_to(self.root))
+
+    def is_current(self, path: Path, key: str) -> bool:
+        """Whether an artefact exists, was made from what ``key`` stands for and is undamaged."""
+        record = read_json(sidecar(path))
+        return record is not None and record.get("key") == key and record.get("sha256") == file_hash(path)
+
+    def is_damaged(self, path: Path, key: str) -> bool:
+        """Whether an artefact was made from what ``key`` stands for, but its bytes are no longer those written."""
+        record = read_json(sidecar(path))
+        return record is not None and record.get("key") == key and record.get("sha256") != file_hash(path)
+
+    def save_array(self, path: Path, array: NDArray[Any], key: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Write an array as ``.npy`` with its sidecar."""
+        self._save(path, lambda file: np.save(file, array, allow_pickle=False), key, facts)
+
+    def save_tensors(
+        self,
+        path: Path,
+        tensors: Mapping[str, NDArray[Any]],
+        key: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write named arrays as ``.safetensors`` with their sidecar."""
+        # The safetensors serialiser writes arrays as if they were contiguous.
+        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        self._save(path, lambda file: file.write(save(contiguous)), key, facts)
+
+    def load_array(self, path: Path) -> NDArray[Any]:
+        """Open an array as a read-only memory map.
+
+        Raises:
+            TmiError: the file is missing or no array.
+        """
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise TmiError(f"{path}: not a readable .npy file: {error}") from None
+        return array
+
+    def load_tensors(self, path: Path) -> dict[str, NDArray[Any]]:
+        """Read named arrays.
+
+        Raises:
+            TmiError: the file is missing or damaged.
+        """
+        try:
+            tensors: dict[str, NDArray[Any]] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise TmiError(f"{path}: not a readable .safetensors file: {error}") from None
+        return tensors
+
+    def facts(self, path: Path) -> dict[str, Any]:
+        """The facts in an artefact's sidecar."""
+        record = read_json(sidecar(path)) or {}
+        facts: dict[str, Any] = record.get("facts", {})
+        return facts
+
+    def _save(self, path: Path, write: Callable[[IO[bytes]], Any], key: str, facts: Mapping[str, Any] | None) -> None:
+        with atomic(path) as file:
+            write(file)
+        write_json(sidecar(path), {"key": key, "sha256": file_hash(path), "facts": dict(facts or {})})
+
+
+def content_key(*parts: Any) -> str:
+    """A hash of JSON-like values: equal for equal content, whatever the order of dictionary keys."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str | None:
+    """The SHA-256 of a file, or None if there is none."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+    return digest.hexdigest()
+
+
+def sidecar(path: Path) -> Path:
+    """The path of an artefact's sidecar."""
+    return path.with_suffix(".json")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears under its name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically as UTF-8."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if the file is missing or holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return value if isinstance(value, dict) else None

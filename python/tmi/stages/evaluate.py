@@ -1,0 +1,151 @@
+"""Stage 6, its numbers: every figure of the report, as ``results.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import __version__
+from tmi.answers import neutral
+from tmi.attacks import Attack, attack_named
+from tmi.metrics import judge, point_aucs
+from tmi.run import Run
+from tmi.rundir import write_json
+from tmi.workers import Workers
+
+SCHEMA = 1
+EXPOSED_POINTS = 12
+DEFAULT_ATTACK = "tmi"
+
+
+def run_stage(run: Run, workers: Workers, seconds: dict[str, float]) -> dict[str, Any]:
+    """Judge all scores and write ``results.json``.
+
+    Args:
+        run: the run; the scores of all its attacks are current.
+        workers: for its progress display and its number of threads.
+        seconds: time of every stage, for the report.
+
+    Returns:
+        The content of ``results.json``.
+    """
+    config, directory = run.config, run.directory
+    labels = np.asarray(directory.load_array(directory.membership))[: config.targets]
+    scores = {name: np.asarray(directory.load_array(directory.scores(name))) for name in config.attack.names}
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": config.name,
+        "description": config.description,
+        "seed": config.seed,
+        "version": __version__,
+        "attacks": {},
+        "models": _models(run),
+        "stages": seconds,
+        "data": _data(run, labels),
+        "evaluation": {"confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples},
+        "points": _exposed_points(run, scores, labels),
+    }
+    workers.progress.begin("evaluate", len(scores))
+    for name, attack_scores in scores.items():
+        results["attacks"][name] = _judged(run, attack_named(name), attack_scores, labels, workers.processes)
+        workers.progress.advance(1)
+    workers.progress.end()
+    write_json(directory.results, results)
+    return results
+
+
+def _judged(
+    run: Run, attack: Attack, scores: NDArray[np.float64], labels: NDArray[np.bool_], threads: int
+) -> dict[str, Any]:
+    evaluation = run.config.evaluation
+    judgement = judge(
+        scores,
+        labels,
+        evaluation.false_positive_rates,
+        resamples=evaluation.resamples,
+        confidence=evaluation.confidence,
+        seed=run.config.seed,
+        threads=threads,
+    )
+    membership = np.asarray(run.directory.load_array(run.directory.membership))
+    compares_shadows = attack.needs != "no shadow models"
+    return {
+        "summary": attack.summary,
+        "source": attack.source,
+        "needs": attack.needs,
+        "upper_bound": attack.upper_bound,
+        **judgement.to_dict(),
+        "seconds": run.directory.facts(run.directory.scores(attack.name)).get("seconds", 0.0),
+        "neutral": int(neutral(membership, range(run.config.targets)).sum()) if compares_shadows else 0,
+    }
+
+
+def _models(run: Run) -> dict[str, Any]:
+    directory, models = run.directory, range(run.config.models)
+    pretrained = [directory.facts(directory.pretrained(model)) for model in models]
+    finetuned = [directory.facts(directory.finetuned(model)) for model in models]
+    return {
+        "count": run.config.models,
+        "targets": run.config.targets,
+        "pretraining_train_accuracy": _summary([facts["train_accuracy"] for facts in pretrained]),
+        "pretraining_test_accuracy": _summary([facts["test_accuracy"] for facts in pretrained]),
+        "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in finetuned]),
+        "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in finetuned]),
+    }
+
+
+def _data(run: Run, labels: NDArray[np.bool_]) -> dict[str, Any]:
+    config, task = run.config, run.task
+    return {
+        "pool": {
+            "source": config.pool.source,
+            "points": len(task.pool),
+            "classes": len(task.pool.class_names),
+            "duplicates": task.duplicates,
+            "fingerprint": task.pool.fingerprint,
+        },
+        "downstream": {
+            "source": config.downstream.source,
+            "points": len(task.downstream),
+            "classes": len(task.downstream.class_names),
+            "points_per_model": len(run.finetuning_set(0)),
+            "transfer": config.finetune.transfer,
+            "fingerprint": task.downstream.fingerprint,
+        },
+        "challenge_points": labels.shape[1],
+        "queries_per_point": config.query.count,
+        "members": int(labels.sum()),
+        "non_members": int((~labels).sum()),
+    }
+
+
+def _exposed_points(run: Run, scores: dict[str, NDArray[np.float64]], labels: NDArray[np.bool_]) -> dict[str, Any]:
+    """The points at which the default attack does best, or the first one that is no upper bound."""
+    candidates = [name for name in scores if not attack_named(name).upper_bound] or list(scores)
+    name = DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
+    aucs = point_aucs(scores[name], labels)
+    ranking = np.argsort(-np.nan_to_num(aucs, nan=-1.0), kind="stable")[:EXPOSED_POINTS]
+    challenges = run.task.challenges
+    return {
+        "attack": name,
+        "most_exposed": [
+            {
+                "point": int(run.task.challenge_points[index]),
+                "label": challenges.class_names[challenges.labels[index]],
+                "auc": float(aucs[index]),
+                "mean_in": float(scores[name][labels[:, index], index].mean()),
+                "mean_out": float(scores[name][~labels[:, index], index].mean()),
+                "targets_in": int(labels[:, index].sum()),
+                "targets_out": int((~labels[:, index]).sum()),
+            }
+            for index in ranking
+            if np.isfinite(aucs[index])
+        ],
+    }
+
+
+def _summary(values: list[float]) -> dict[str, float]:
+    array = np.array(values)
+    return {"mean": array.mean(), "sd": array.std(), "min": array.min(), "max": array.max()}

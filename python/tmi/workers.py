@@ -1,0 +1,165 @@
+"""Worker processes of one thread each, which never outlive the process that started them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from typing import Any, Protocol, TypeVar
+
+from tmi.errors import TmiError
+
+Result = TypeVar("Result")
+
+
+class Progress(Protocol):
+    """Where the advance of long work is shown."""
+
+    def begin(self, label: str, total: int) -> None:
+        """A piece of work of ``total`` steps begins."""
+
+    def advance(self, steps: int) -> None:
+        """Some steps are done."""
+
+    def end(self) -> None:
+        """The piece of work is done."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def begin(self, label: str, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Nothing."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """Runs jobs in processes and shows how far they are.
+
+    With one worker the jobs run in this process. The order in which jobs end has no influence on what they return.
+    """
+
+    def __init__(self, processes: int, progress: Progress) -> None:
+        self.processes = processes
+        self.progress = progress
+        self._executor: ProcessPoolExecutor | None = None
+        self._lifeline: Connection | None = None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._executor is None or self._lifeline is None:
+            return
+        if kind is None:
+            self._executor.shutdown()
+        self._lifeline.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def map(
+        self,
+        label: str,
+        function: Callable[..., Result],
+        jobs: Sequence[tuple[Any, ...]],
+        steps: Iterable[int],
+    ) -> list[Result]:
+        """``[function(*job) for job in jobs]``, in parallel and with progress.
+
+        Args:
+            label: what the user is told that goes on.
+            function: a function of a module, so that another process can find it.
+            jobs: arguments of every call.
+            steps: how much progress each job is worth.
+
+        Raises:
+            TmiError: a worker process was killed from outside; whatever a job raised.
+        """
+        steps = list(steps)
+        with _shown(self.progress, label, sum(steps)):
+            if self.processes == 1 or len(jobs) <= 1:
+                return list(self._here(function, jobs, steps))
+            return self._elsewhere(function, jobs, steps)
+
+    def _here(
+        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
+    ) -> Iterator[Result]:
+        for job, size in zip(jobs, steps, strict=True):
+            yield function(*job)
+            self.progress.advance(size)
+
+    def _elsewhere(
+        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
+    ) -> list[Result]:
+        executor = self._started()
+        futures: list[Future[Result]] = [executor.submit(function, *job) for job in jobs]
+        size_of = dict(zip(futures, steps, strict=True))
+        try:
+            for future in as_completed(futures):
+                future.result()
+                self.progress.advance(size_of[future])
+        except BrokenProcessPool:
+            raise TmiError(
+                "a worker process was killed, most likely because memory ran out; try fewer --workers or a smaller "
+                "compute.models_at_once (what was finished is kept)"
+            ) from None
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            # Spawned, not forked: a fork of a process that holds torch's or OpenMP's threads can hang.
+            context = multiprocessing.get_context("spawn")
+            worker_end, self._lifeline = context.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(
+                self.processes, mp_context=context, initializer=_start_worker, initargs=(worker_end,)
+            )
+        return self._executor
+
+
+def _start_worker(lifeline: Connection) -> None:
+    """Leave ctrl-C to the parent, and end when the parent is gone or lets go of its end of the lifeline."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
+
+
+def _exit_at_end_of(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@contextmanager
+def _shown(progress: Progress, label: str, total: int) -> Iterator[None]:
+    progress.begin(label, total)
+    try:
+        yield
+    finally:
+        progress.end()

@@ -1,0 +1,214 @@
+//! The extension module `tmi._core`: argument checks, conversions and nothing else around `tmi_kernels`.
+//!
+//! What the functions compute, and all shapes and errors, is documented where Python looks for it: `_core.pyi`.
+//! Each one releases the interpreter while it works and returns arrays that own their memory.
+
+mod arguments;
+
+/// Pressure on the Rust half of TMI.
+#[pyo3::pymodule]
+mod _core {
+    use numpy::{IntoPyArray, Ix1, Ix2, Ix3, Ix4, PyArray1, PyArray2, PyArray3};
+    use pyo3::prelude::*;
+    use tmi_kernels::Covariance;
+
+    use crate::arguments::{array, flags, floats, thread_count, value_error, with_floats};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pyfunction]
+    #[pyo3(signature = (logits, *, clip_norm=None, threads=1))]
+    fn scale_logits<'py>(
+        py: Python<'py>,
+        logits: &Bound<'py, PyAny>,
+        clip_norm: Option<f64>,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let logits = floats::<Ix2>("logits", logits)?;
+        let threads = thread_count(threads)?;
+        let scaled = with_floats!(logits, |logits| py
+            .detach(|| tmi_kernels::scale_logits(logits, clip_norm, threads)))
+        .map_err(value_error)?;
+        Ok(scaled.into_pyarray(py))
+    }
+
+    /// Arrays of one model each, point by point.
+    type Reduced<'py> = (
+        Bound<'py, PyArray3<f32>>,
+        Bound<'py, PyArray3<f32>>,
+        Bound<'py, PyArray2<f32>>,
+    );
+
+    #[pyfunction]
+    #[pyo3(signature = (predictions, *, threads=1))]
+    fn reduce_logits<'py>(
+        py: Python<'py>,
+        predictions: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Reduced<'py>> {
+        let predictions = floats::<Ix4>("predictions", predictions)?;
+        let threads = thread_count(threads)?;
+        let reduced = with_floats!(predictions, |predictions| py
+            .detach(|| tmi_kernels::reduce_logits(predictions, threads)))
+        .map_err(value_error)?;
+        Ok((
+            reduced.scaled.into_pyarray(py),
+            reduced.clipped.into_pyarray(py),
+            reduced.spread.into_pyarray(py),
+        ))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (ridges=vec![0.5, 2.0]))]
+    fn leave_one_out_feature_names(ridges: Vec<f64>) -> Vec<String> {
+        tmi_kernels::leave_one_out_feature_names(&ridges)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, membership, target, *, ridges=vec![0.5, 2.0], threads=1))]
+    fn leave_one_out_features<'py>(
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        membership: &Bound<'py, PyAny>,
+        target: i64,
+        ridges: Vec<f64>,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+        let x = array::<f32, Ix3>("x", x, "float32")?;
+        let membership = flags::<Ix2>("membership", membership)?;
+        let threads = thread_count(threads)?;
+        let (x, membership) = (x.as_array(), membership.as_array());
+        let features = py
+            .detach(|| tmi_kernels::leave_one_out_features(x, membership, target, &ridges, threads))
+            .map_err(value_error)?;
+        Ok(features.into_pyarray(py))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, membership, targets, *, ridge=0.5, threads=1))]
+    fn gaussian_scores<'py>(
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        membership: &Bound<'py, PyAny>,
+        targets: &Bound<'py, PyAny>,
+        ridge: f64,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let x = array::<f32, Ix3>("x", x, "float32")?;
+        let membership = flags::<Ix2>("membership", membership)?;
+        let targets = array::<i64, Ix1>("targets", targets, "int64")?;
+        let threads = thread_count(threads)?;
+        let (x, membership, targets) = (x.as_array(), membership.as_array(), targets.as_array());
+        let scores = py
+            .detach(|| tmi_kernels::gaussian_scores(x, membership, targets, ridge, threads))
+            .map_err(value_error)?;
+        Ok(scores.into_pyarray(py))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (predictions, membership, targets, *, covariance="full", threads=1))]
+    fn adapted_lira<'py>(
+        py: Python<'py>,
+        predictions: &Bound<'py, PyAny>,
+        membership: &Bound<'py, PyAny>,
+        targets: &Bound<'py, PyAny>,
+        covariance: &str,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let predictions = floats::<Ix4>("predictions", predictions)?;
+        let membership = flags::<Ix2>("membership", membership)?;
+        let targets = array::<i64, Ix1>("targets", targets, "int64")?;
+        let covariance: Covariance = covariance.parse().map_err(value_error)?;
+        let threads = thread_count(threads)?;
+        let (membership, targets) = (membership.as_array(), targets.as_array());
+        let scores = with_floats!(predictions, |predictions| py.detach(|| {
+            tmi_kernels::adapted_lira(predictions, membership, targets, covariance, threads)
+        }))
+        .map_err(value_error)?;
+        Ok(scores.into_pyarray(py))
+    }
+
+    /// False positive rates, true positive rates, thresholds.
+    type Curve<'py> = (
+        Bound<'py, PyArray1<f64>>,
+        Bound<'py, PyArray1<f64>>,
+        Bound<'py, PyArray1<f64>>,
+    );
+
+    #[pyfunction]
+    fn roc_curve<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+    ) -> PyResult<Curve<'py>> {
+        let scores = array::<f64, Ix1>("scores", scores, "float64")?;
+        let labels = flags::<Ix1>("labels", labels)?;
+        let (scores, labels) = (scores.as_array(), labels.as_array());
+        let curve = py
+            .detach(|| tmi_kernels::roc_curve(scores, labels))
+            .map_err(value_error)?;
+        Ok((
+            curve.false_positive_rates.into_pyarray(py),
+            curve.true_positive_rates.into_pyarray(py),
+            curve.thresholds.into_pyarray(py),
+        ))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (scores, labels, false_positive_rates, *, threads=1))]
+    fn roc_metrics<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        false_positive_rates: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
+        let labels = flags::<Ix2>("labels", labels)?;
+        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
+        let threads = thread_count(threads)?;
+        let (scores, labels, rates) = (scores.as_array(), labels.as_array(), rates.as_array());
+        let metrics = py
+            .detach(|| tmi_kernels::roc_metrics(scores, labels, rates, threads))
+            .map_err(value_error)?;
+        Ok(metrics.into_pyarray(py))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (scores, labels, target_weights, point_weights, false_positive_rates, *, threads=1))]
+    #[allow(clippy::too_many_arguments)]
+    fn roc_resample<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        target_weights: &Bound<'py, PyAny>,
+        point_weights: &Bound<'py, PyAny>,
+        false_positive_rates: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
+        let labels = flags::<Ix2>("labels", labels)?;
+        let target_weights = array::<u16, Ix2>("target_weights", target_weights, "uint16")?;
+        let point_weights = array::<u16, Ix2>("point_weights", point_weights, "uint16")?;
+        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
+        let threads = thread_count(threads)?;
+        let (scores, labels) = (scores.as_array(), labels.as_array());
+        let (target_weights, point_weights) = (target_weights.as_array(), point_weights.as_array());
+        let rates = rates.as_array();
+        let metrics = py
+            .detach(|| {
+                tmi_kernels::roc_resample(
+                    scores,
+                    labels,
+                    target_weights,
+                    point_weights,
+                    rates,
+                    threads,
+                )
+            })
+            .map_err(value_error)?;
+        Ok(metrics.into_pyarray(py))
+    }
+}

@@ -1,0 +1,224 @@
+//! Gaussian log-likelihood ratio with one shrunken covariance for IN and OUT (linear discriminant analysis), for
+//! every model of a point with that model left out.
+//!
+//! With the scatter matrix `W` of the shadows about the means of their sides, its degrees of freedom `f` and
+//! `C = W / f + ridge * max(trace(W / f) / K, 1e-6) I`, the score of a model with answers `x` is
+//! `(mean_in - mean_out)^T C^-1 (x - (mean_in + mean_out) / 2)`, where neither means nor `W`, `f` or the trace
+//! know the model itself.
+//!
+//! Leaving it out is exact and needs no factorisation of its own. Let `u` be its deviation from the mean of its
+//! side of n models, `d` the difference of the means of all, `t = 1 / (n - 1)` and `b = n / (n - 1)`. Without
+//! the model `W` becomes `W - b u u^T`, the difference `d - g t u` and the deviation from the centre
+//! `g d / 2 + (1 + t / 2) u`, with g = 1 for IN and -1 for OUT: all vectors lie in the plane of `d` and `u`. With
+//! the shifted `A = W + s I` tridiagonal, and `dd = d^T A^-1 d` and so on, the Sherman-Morrison formula for
+//! `A - b u u^T` collapses the score to
+//! `f (g / 2 (dd + b du^2 / q) + du / q - g t (1 + t / 2) uu / q)` with `q = 1 - b uu`.
+
+use multiversion::multiversion;
+
+use crate::lanes::{LANES, Lane, dot};
+use crate::moments::{Effects, Moments, Role};
+use crate::tridiagonal::{Forms, Tridiagonal};
+
+/// Lower bound of the mean variance that the ridge is a multiple of.
+const VARIANCE_FLOOR: f64 = 1e-6;
+
+/// Below this `q`, or where less than this share of the trace is left, the model dominates the scatter matrix and
+/// the digits that matter have cancelled: such a model, an extreme outlier, gets a factorisation of its own.
+const LEAST_REMAINDER: f64 = 1e-5;
+
+/// The discriminant of one point, and room for the next point's.
+pub(crate) struct Discriminant {
+    classes: usize,
+    scatter: Vec<f64>,
+    weighted: Vec<Lane>,
+    factors: Tridiagonal,
+    /// Difference of the means, rotated.
+    difference: Vec<f64>,
+    /// Deviations of the models, rotated; chunk by chunk, within it dimension by dimension.
+    deviations: Vec<Lane>,
+}
+
+impl Discriminant {
+    pub(crate) fn for_moments(moments: &Moments) -> Self {
+        let classes = moments.classes;
+        Self {
+            classes,
+            scatter: vec![0.0; classes * classes],
+            weighted: vec![[0.0; LANES]; moments.chunks],
+            factors: Tridiagonal::of_size(classes),
+            difference: vec![0.0; classes],
+            deviations: vec![[0.0; LANES]; moments.chunks * classes],
+        }
+    }
+
+    /// Prepares for the point that `moments` holds.
+    pub(crate) fn fit(&mut self, moments: &Moments) {
+        self.sum_scatter(moments);
+        self.factors.factorise(&mut self.scatter);
+        for (difference, sides) in self.difference.iter_mut().zip(&moments.sides) {
+            *difference = sides.mean_in - sides.mean_out;
+        }
+        self.factors.rotate(&mut self.difference);
+        for (chunk, rotated) in self.deviations.chunks_exact_mut(self.classes).enumerate() {
+            let deviations = moments
+                .deviations
+                .iter()
+                .skip(chunk)
+                .step_by(moments.chunks);
+            for (rotated, deviation) in rotated.iter_mut().zip(deviations) {
+                *rotated = *deviation;
+            }
+            self.factors.rotate_lanes(rotated);
+        }
+    }
+
+    /// The scatter matrix of the shadows about the means of their sides.
+    fn sum_scatter(&mut self, moments: &Moments) {
+        let (classes, chunks) = (self.classes, moments.chunks);
+        for row in 0..classes {
+            let deviations = &moments.deviations[row * chunks..][..chunks];
+            weigh(
+                deviations,
+                &moments.is_in,
+                &moments.is_out,
+                &mut self.weighted,
+            );
+            for column in 0..=row {
+                let product = dot(
+                    &self.weighted,
+                    &moments.deviations[column * chunks..][..chunks],
+                );
+                self.scatter[row * classes + column] = product;
+                self.scatter[column * classes + row] = product;
+            }
+        }
+    }
+
+    /// The scores of the models in one chunk; 0 where no IN or no OUT shadow is left.
+    pub(crate) fn scores(
+        &self,
+        moments: &Moments,
+        chunk: usize,
+        effects: &Effects,
+        ridge: f64,
+    ) -> Lane {
+        let traces = moments.traces_left(chunk, effects);
+        let shift = shifts(&traces, effects, self.classes, ridge);
+        let deviations = &self.deviations[chunk * self.classes..][..self.classes];
+        let forms = self.factors.forms(&self.difference, deviations, &shift);
+        let (mut scores, remainders) = downdate(&forms, effects);
+        let trace = moments.trace();
+        for l in 0..LANES {
+            if !effects.comparable[l] {
+                scores[l] = 0.0;
+            } else if remainders[l] < LEAST_REMAINDER || traces[l] < LEAST_REMAINDER * trace {
+                scores[l] = self.score_alone(moments, (chunk, l), effects, ridge);
+            }
+        }
+        scores
+    }
+
+    /// The score of one model from the scatter matrix of the others, summed up without it.
+    fn score_alone(
+        &self,
+        moments: &Moments,
+        (chunk, lane): (usize, usize),
+        effects: &Effects,
+        ridge: f64,
+    ) -> f64 {
+        let own = self.deviations[chunk * self.classes..][..self.classes]
+            .iter()
+            .map(|u| u[lane]);
+        let (side, shift) = (
+            effects.side[lane],
+            effects.shift_in[lane] + effects.shift_out[lane],
+        );
+        let mut difference: Vec<f64> = self
+            .difference
+            .iter()
+            .zip(own.clone())
+            .map(|(d, u)| d - side * shift * u)
+            .collect();
+        let mut centred: Vec<Lane> = self
+            .difference
+            .iter()
+            .zip(own.clone())
+            .map(|(d, u)| [0.5 * side * d + (1.0 + 0.5 * shift) * u; LANES])
+            .collect();
+        let mean_change: Vec<f64> = own.map(|u| shift * u).collect();
+        let mut scatter = self.scatter_without(moments, (chunk, lane), &mean_change);
+        let trace: f64 = scatter.iter().step_by(self.classes + 1).sum();
+        let shift = shifts(&[trace; LANES], effects, self.classes, ridge);
+
+        let mut factors = Tridiagonal::of_size(self.classes);
+        factors.factorise(&mut scatter);
+        factors.rotate(&mut difference);
+        factors.rotate_lanes(&mut centred);
+        effects.freedom[lane] * factors.forms(&difference, &centred, &shift).du[lane]
+    }
+
+    /// The rotated scatter matrix without one shadow, by whose removal the deviations on its side change.
+    fn scatter_without(
+        &self,
+        moments: &Moments,
+        (chunk, lane): (usize, usize),
+        mean_change: &[f64],
+    ) -> Vec<f64> {
+        let removed = moments.roles[chunk][lane];
+        let mut scatter = vec![0.0; self.classes * self.classes];
+        for (c, roles) in moments.roles.iter().enumerate() {
+            for (l, &role) in roles.iter().enumerate() {
+                if role == Role::Apart || (c, l) == (chunk, lane) {
+                    continue;
+                }
+                let share = if role == removed { 1.0 } else { 0.0 };
+                let deviations = &self.deviations[c * self.classes..][..self.classes];
+                let deviation = |k: usize| deviations[k][l] + share * mean_change[k];
+                for row in 0..self.classes {
+                    for column in 0..self.classes {
+                        scatter[row * self.classes + column] += deviation(row) * deviation(column);
+                    }
+                }
+            }
+        }
+        scatter
+    }
+}
+
+/// What `ridge` adds to the diagonal of a scatter matrix with the given trace.
+fn shifts(traces: &Lane, effects: &Effects, classes: usize, ridge: f64) -> Lane {
+    std::array::from_fn(|l| {
+        let variance = traces[l] / (effects.freedom[l] * classes as f64);
+        ridge * effects.freedom[l] * variance.max(VARIANCE_FLOOR)
+    })
+}
+
+/// The scores from the products with all models in the scatter matrix, and the `q` of each.
+#[inline(always)]
+fn downdate(forms: &Forms, effects: &Effects) -> (Lane, Lane) {
+    let (mut scores, mut remainders) = ([0.0; LANES], [0.0; LANES]);
+    for l in 0..LANES {
+        let Forms { dd, du, uu } = forms;
+        let side = effects.side[l];
+        let shift = effects.shift_in[l] + effects.shift_out[l];
+        let drop = effects.drop_in[l] + effects.drop_out[l];
+        let remainder = 1.0 - drop * uu[l];
+        let (du_left, uu_left) = (du[l] / remainder, uu[l] / remainder);
+        let dd_left = dd[l] + drop * du[l] * du_left;
+        let score = 0.5 * side * dd_left + du_left - side * shift * (1.0 + 0.5 * shift) * uu_left;
+        scores[l] = effects.freedom[l] * score;
+        remainders[l] = remainder;
+    }
+    (scores, remainders)
+}
+
+/// Deviations of the shadows of either side, 0 for the models apart.
+#[multiversion(targets("x86_64+avx2"))]
+fn weigh(deviations: &[Lane], is_in: &[Lane], is_out: &[Lane], weighted: &mut [Lane]) {
+    for (((u, is_in), is_out), weighted) in deviations.iter().zip(is_in).zip(is_out).zip(weighted) {
+        for l in 0..LANES {
+            weighted[l] = u[l] * (is_in[l] + is_out[l]);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Numerical kernels of transfer-learning membership inference.
+mod comparison;
+mod discriminant;
+mod element;
+mod error;
+mod lanes;
+mod lira;
+mod logits;
+mod math;
+mod moments;
+mod parallel;
+mod resample;
+mod roc;
+mod statistics;
+mod sweep;
+mod tridiagonal;
+pub use element::Element;
+pub use error::KernelError;
+pub use lira::{Covariance, adapted_lira};
+pub use logits::{Reduced, reduce_logits, scale_logits};
+pub use resample::roc_resample;
+pub use roc::{RocCurve, roc_curve, roc_metrics};
+pub use statistics::{gaussian_scores, leave_one_out_feature_names, leave_one_out_features};

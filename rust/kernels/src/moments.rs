@@ -1,0 +1,311 @@
+//! IN and OUT moments of one point over the models, and what leaving out one model changes about them.
+//!
+//! Removing a value `x` from `n` values with mean `mu` and sum of squares `Q` about it leaves, with `u = x - mu`,
+//! the mean `mu - u / (n - 1)` and the sum of squares `Q - u^2 n / (n - 1)`; of several dimensions, the scatter
+//! matrix loses `u u^T n / (n - 1)`. So the statistics without any one model follow from those of all models in
+//! a few operations. All of it in float64.
+
+use multiversion::multiversion;
+use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+
+use crate::error::{KernelError, require_nonempty, require_shape};
+use crate::lanes::{LANES, Lane, dot};
+
+/// What a model is to the statistics of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A shadow trained on the point.
+    In,
+    /// A shadow not trained on it.
+    Out,
+    /// Part of no statistic: the target, and the lanes that no model fills.
+    Apart,
+}
+
+/// What it does to the statistics of a point to leave out one model of some role.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effect<Number, Flag> {
+    /// Whether an IN and an OUT shadow are left; if not, nothing can be compared.
+    pub(crate) comparable: Flag,
+    /// The side whose mean its deviation is from: 1 for IN, -1 for OUT.
+    pub(crate) side: Number,
+    /// The mean of that side moves by so many times the model's deviation from it, downwards.
+    pub(crate) shift_in: Number,
+    pub(crate) shift_out: Number,
+    /// The sum of squares of that side loses so many times the model's squared deviation.
+    pub(crate) drop_in: Number,
+    pub(crate) drop_out: Number,
+    /// Degrees of freedom left, at least 1: of the pooled variance, and of each side's own.
+    pub(crate) freedom: Number,
+    pub(crate) freedom_in: Number,
+    pub(crate) freedom_out: Number,
+}
+
+/// The effects of leaving out each model of a chunk, one at a time.
+pub(crate) type Effects = Effect<Lane, [bool; LANES]>;
+
+impl Effect<f64, bool> {
+    fn new(role: Role, count_in: usize, count_out: usize) -> Self {
+        let (left_in, shift_in, drop_in) = removal(count_in, role == Role::In);
+        let (left_out, shift_out, drop_out) = removal(count_out, role == Role::Out);
+        let freedom = |count: usize, parameters| count.saturating_sub(parameters).max(1) as f64;
+        Self {
+            comparable: left_in > 0 && left_out > 0,
+            side: if role == Role::Out { -1.0 } else { 1.0 },
+            shift_in,
+            shift_out,
+            drop_in,
+            drop_out,
+            freedom: freedom(left_in + left_out, 2),
+            freedom_in: freedom(left_in, 1),
+            freedom_out: freedom(left_out, 1),
+        }
+    }
+}
+
+/// Members of a side left after the removal of one (or none), and the factors of the deviation and its square.
+fn removal(count: usize, removed: bool) -> (usize, f64, f64) {
+    match (count, removed) {
+        (_, false) => (count, 0.0, 0.0),
+        (0 | 1, true) => (0, 0.0, 0.0),
+        (_, true) => {
+            let left = (count - 1) as f64;
+            (count - 1, 1.0 / left, count as f64 / left)
+        }
+    }
+}
+
+/// The answers of all models at one point, and their moments on both sides.
+///
+/// One class of all models fills `chunks` lanes, so the lane of model `n` in class `k` is
+/// `[k * chunks + n / LANES][n % LANES]`.
+pub(crate) struct Moments {
+    pub(crate) models: usize,
+    pub(crate) classes: usize,
+    pub(crate) chunks: usize,
+    pub(crate) roles: Vec<[Role; LANES]>,
+    /// What leaving out a model of each role does, in the order of `Role`.
+    effects: [Effect<f64, bool>; 3],
+    /// 1 for the shadows on that side, else 0.
+    pub(crate) is_in: Vec<Lane>,
+    pub(crate) is_out: Vec<Lane>,
+    /// The answers, class by class.
+    pub(crate) values: Vec<Lane>,
+    /// The answers minus the mean of the model's side (IN for models apart), class by class.
+    pub(crate) deviations: Vec<Lane>,
+    /// Squared Euclidean norms of the deviations over the classes.
+    pub(crate) norms: Vec<Lane>,
+    /// Each class on both sides.
+    pub(crate) sides: Vec<Sides>,
+}
+
+/// Mean (0 without shadows) and sum of squares about it of one class on both sides.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sides {
+    pub(crate) mean_in: f64,
+    pub(crate) mean_out: f64,
+    pub(crate) squares_in: f64,
+    pub(crate) squares_out: f64,
+}
+
+impl Moments {
+    /// Room for the moments of a point of `x`, `[models, points, classes]`.
+    pub(crate) fn of_shape(x: ArrayView3<f32>) -> Self {
+        let (models, _, classes) = x.dim();
+        let chunks = models.div_ceil(LANES);
+        Self {
+            models,
+            classes,
+            chunks,
+            roles: vec![[Role::Apart; LANES]; chunks],
+            effects: [Effect::new(Role::Apart, 0, 0); 3],
+            is_in: vec![[0.0; LANES]; chunks],
+            is_out: vec![[0.0; LANES]; chunks],
+            values: vec![[0.0; LANES]; classes * chunks],
+            deviations: vec![[0.0; LANES]; classes * chunks],
+            norms: vec![[0.0; LANES]; chunks],
+            sides: vec![Sides::default(); classes],
+        }
+    }
+
+    /// Takes over `point` of `x`; the `target`, if any, is part of no statistic. Fails on NaN and infinity.
+    pub(crate) fn load(
+        &mut self,
+        x: ArrayView3<f32>,
+        membership: ArrayView2<bool>,
+        target: Option<usize>,
+        point: usize,
+    ) -> Result<(), KernelError> {
+        let mut counts = [0; 3];
+        for model in 0..self.models {
+            let role = match membership[[model, point]] {
+                _ if target == Some(model) => Role::Apart,
+                true => Role::In,
+                false => Role::Out,
+            };
+            let (chunk, lane) = (model / LANES, model % LANES);
+            counts[role as usize] += 1;
+            self.roles[chunk][lane] = role;
+            self.is_in[chunk][lane] = f64::from(role == Role::In);
+            self.is_out[chunk][lane] = f64::from(role == Role::Out);
+            for class in 0..self.classes {
+                let value = x[[model, point, class]];
+                if !value.is_finite() {
+                    let position = format!("model {model}, point {point}");
+                    return Err(KernelError::not_finite("x", value, position));
+                }
+                self.values[class * self.chunks + chunk][lane] = f64::from(value);
+            }
+        }
+        let [count_in, count_out, _] = counts;
+        self.effects =
+            [Role::In, Role::Out, Role::Apart].map(|role| Effect::new(role, count_in, count_out));
+        self.centre(count_in.max(1) as f64, count_out.max(1) as f64);
+        Ok(())
+    }
+
+    /// Means, deviations from them and their squares.
+    fn centre(&mut self, count_in: f64, count_out: f64) {
+        self.norms.fill([0.0; LANES]);
+        let values = self.values.chunks_exact(self.chunks);
+        let deviations = self.deviations.chunks_exact_mut(self.chunks);
+        for ((values, deviations), sides) in values.zip(deviations).zip(&mut self.sides) {
+            sides.mean_in = dot(values, &self.is_in) / count_in;
+            sides.mean_out = dot(values, &self.is_out) / count_out;
+            deviate(values, &self.is_out, sides, deviations);
+            add_squares(
+                deviations,
+                &self.is_in,
+                &self.is_out,
+                &mut self.norms,
+                sides,
+            );
+        }
+    }
+
+    /// What leaving out each model of a chunk does.
+    pub(crate) fn effects(&self, chunk: usize) -> Effects {
+        let roles = self.roles[chunk];
+        let gather = |field: fn(&Effect<f64, bool>) -> f64| {
+            roles.map(|role| field(&self.effects[role as usize]))
+        };
+        Effect {
+            comparable: roles.map(|role| self.effects[role as usize].comparable),
+            side: gather(|effect| effect.side),
+            shift_in: gather(|effect| effect.shift_in),
+            shift_out: gather(|effect| effect.shift_out),
+            drop_in: gather(|effect| effect.drop_in),
+            drop_out: gather(|effect| effect.drop_out),
+            freedom: gather(|effect| effect.freedom),
+            freedom_in: gather(|effect| effect.freedom_in),
+            freedom_out: gather(|effect| effect.freedom_out),
+        }
+    }
+
+    /// Trace of the scatter matrix left without each model of a chunk.
+    pub(crate) fn traces_left(&self, chunk: usize, effects: &Effects) -> Lane {
+        let trace = self.trace();
+        let norms = &self.norms[chunk];
+        std::array::from_fn(|l| {
+            (trace - (effects.drop_in[l] + effects.drop_out[l]) * norms[l]).max(0.0)
+        })
+    }
+
+    /// Trace of the scatter matrix of all shadows about the mean of their side.
+    pub(crate) fn trace(&self) -> f64 {
+        self.sides
+            .iter()
+            .map(|sides| sides.squares_in + sides.squares_out)
+            .sum()
+    }
+}
+
+/// Values of one class minus the mean of each model's side.
+#[multiversion(targets("x86_64+avx2"))]
+fn deviate(values: &[Lane], is_out: &[Lane], sides: &Sides, deviations: &mut [Lane]) {
+    for ((x, is_out), u) in values.iter().zip(is_out).zip(deviations) {
+        for l in 0..LANES {
+            u[l] = x[l]
+                - if is_out[l] == 0.0 {
+                    sides.mean_in
+                } else {
+                    sides.mean_out
+                };
+        }
+    }
+}
+
+/// Adds one class's squared deviations to the models' `norms`, and to the sums of either side.
+#[multiversion(targets("x86_64+avx2"))]
+fn add_squares(
+    deviations: &[Lane],
+    is_in: &[Lane],
+    is_out: &[Lane],
+    norms: &mut [Lane],
+    sides: &mut Sides,
+) {
+    let (mut squares_in, mut squares_out) = ([0.0; LANES], [0.0; LANES]);
+    for (((u, is_in), is_out), norms) in deviations.iter().zip(is_in).zip(is_out).zip(norms) {
+        for l in 0..LANES {
+            let square = u[l] * u[l];
+            norms[l] += square;
+            squares_in[l] += is_in[l] * square;
+            squares_out[l] += is_out[l] * square;
+        }
+    }
+    sides.squares_in = squares_in.iter().sum();
+    sides.squares_out = squares_out.iter().sum();
+}
+
+/// Checks the arguments that all statistics over the models share: `x` `[models, points, classes]` and
+/// `membership` `[models, points]`.
+pub(crate) fn check(x: ArrayView3<f32>, membership: ArrayView2<bool>) -> Result<(), KernelError> {
+    require_nonempty("x", x.shape())?;
+    require_shape(
+        "membership",
+        membership.shape(),
+        &x.shape()[..2],
+        "models and points of x",
+    )
+}
+
+/// Fails unless `target` is the index of a model.
+pub(crate) fn check_target(
+    argument: &'static str,
+    target: i64,
+    models: usize,
+) -> Result<usize, KernelError> {
+    usize::try_from(target)
+        .ok()
+        .filter(|&target| target < models)
+        .ok_or_else(|| KernelError::Argument {
+            argument,
+            found: target.to_string(),
+            expected: format!("the index of one of {models} models"),
+        })
+}
+
+/// The indices of the models to score; fails where there are none or one is no model.
+pub(crate) fn check_targets(
+    targets: ArrayView1<i64>,
+    models: usize,
+) -> Result<Vec<usize>, KernelError> {
+    require_nonempty("targets", targets.shape())?;
+    targets
+        .iter()
+        .map(|&target| check_target("targets", target, models))
+        .collect()
+}
+
+/// Fails unless `ridge` is a multiple of the mean variance that keeps every matrix well-conditioned.
+pub(crate) fn check_ridge(argument: &'static str, ridge: f64) -> Result<(), KernelError> {
+    if (1e-6..=1e6).contains(&ridge) {
+        return Ok(());
+    }
+    let expected = "between 1e-6 and 1e6".to_owned();
+    Err(KernelError::Argument {
+        argument,
+        found: ridge.to_string(),
+        expected,
+    })
+}
