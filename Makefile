@@ -29,8 +29,8 @@ $(VENV)/developed: $(VENV)/installed
 test: lint test-rust test-python ## Run every check
 
 lint: $(VENV)/developed ## Formatting, lints, types, layers
-	cargo fmt --check
-	cargo clippy --quiet --all-targets -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -47,6 +47,7 @@ slow: $(VENV)/developed ## The tests that repeat whole experiments
 	$(BIN)/pytest --slow -m slow
 
 bench: $(VENV)/developed ## Measure the kernels against NumPy and a memory copy
+	$(BIN)/tmi bench
 	$(BIN)/pytest benches -q -s
 	cargo bench --quiet
 

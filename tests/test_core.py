@@ -1,8 +1,5 @@
-"""The Rust kernels against plain NumPy, SciPy and scikit-learn."""
+"""What the Rust kernels compute, against plain NumPy, SciPy and scikit-learn."""
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +12,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tmi import _core
 
-settings.register_profile("core", deadline=None, max_examples=60)
-settings.load_profile("core")
+# No deadline: on a shared machine any example may take long.
+thorough = settings(deadline=None, max_examples=60)
 
 # ------------------------------------------------------------------------------------------ references
 
@@ -143,6 +140,7 @@ scales = st.sampled_from([0.01, 1.0, 8.0, 60.0])
 # ---------------------------------------------------------------------------------------------- logits
 
 
+@thorough
 @given(
     hnp.arrays(
         np.float32,
@@ -159,12 +157,14 @@ def test_scaled_logits_are_log_odds_to_float32_rounding(logits, layout):
     np.testing.assert_allclose(scaled, truth, rtol=3e-7, atol=6e-7)
 
 
+@thorough
 @given(seeds, st.integers(1, 70), st.integers(2, 20), scales, layouts)
 def test_float16_is_read_exactly(seed, rows, classes, scale, layout):
     logits = predictions_like(seed, (rows, classes), np.float16, scale)
     np.testing.assert_array_equal(_core.scale_logits(layout(logits)), _core.scale_logits(logits.astype(np.float32)))
 
 
+@thorough
 @given(seeds, st.integers(1, 40), st.integers(2, 12), st.floats(0.01, 100), scales)
 def test_clipping_bounds_the_norm(seed, rows, classes, limit, scale):
     logits = predictions_like(seed, (rows, classes), scale=scale)
@@ -178,6 +178,7 @@ def test_confidence_far_beyond_float32_probabilities_is_kept():
     np.testing.assert_allclose(scaled[:, 0], [40 - np.log(2), 500 - np.log1p(np.exp(-1))], rtol=1e-7)
 
 
+@thorough
 @given(
     seeds,
     st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 9), st.integers(2, 11)),
@@ -189,7 +190,8 @@ def test_reduced_logits(seed, shape, dtype, scale, layout):
     predictions = predictions_like(seed, shape, dtype, scale)
     scaled, clipped, spread = _core.reduce_logits(layout(predictions))
     truth = reference_scaled(predictions)
-    near = {"rtol": 1e-6, "atol": 2e-6}
+    # The mean may be much smaller than what it is of.
+    near = {"rtol": 1e-6, "atol": 2e-6 + 3e-7 * np.abs(truth).max()}
     np.testing.assert_allclose(scaled, truth.mean(2), **near)
     np.testing.assert_allclose(clipped, reference_clipped(truth).mean(2), **near)
     np.testing.assert_allclose(spread, truth.max(-1).std(2), **near)
@@ -207,6 +209,7 @@ def test_memory_maps_are_read_in_place(tmp_path):
 # ------------------------------------------------------------------------------- leave-one-out statistics
 
 
+@thorough
 @given(
     seeds,
     st.tuples(st.integers(1, 20), st.integers(1, 4), st.integers(1, 12)),
@@ -214,7 +217,6 @@ def test_memory_maps_are_read_in_place(tmp_path):
     scales,
     layouts,
 )
-@settings(max_examples=80)
 def test_leave_one_out_features(seed, shape, share, scale, layout):
     models, points, _ = shape
     x = predictions_like(seed, shape, scale=scale)
@@ -269,6 +271,7 @@ def test_feature_names():
     assert _core.leave_one_out_feature_names()[-2:] == ["lda_0.5", "lda_2"]
 
 
+@thorough
 @given(
     seeds,
     st.tuples(st.integers(1, 30), st.integers(1, 4), st.integers(1, 12)),
@@ -296,6 +299,7 @@ def test_gaussian_scores(seed, shape, share, ridge, layout):
 # ------------------------------------------------------------------------------------------ adapted LiRA
 
 
+@thorough
 @given(
     seeds,
     st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 8), st.integers(2, 6)),
@@ -352,6 +356,7 @@ def finite(scores: np.ndarray) -> np.ndarray:
     return np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float64)
 
 
+@thorough
 @given(labelled_scores(), layouts)
 def test_roc_curve_is_that_of_scikit_learn(data, layout):
     scores, labels = (array.ravel() for array in data)
@@ -362,6 +367,7 @@ def test_roc_curve_is_that_of_scikit_learn(data, layout):
     np.testing.assert_array_equal(thresholds, [np.inf, *np.unique(scores)[::-1]])
 
 
+@thorough
 @given(labelled_scores(), rate_lists, layouts)
 def test_roc_metrics_are_those_of_scikit_learn(data, rates, layout):
     scores, labels = data
@@ -370,6 +376,7 @@ def test_roc_metrics_are_those_of_scikit_learn(data, rates, layout):
     np.testing.assert_allclose(metrics, expected, rtol=1e-14, atol=1e-14)
 
 
+@thorough
 @given(labelled_scores(), rate_lists, seeds, layouts)
 def test_resamples_are_those_of_scikit_learn(data, rates, seed, layout):
     scores, labels = data
@@ -387,6 +394,7 @@ def test_resamples_are_those_of_scikit_learn(data, rates, seed, layout):
         np.testing.assert_allclose(row, expected, rtol=1e-12, atol=1e-12)
 
 
+@thorough
 @given(labelled_scores(), rate_lists)
 def test_each_entry_once_is_no_resampling(data, rates):
     scores, labels = data
@@ -402,184 +410,3 @@ def test_the_largest_weights_do_not_overflow():
     heavy = [np.full((1, n), 65535, np.uint16) for n in scores.shape]
     metrics = _core.roc_resample(scores, labels, *heavy, np.array([0.5]))[0]
     np.testing.assert_allclose(metrics, [0.75, 0.75, 1.0], rtol=1e-15)
-
-
-# ------------------------------------------------------------------------------- threads and interpreter
-
-
-def calls(points: int = 150) -> dict[str, Callable[[int], Any]]:
-    """Every threaded kernel on fixed data, as a function of the number of threads."""
-    predictions = predictions_like(5, (33, points, 4, 7))
-    x, membership, targets = predictions[:, :, 0], membership_like(5, 33, points), np.arange(0, 33, 5)
-    scores, labels = predictions[:9, :, 0, 0].astype(np.float64), membership[:9]
-    weights = [np.random.default_rng(n).integers(0, 3, (50, n)).astype(np.uint16) for n in scores.shape]
-    rates = np.array([0.001, 0.1])
-    return {
-        "scale_logits": lambda n: _core.scale_logits(predictions.reshape(-1, 7), threads=n),
-        "reduce_logits": lambda n: _core.reduce_logits(predictions, threads=n),
-        "leave_one_out_features": lambda n: _core.leave_one_out_features(x, membership, 2, threads=n),
-        "gaussian_scores": lambda n: _core.gaussian_scores(x, membership, targets, threads=n),
-        "adapted_lira": lambda n: _core.adapted_lira(predictions, membership, targets, threads=n),
-        "roc_metrics": lambda n: _core.roc_metrics(scores, labels, rates, threads=n),
-        "roc_resample": lambda n: _core.roc_resample(scores, labels, *weights, rates, threads=n),
-    }
-
-
-@pytest.mark.parametrize("kernel", calls(1))
-def test_the_number_of_threads_changes_no_bit(kernel):
-    call = calls()[kernel]
-    one, two, three, many = (np.concatenate([np.ravel(a) for a in [*call(n)]]) for n in (1, 2, 3, 64))
-    assert one.tobytes() == two.tobytes() == three.tobytes() == many.tobytes()
-
-
-@pytest.mark.parametrize("kernel", [*calls(1), "roc_curve"])
-def test_the_interpreter_is_released(kernel):
-    """While a call of some milliseconds runs, another thread gets on with counting."""
-    if kernel == "roc_curve":
-        scores = np.random.default_rng(0).normal(size=300_000)
-        call = lambda _: _core.roc_curve(scores, scores > 0)  # noqa: E731
-    else:
-        call = calls(4000)[kernel]
-    times: list[float] = []
-    done = threading.Event()
-
-    def count() -> None:
-        while not done.is_set():
-            times.append(time.perf_counter())
-            time.sleep(1e-4)
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    try:
-        while not times:
-            time.sleep(1e-4)
-        start = time.perf_counter()
-        call(1)
-        stop = time.perf_counter()
-    finally:
-        done.set()
-        thread.join()
-    # A call that kept the interpreter would leave at most one count at either end.
-    assert sum(start < moment < stop for moment in times) > 2
-
-
-# ------------------------------------------------------------------------------------------------ errors
-
-GOOD: dict[str, dict[str, Any]] = {
-    "scale_logits": {"logits": predictions_like(6, (4, 3))},
-    "reduce_logits": {"predictions": predictions_like(6, (4, 5, 2, 3))},
-    "leave_one_out_features": {
-        "x": predictions_like(6, (4, 5, 3)),
-        "membership": membership_like(6, 4, 5),
-        "target": 1,
-    },
-    "gaussian_scores": {
-        "x": predictions_like(6, (4, 5, 3)),
-        "membership": membership_like(6, 4, 5),
-        "targets": np.arange(2),
-    },
-    "adapted_lira": {
-        "predictions": predictions_like(6, (4, 5, 2, 3)),
-        "membership": membership_like(6, 4, 5),
-        "targets": np.arange(2),
-    },
-    "roc_curve": {"scores": np.arange(3.0), "labels": np.array([True, False, True])},
-    "roc_metrics": {
-        "scores": np.arange(4.0).reshape(2, 2),
-        "labels": np.eye(2, dtype=bool),
-        "false_positive_rates": np.array([0.1]),
-    },
-    "roc_resample": {
-        "scores": np.arange(4.0).reshape(2, 2),
-        "labels": np.eye(2, dtype=bool),
-        "target_weights": np.ones((3, 2), np.uint16),
-        "point_weights": np.ones((3, 2), np.uint16),
-        "false_positive_rates": np.array([0.1]),
-    },
-}
-
-
-def with_nan(array: np.ndarray, *position: int) -> np.ndarray:
-    array = array.copy()
-    array[position] = np.nan
-    return array
-
-
-def refuse(error: type[Exception], message: str, kernel: str, **changed: Any) -> None:
-    with pytest.raises(error, match=message):
-        getattr(_core, kernel)(**{**GOOD[kernel], **changed})
-
-
-@pytest.mark.parametrize("kernel", GOOD)
-def test_good_arguments_are_accepted(kernel):
-    getattr(_core, kernel)(**GOOD[kernel])
-
-
-@pytest.mark.parametrize(
-    ("kernel", "name"), [(k, n) for k, arguments in GOOD.items() for n in arguments if n != "target"]
-)
-def test_every_array_is_checked(kernel, name):
-    array = GOOD[kernel][name]
-    for bad in (array.astype(np.complex64), array.tolist(), None):
-        refuse(TypeError, rf"^{name} has .*; expected a NumPy array of", kernel, **{name: bad})
-    if array.dtype.itemsize > 1:
-        swapped = array.astype(array.dtype.newbyteorder())
-        refuse(TypeError, f"^{name} has dtype.*native byte order", kernel, **{name: swapped})
-        unaligned = np.frombuffer(b"\0" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
-        refuse(TypeError, f"^{name} is not aligned", kernel, **{name: unaligned})
-    refuse(ValueError, f"^{name} has shape .*; expected", kernel, **{name: array[None]})
-    if name != "false_positive_rates":
-        refuse(ValueError, "has shape .*; expected", kernel, **{name: array[..., :0]})
-        refuse(ValueError, "has shape .*; expected", kernel, **{name: array[:0]})
-
-
-@pytest.mark.parametrize("kernel", [kernel for kernel in GOOD if kernel != "roc_curve"])
-@pytest.mark.parametrize("threads", [0, -1])
-def test_threads_must_be_positive(kernel, threads):
-    refuse(ValueError, rf"^threads is {threads}; expected at least 1$", kernel, threads=threads)
-
-
-def test_nan_is_found_and_located():
-    logits = with_nan(np.zeros((40, 3), np.float32), 37, 1)
-    refuse(ValueError, "^logits contains NaN at row 37;", "scale_logits", logits=logits)
-    for dtype in (np.float32, np.float16):
-        predictions = with_nan(np.zeros((4, 40, 2, 3), dtype), 2, 33, 1, 0)
-        predictions[3, 5] = np.nan  # a later model's, and so never the one reported
-        message = "^predictions contains NaN at model 2, point 33;"
-        for threads in (1, 2, 3):
-            refuse(ValueError, message, "reduce_logits", predictions=predictions, threads=threads)
-    predictions = with_nan(GOOD["adapted_lira"]["predictions"], 3, 4, 1, 0)
-    refuse(ValueError, "^predictions contains NaN at model 3, point 4;", "adapted_lira", predictions=predictions)
-    for kernel in ("leave_one_out_features", "gaussian_scores"):
-        x = with_nan(GOOD[kernel]["x"], 2, 1, 0)
-        refuse(ValueError, "^x contains NaN at model 2, point 1;", kernel, x=x)
-        refuse(ValueError, "^x contains -inf at model 0, point 0;", kernel, x=np.full_like(x, -np.inf))
-    for kernel in ("roc_metrics", "roc_resample"):
-        scores = with_nan(GOOD[kernel]["scores"], 1, 0)
-        refuse(ValueError, r"^scores contains NaN at index \[1, 0\];", kernel, scores=scores)
-
-
-def test_arguments_outside_their_domain():
-    for kernel in ("scale_logits", "reduce_logits", "adapted_lira"):
-        name, array = next(iter(GOOD[kernel].items()))
-        refuse(ValueError, f"^{name} has shape .*at least 2 classes", kernel, **{name: array[..., :1]})
-    for limit in (0.0, -1.0, np.nan, np.inf):
-        refuse(ValueError, "^clip_norm is .*positive finite", "scale_logits", clip_norm=limit)
-    for target in (-1, 4):
-        refuse(ValueError, rf"^target is {target}; expected", "leave_one_out_features", target=target)
-        for kernel in ("gaussian_scores", "adapted_lira"):
-            refuse(ValueError, rf"^targets is {target}; expected", kernel, targets=np.array([0, target]))
-    for ridge in (0.0, -1.0, np.nan, np.inf):
-        refuse(ValueError, "^ridge is .*between", "gaussian_scores", ridge=ridge)
-        refuse(ValueError, "^ridges is .*between", "leave_one_out_features", ridges=(0.5, ridge))
-    refuse(ValueError, '^covariance is "none"; expected', "adapted_lira", covariance="none")
-    for kernel in ("roc_metrics", "roc_resample"):
-        for rate in (-0.1, 1.1, np.nan):
-            rates = np.array([0.5, rate])
-            refuse(ValueError, "^false_positive_rates is .*0 to 1", kernel, false_positive_rates=rates)
-    for kernel in ("roc_curve", "roc_metrics"):
-        for value in (True, False):
-            labels = np.full_like(GOOD[kernel]["labels"], value)
-            refuse(ValueError, "^labels is .*everywhere; expected", kernel, labels=labels)
-    odd_bytes = np.full((4, 5), 2, np.uint8).view(np.bool_)
-    refuse(ValueError, "^membership has bytes other", "adapted_lira", membership=odd_bytes)

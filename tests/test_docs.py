@@ -10,7 +10,9 @@ from tmi.attacks import all_attacks
 from tmi.cli import tmi as cli
 from tmi.config import load_config, preset_names
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ATTACKS = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
 CODE_BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -18,9 +20,14 @@ def blocks(language: str) -> list[str]:
     return [text for found, text in CODE_BLOCK.findall(README) if found == language]
 
 
-@pytest.mark.parametrize("name", [*all_attacks(), *preset_names(), *(f"tmi {name}" for name in cli.commands)])
-def test_the_readme_names_every_attack_preset_and_command(name: str) -> None:
+@pytest.mark.parametrize("name", [*preset_names(), *(f"tmi {name}" for name in cli.commands)])
+def test_the_readme_names_every_preset_and_command(name: str) -> None:
     assert f"`{name}" in README
+
+
+@pytest.mark.parametrize("name", all_attacks())
+def test_every_attack_is_described(name: str) -> None:
+    assert f"`{name}`" in ATTACKS
 
 
 def test_every_command_in_the_readme_exists() -> None:

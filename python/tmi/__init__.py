@@ -13,20 +13,26 @@ _LOCATION = {
     "Answers": "tmi.answers",
     "Predictions": "tmi.answers",
     "attack_named": "tmi.attacks",
+    "compare": "tmi.comparisons",
     "judge": "tmi.metrics",
     "load_config": "tmi.config",
     "run_attack": "tmi.pipeline",
+    "View": "tmi.views",
+    "score": "tmi.scoring",
 }
 
 __all__ = [
     "Answers",
     "Predictions",
     "TmiError",
+    "View",
     "__version__",
     "attack_named",
+    "compare",
     "judge",
     "load_config",
     "run_attack",
+    "score",
 ]
 
 

@@ -43,6 +43,44 @@ def scale_logits(logits: _Floats, *, clip_norm: float | None = None, threads: in
         TypeError: logits of another type.
     """
 
+def apply_view(
+    logits: _Floats,
+    kind: Literal["probabilities", "top", "top-unnamed", "label", "rounded"],
+    parameter: int = 0,
+    *,
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """What an adversary sees of raw logits, as logarithms of the probabilities that are seen.
+
+    With the float32 softmax ``p`` of a row:
+
+    - ``probabilities``: ``p``
+    - ``top``: ``p`` of the ``parameter`` largest classes; the others have equal shares of the rest, 1 - their sum
+    - ``top-unnamed``: the ``parameter`` largest of ``p`` in descending order, then the equal shares
+    - ``label``: 1 for the largest class, 0 for the others
+    - ``rounded``: ``p`` rounded to ``parameter`` decimals, ties to even
+
+    The largest are those of the largest logits, of equal logits the lower classes. What is seen has floors: e^-87
+    (1.6e-38) for any probability, 2^-25 for the rest, 1e-3 for classes that are not the label, half of the last decimal
+    of ``rounded``. No share of the rest is above the smallest of the probabilities seen. Infinite logits count as
+    ±10,000.
+
+    ``top`` and ``top-unnamed`` take ``parameter`` passes over a row: O(K * parameter), 16 rows at a time.
+
+    Args:
+        logits: float32 or float16 [rows, K], K at least 2.
+        kind: see above.
+        parameter: 1 to K for ``top`` and ``top-unnamed``, 1 to 7 for ``rounded``, else 0.
+        threads: number of threads.
+
+    Returns:
+        float32 [rows, K], natural logarithms.
+
+    Raises:
+        ValueError: no rows, K below 2, NaN in logits, another kind, a parameter outside its domain.
+        TypeError: logits of another type.
+    """
+
 def reduce_logits(
     predictions: _Floats, *, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -251,5 +289,74 @@ def roc_resample(
 
     Raises:
         ValueError: T or P of zero, shapes that do not fit, NaN in scores, rates outside [0, 1].
+        TypeError: an array of another type.
+    """
+
+EMPIRICAL_BAYES_FEATURES: list[str]
+"""Names of the features of `empirical_bayes_features`, in order."""
+
+def empirical_bayes_features(
+    x: NDArray[np.float32],
+    membership: NDArray[np.bool_],
+    target: int,
+    prior_mean: NDArray[np.float64],
+    prior_variance: NDArray[np.float64],
+    *,
+    share: float = 0.6,
+    threads: int = 1,
+) -> NDArray[np.float32]:
+    """Likelihood ratios along an IN - OUT shift that is shrunken towards an expected one.
+
+    The statistics of a model leave out the target and the model itself. With the difference ``D`` of the means, its
+    sampling variance ``v`` per class, the prior mean ``f`` and variance ``t``, the shift is
+    ``h = (D t + f v) / (t + v)`` (empirical Bayes) and the score
+    ``h^T C^-1 (x - m + (p - 1/2) h)`` with the mean ``m`` of the shadows, the share ``p`` of the IN ones and
+    ``C = (1 - share) S + share trace(S) / K I``.
+
+    Args:
+        x: float32 ``[models, points, classes]``, whitened by the mean covariance over points.
+        membership: bool ``[models, points]``; row ``target`` has no influence.
+        target: index of a model.
+        prior_mean: float64 ``[points, classes]``, the expected shift.
+        prior_variance: float64 ``[classes]``, from 0, how far true shifts lie from it.
+        share: of the identity in the covariance, in (0, 1).
+        threads: number of threads, from 1; never changes a bit of the result.
+
+    Returns:
+        float32 ``[models, points, 3]``: ``expected`` (the score along ``f``), ``shrunken`` (along ``h``) and
+        ``certainty``, the norm ``sqrt(h^T C^-1 h)``. 0 where no IN or no OUT shadow is left.
+
+    Raises:
+        ValueError: an axis of length zero, shapes that do not fit, an argument outside its domain, NaN or infinity.
+        TypeError: an array of another type.
+    """
+
+def condition(
+    x: NDArray[np.float32],
+    regressors: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    *,
+    penalty: float = 1.0,
+    threads: int = 1,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Leave-one-model-out residuals of answers after a kernel ridge regression on the same models' other answers.
+
+    The kernel between models at point ``p`` is ``K_p = 1 + sum_q weights[p, q] B_q B_q^T / dimensions`` with the rows
+    of ``B_q = regressors[:, q]``; with ``A = (K_p + penalty I)^-1`` the residual of model ``n`` is
+    ``(A x)_n / A_nn`` (Rasmussen and Williams 2006, section 5.4.2).
+
+    Args:
+        x: float32 ``[models, points, features]``.
+        regressors: float32 ``[models, others, dimensions]``, standardised over the models.
+        weights: float32 ``[points, others]``, from 0; the weight of a point for itself should be 0.
+        penalty: between 1e-3 and 1e6.
+        threads: number of threads, from 1; never changes a bit of the result.
+
+    Returns:
+        The residuals, float32 ``[models, points, features]``, and the matrices ``A``, float32
+        ``[points, models, models]``.
+
+    Raises:
+        ValueError: an axis of length zero, shapes that do not fit, an argument outside its domain, NaN or infinity.
         TypeError: an array of another type.
     """

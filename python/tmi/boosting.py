@@ -17,6 +17,7 @@ def fit_and_score(
     queries: NDArray[np.float32],
     recipe: Mapping[str, float],
     seed: int,
+    start: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> NDArray[np.float64]:
     """Train a binary classifier and return its log-odds.
 
@@ -26,6 +27,7 @@ def fit_and_score(
         queries: float32 ``[queries, features]``.
         recipe: LightGBM's parameters, and ``trees``.
         seed: for the choice of features of every tree.
+        start: log-odds ``[rows]`` and ``[queries]`` of another model, which the trees then only correct.
 
     Returns:
         float64 ``[queries]``, log-odds of True.
@@ -48,12 +50,13 @@ def fit_and_score(
         "verbose": -1,
     }
     trees = int(parameters.pop("trees"))
-    data = lightgbm.Dataset(rows, label=labels.astype(np.float32), params=parameters)
+    of_rows, of_queries = start or (None, 0.0)
+    data = lightgbm.Dataset(rows, label=labels.astype(np.float32), init_score=of_rows, params=parameters)
     # lightgbm.train does the same and more, which costs as much again on a few hundred rows.
     booster = lightgbm.Booster(parameters, data)
     for _ in range(trees):
         booster.update()
-    scores: NDArray[np.float64] = booster.predict(queries, raw_score=True, num_threads=1)
+    scores: NDArray[np.float64] = booster.predict(queries, raw_score=True, num_threads=1) + of_queries
     return scores
 
 

@@ -5,7 +5,7 @@ Torch, LightGBM and everything that imports them are imported inside the command
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,6 +37,19 @@ def _parse_targets(_: click.Context, __: click.Parameter, text: str | None) -> i
     if not text.isdigit() or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither 'all' nor a number of models from 1")
     return int(text)
+
+
+def _parse_list(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """The entries of an option that may be repeated and takes commas."""
+    return [entry.strip() for text in texts for entry in text.split(",")]
+
+
+def _parse_numbers(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[int]:
+    entries = _parse_list(context, option, texts)
+    for entry in entries:
+        if not entry.isdecimal():
+            raise click.BadParameter(f"{entry!r} is no number of shadow models; expected for instance 8,16,32")
+    return [int(entry) for entry in entries]
 
 
 def training_options(command: Command) -> Command:
@@ -84,10 +97,31 @@ def scoring_options(command: Command) -> Command:
                 help="Run only this attack. Repeatable; `tmi attacks` lists them.",
             ),
             click.option(
+                "--view",
+                "views",
+                multiple=True,
+                metavar="VIEW",
+                callback=_parse_list,
+                help="What the adversary sees: logits, probabilities, top-K, top-K-unnamed, label or rounded-D. "
+                "Repeatable, or with commas: the first is the main one, the others are compared with it.",
+            ),
+            click.option(
+                "--shadows",
+                multiple=True,
+                metavar="N",
+                callback=_parse_numbers,
+                help="Also attack with only N of the shadow models. Repeatable, or with commas: 8,16,32.",
+            ),
+            click.option(
                 "--targets",
                 callback=_parse_targets,
                 metavar="all|N",
                 help="Let only the first N models be targets.",
+            ),
+            click.option(
+                "--memory",
+                metavar="SIZE",
+                help="Working memory of the attacks, all workers together, for instance 500M or 4G. Changes no result.",
             ),
         ]
     ):
@@ -202,6 +236,48 @@ def attacks() -> None:
     Console().print(table)
 
 
+@tmi.command()
+@click.option("--models", type=click.IntRange(min=3), default=65, show_default=True, help="Models.")
+@click.option("--points", type=click.IntRange(min=2), default=1000, show_default=True, help="Challenge points.")
+@click.option("--augmentations", type=click.IntRange(min=1), default=8, show_default=True, help="Queries per point.")
+@click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Classes.")
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    default=("tmi", "gaussian", "adapted-lira"),
+    show_default=True,
+    metavar="NAME",
+    help="Time this attack as a whole. Repeatable.",
+)
+@click.option("--targets", type=click.IntRange(min=1), default=2, show_default=True, help="Targets of the attacks.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the kernels.")
+@click.option("--repeat", type=click.IntRange(min=1), default=7, show_default=True, help="How often each is timed.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the times there."
+)
+@debuggable
+def bench(
+    attacks: tuple[str, ...], targets: int, threads: int, repeat: int, json_file: Path | None, **size: Any
+) -> None:
+    """Time the kernels on this machine, next to good NumPy and to a copy of their input."""
+    from rich.console import Console
+
+    from tmi.bench.cases import Size
+    from tmi.bench.run import document, run_bench, write
+    from tmi.bench.table import EXPLANATION, bench_table, machine_line
+
+    made_up = Size(**size)
+    results = run_bench(made_up, attacks=attacks, targets=targets, threads=threads, repeat=repeat, progress=_progress())
+    console = Console()
+    console.print(machine_line(), highlight=False)
+    console.print(bench_table(results, threads))
+    console.print(EXPLANATION, style="dim", markup=False, highlight=False)
+    if json_file is not None:
+        write(json_file, document(results, made_up, threads))
+
+
 @tmi.group(invoke_without_command=True)
 @click.pass_context
 def presets(context: click.Context) -> None:
@@ -240,6 +316,9 @@ def _changes(
     workers: int | None = None,
     attacks: tuple[str, ...] = (),
     targets: int | str | None = None,
+    memory: str | None = None,
+    views: Sequence[str] = (),
+    shadows: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Options as configuration keys, those that were not given left out."""
     values = {
@@ -249,6 +328,9 @@ def _changes(
         "compute.workers": workers,
         "attack.names": list(attacks) or None,
         "evaluation.targets": targets,
+        "compute.memory": memory,
+        "attack.views": list(views) or None,
+        "attack.shadows": list(shadows) or None,
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -264,11 +346,13 @@ def _progress() -> Any:
 def _show(results: dict[str, Any], out: Path) -> None:
     from rich.console import Console
 
+    from tmi.report.adversaries import adversary_tables
     from tmi.report.table import results_table, verdict
 
     console = Console()
     console.print()
-    console.print(results_table(results, console.width))
-    console.print()
+    for table in [results_table(results, console.width), *adversary_tables(results, console.width)]:
+        console.print(table)
+        console.print()
     console.print(verdict(results), markup=False, highlight=False)
     console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

@@ -6,16 +6,17 @@ the user probably meant. A resolved configuration (``to_toml``) is complete: fee
 
 from __future__ import annotations
 
-import difflib
 import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tmi.errors import TmiError
+from tmi.errors import TmiError, did_you_mean
+from tmi.memory import parse_memory
+from tmi.views import View
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -110,7 +111,7 @@ class QueryConfig(Table):
 
 
 class AttackConfig(Table):
-    """Which attacks are run, in the order of the report."""
+    """Which attacks are run, in the order of the report, and what the adversaries have."""
 
     names: Annotated[list[str], Field(min_length=1)] = [
         "tmi",
@@ -120,6 +121,24 @@ class AttackConfig(Table):
         "confidence",
         "direct",
     ]
+    views: Annotated[list[str], Field(min_length=1)] = ["logits"]
+    """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
+    shadows: list[int] = []
+    """Numbers of shadow models with which the attacks are repeated, besides all of them."""
+
+    @field_validator("views")
+    @classmethod
+    def _are_views(cls, views: list[str]) -> list[str]:
+        try:
+            names = [View.parse(name).name for name in views]
+        except TmiError as error:
+            raise ValueError(str(error)) from None
+        return _without_repetition(names)
+
+    @field_validator("shadows")
+    @classmethod
+    def _are_different(cls, shadows: list[int]) -> list[int]:
+        return _without_repetition(shadows)
 
 
 class EvaluationConfig(Table):
@@ -141,6 +160,19 @@ class ComputeConfig(Table):
     """Models trained as one stack. Changes results within rounding only, so it is part of what a run is."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Worker processes of one thread each; 0: one per core. Never changes a result."""
+    memory: str = "1G"
+    """Working memory of the attacks, all workers together, in K, M or G; at least 64M. Never changes a result."""
+
+    @field_validator("memory")
+    @classmethod
+    def _is_size(cls, memory: str) -> str:
+        parse_memory(memory)
+        return memory
+
+    @property
+    def memory_bytes(self) -> int:
+        """The same in bytes."""
+        return parse_memory(self.memory)
 
 
 class Config(Table):
@@ -166,6 +198,16 @@ class Config(Table):
         targets = self.evaluation.targets
         if targets != "all" and targets > self.models:
             raise ValueError(f"evaluation.targets is {targets}, expected at most the number of models, {self.models}")
+        return self
+
+    @model_validator(mode="after")
+    def _shadows_are_other_models(self) -> Config:
+        for number in self.attack.shadows:
+            if not 2 <= number <= self.models - 1:
+                raise ValueError(
+                    f"attack.shadows has {number}, expected 2 to {self.models - 1}: "
+                    f"one of the {self.models} models is the target"
+                )
         return self
 
     @property
@@ -235,13 +277,6 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
-    """`` (did you mean 'digits'? known: ...)`` for an error message."""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f" ({hint}known: {', '.join(known)})"
-
-
 def differences(left: Config, right: Config) -> list[str]:
     """Dotted keys whose values differ, as ``key: left, now right``."""
     first, second = _flatten(left.model_dump()), _flatten(right.model_dump())
@@ -288,6 +323,14 @@ def _override(document: dict[str, Any], key: str, value: Any) -> None:
 
 
 Model = TypeVar("Model", bound=BaseModel)
+Entry = TypeVar("Entry", str, int)
+
+
+def _without_repetition(entries: list[Entry]) -> list[Entry]:
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            raise ValueError(f"{entry!r} is given twice")
+    return entries
 
 
 def _explain(error: ValidationError) -> str:
@@ -300,9 +343,9 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {key!r}{did_you_mean(key.rpartition('.')[2], sorted(table.model_fields))}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if not key:
-        return str(problem["msg"]).removeprefix("Value error, ")
-    message = str(problem["msg"])
+        return message
     return f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 

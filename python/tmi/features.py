@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,21 @@ class Profiles:
     spread: NDArray[np.float32]
 
 
-@lru_cache(maxsize=2)
+# Several attacks on the same answers need the same profiles. They go when the predictions go.
+_known: WeakKeyDictionary[Predictions, Profiles] = WeakKeyDictionary()
+
+
 def profiles(predictions: Predictions, threads: int = 1) -> Profiles:
     """Scale the logits and average them over augmentations, a block of points at a time.
 
-    The last ones are kept: several attacks on the same answers need them.
+    The arrays hold all points: attacks that go point by point are given a few points at a time (`tmi.scoring`).
     """
+    if predictions not in _known:
+        _known[predictions] = _profiles(predictions, threads)
+    return _known[predictions]
+
+
+def _profiles(predictions: Predictions, threads: int) -> Profiles:
     models, points, _, classes = predictions.shape
     scaled = np.empty((models, points, classes), dtype=np.float32)
     clipped = np.empty_like(scaled)

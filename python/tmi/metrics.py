@@ -7,7 +7,7 @@ and points, both with replacement (the pigeonhole bootstrap, Owen 2007), not poo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,9 +105,8 @@ def judge(
     grid = _curve_grid(non_members)
     rates = np.concatenate([np.asarray(false_positive_rates, dtype=np.float64), grid])
     estimates = _core.roc_metrics(scores, labels, rates, threads=threads)
-    samples = _resampled(scores, labels, rates, resamples, seed, threads)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(samples, [tail, 100 - tail], axis=0)
+    samples = resampled(scores, labels, rates, resamples=resamples, seed=seed, threads=threads)
+    low, high = percentile_interval(samples, confidence)
 
     def estimate(index: int, resolvable: bool = True) -> Estimate:
         return Estimate(float(estimates[index]), float(low[index]), float(high[index]), resolvable)
@@ -148,22 +147,56 @@ def point_aucs(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArra
         return np.where(members * others > 0, wins / (members * others), np.nan)
 
 
-def _resampled(
+def resampled(
     scores: NDArray[np.float64],
     labels: NDArray[np.bool_],
     rates: NDArray[np.float64],
+    *,
     resamples: int,
     seed: int,
-    threads: int,
+    threads: int = 1,
 ) -> NDArray[np.float64]:
-    """The metrics on resampled targets and points, ``[resamples, 2 + rates]``."""
+    """The metrics on resampled targets and points.
+
+    Scores of the same shape meet the same resamples for the same ``seed``, so that rows of two attacks are pairs.
+
+    Args:
+        scores: float64 ``[targets, points]``.
+        labels: bool ``[targets, points]``.
+        rates: float64 ``[rates]``, false positive rates.
+        resamples: how many.
+        seed: of the resamples.
+        threads: for the kernels.
+
+    Returns:
+        float64 ``[resamples, 2 + rates]``: AUC, balanced accuracy, true positive rates.
+    """
+    return np.concatenate(
+        [
+            _core.roc_resample(scores, labels, target_weights, point_weights, rates, threads=threads)
+            for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed)
+        ]
+    )
+
+
+def percentile_interval(
+    samples: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends of the interval that holds the middle ``confidence`` of the samples of each column."""
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(samples, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def _pigeonhole_weights(
+    shape: tuple[int, ...], resamples: int, seed: int
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
+    """How often each target and each point is drawn, ``[resamples, targets]`` and ``[resamples, points]``, in parts."""
     random = stream(seed, "bootstrap")
-    blocks = []
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
         number = min(RESAMPLES_AT_ONCE, resamples - start)
-        target_weights, point_weights = (_draws(random, number, axis) for axis in scores.shape)
-        blocks.append(_core.roc_resample(scores, labels, target_weights, point_weights, rates, threads=threads))
-    return np.concatenate(blocks)
+        targets, points = (_draws(random, number, axis) for axis in shape)
+        yield targets, points
 
 
 def _draws(random: np.random.Generator, resamples: int, size: int) -> NDArray[np.uint16]:

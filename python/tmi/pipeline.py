@@ -23,7 +23,7 @@ from tmi.stages import evaluate, finetune, membership, pretrain, query, score
 from tmi.workers import Progress, Silent, Workers, available_cores
 
 # What may differ from the configuration that a run directory was made with: nothing that was trained depends on it.
-FREE_TO_CHANGE = ("name", "description", "attack.", "evaluation.", "compute.workers")
+FREE_TO_CHANGE = ("name", "description", "attack.", "evaluation.", "compute.workers", "compute.memory")
 # Everything that a run writes.
 FOLDERS = ("pretrained", "finetuned", "predictions", "pretrained_predictions", "scores")
 FILES = (
@@ -37,6 +37,10 @@ FILES = (
     "report.html",
     "roc.png",
     "roc.svg",
+    "views.png",
+    "views.svg",
+    "shadows.png",
+    "shadows.svg",
 )
 
 Stage = Callable[[Run, Workers], None]
@@ -135,16 +139,15 @@ def require(run: Run, stage: str, command: str) -> None:
     Raises:
         TmiError: a file is missing, damaged or of another configuration.
     """
-    directory, models = run.directory, range(run.config.models)
+    directory, keys, models = run.directory, run.keys, range(run.config.models)
     needed = {
-        "finetune": [*map(directory.pretrained, models), *map(directory.finetuned, models)],
-        "query": [*map(directory.predictions, models), *map(directory.pretrained_predictions, models)],
-        "score": list(map(directory.scores, run.config.attack.names)),
+        "finetune": dict.fromkeys(map(directory.pretrained, models), keys["pretrain"])
+        | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
+        "query": dict.fromkeys(map(directory.predictions, models), keys["query"])
+        | dict.fromkeys(map(directory.pretrained_predictions, models), keys["query"]),
+        "score": run.score_files,
     }[stage]
-    for path in needed:
-        key = run.keys["pretrain"] if path.parent.name == "pretrained" else run.keys[stage]
-        if stage == "score":
-            key = run.score_key(path.stem)
+    for path, key in needed.items():
         if not directory.is_current(path, key):
             state = "is missing" if not path.exists() else "is damaged or of another configuration"
             raise TmiError(f"{path} {state}; run `{command}` first")

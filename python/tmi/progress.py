@@ -14,6 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+# As long as the longest labels of a run of the usual attacks, so that the times stand below one another.
+LABEL_WIDTH = 36
+
 
 class Bars:
     """Shows each piece of work as a bar while it goes on and as a line when it is done."""
@@ -31,7 +34,7 @@ class Bars:
         self._label, self._total, self._done, self._started = label, total, 0, time.monotonic()
         if total and self._console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description:<22}"),
+                TextColumn(f"{{task.description:<{LABEL_WIDTH}}}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -56,7 +59,7 @@ class Bars:
         if self._done < self._total:
             return
         outcome = f"{time.monotonic() - self._started:6.1f} s" if self._total else "already done"
-        self._console.print(f"{self._label:<22} {outcome:>12}", style="dim", highlight=False)
+        self._console.print(f"{self._label:<{LABEL_WIDTH}} {outcome:>12}", style="dim", highlight=False)
 
     def note(self, message: str) -> None:
         """Something that the user should know."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.adversary import Adversary, all_adversaries, by_view
 from tmi.augmentations import make_queries
 from tmi.config import Config
 from tmi.encoders import encode
@@ -43,13 +45,24 @@ class Run:
         Raises:
             TmiError: it does not.
         """
+        for adversary in by_view(self.config).values():
+            adversary.view.require_classes(len(self.task.downstream.class_names))
         challenges = self.task.challenges.take(np.arange(1))
         queries = make_queries(challenges, self.config.query, self.config.seed)
         encode(queries[:, 0], challenges.kind, self.config.encoder)
 
-    def score_key(self, attack: str) -> str:
-        """The artefact key of an attack's scores."""
-        return content_key(self.keys["score"], attack)
+    def score_key(self, attack: str, adversary: Adversary) -> str:
+        """The artefact key of the scores of an adversary's attack."""
+        return content_key(self.keys["score"], attack, adversary.view.name, adversary.shadows)
+
+    @property
+    def score_files(self) -> dict[Path, str]:
+        """All files of scores with their artefact keys."""
+        return {
+            self.directory.scores(attack, adversary.folder): self.score_key(attack, adversary)
+            for adversary in all_adversaries(self.config)
+            for attack in self.config.attack.names
+        }
 
     def finetuning_set(self, model: int) -> NDArray[np.int64]:
         """The downstream points that a model is finetuned on, ascending; half of them unless configured otherwise."""

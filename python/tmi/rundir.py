@@ -80,9 +80,9 @@ class RunDirectory:
         """The same of a pretrained model under its own head, for the upper bound."""
         return self.root / "pretrained_predictions" / f"{model:03d}.npy"
 
-    def scores(self, attack: str) -> Path:
-        """float64 ``[targets, points]``, higher = member."""
-        return self.root / "scores" / f"{attack}.npy"
+    def scores(self, attack: str, folder: str = "") -> Path:
+        """float64 ``[targets, points]``, higher = member; in a folder of its own for all but the usual adversary."""
+        return self.root / "scores" / folder / f"{attack}.npy"
 
     def prepare(self) -> None:
         """Make the directory if it is missing."""

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.answers import Answers
-from tmi.config import did_you_mean
-from tmi.errors import TmiError
+from tmi.errors import TmiError, did_you_mean
 
 
 class Attack(Protocol):
@@ -28,6 +27,8 @@ class Attack(Protocol):
         source: where it is published; empty if it is this project's own.
         needs: what the adversary has besides queries to the target.
         upper_bound: whether it sees more than an adversary who only has the finetuned model.
+        point_by_point: whether a score depends on the answers about its own point alone; then `tmi.scoring` hands the
+            attack a few points at a time, and predictions may be larger than memory.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Attack(Protocol):
     source: str
     needs: Literal["shadow models", "no shadow models", "the pretrained model"]
     upper_bound: bool
+    point_by_point: bool
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """Scores ``[targets, points]``, higher = member.

@@ -27,6 +27,7 @@ class Confidence:
     source = "Yeom et al. 2018; Salem et al. 2019"
     needs: Literal["no shadow models"] = "no shadow models"
     upper_bound = False
+    point_by_point = True
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """The largest entry of the mean scaled logits."""
@@ -44,6 +45,7 @@ class Direct:
     source = "Abascal et al. 2024, direct access to the pretrained model"
     needs: Literal["the pretrained model"] = "the pretrained model"
     upper_bound = True
+    point_by_point = True
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """Leave-one-model-out linear discriminant on the pretrained models' scaled logits.

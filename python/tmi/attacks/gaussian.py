@@ -1,4 +1,4 @@
-"""Likelihood ratios under Gaussians fitted to the shadows' answers at one point."""
+"""Gaussians fitted to the shadows' mean logit vectors at one point."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from tmi.features import profiles
 
 # Shrinkage of the covariance towards a multiple of the identity, relative to the mean variance.
 RIDGE = 0.5
+# The mean variance is taken to be at least this, as in the kernels.
+LEAST_SCALE = 1e-6
+# Numbers of type float64 in one block of points of `GaussianOffline`.
+BLOCK_ENTRIES = 4_000_000
 
 
 @register
@@ -30,6 +34,7 @@ class Gaussian:
     source = ""
     needs: Literal["shadow models"] = "shadow models"
     upper_bound = False
+    point_by_point = True
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's mean scaled logits."""
@@ -44,21 +49,63 @@ class Gaussian:
 
 
 @register
-class AdaptedLira:
-    """The baseline of the TMI paper: LiRA on the confidence of the class that the target itself predicts."""
+class GaussianOffline:
+    """How far the target's mean scaled logits are from those of the OUT shadows, whichever way.
 
-    name = "adapted-lira"
-    summary = "LiRA on the confidence of the target's own top class, full covariance over augmentations"
-    source = "Abascal et al. 2024, adapted from Carlini et al. 2022"
+    Without IN shadows nobody knows in which direction membership moves the logits of a point, so none is assumed: the
+    score is the squared Mahalanobis distance from the OUT shadows, less what it is on average for a non-member. Higher
+    means farther out than a non-member should be. Points that are in no shadow's pretraining set are scored as well.
+    """
+
+    name = "gaussian-offline"
+    summary = "distance of the whole logit vector from the OUT shadows, no IN shadows"
+    source = ""
     needs: Literal["shadow models"] = "shadow models"
     upper_bound = False
+    point_by_point = True
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
-        """Log N(answer | IN) - log N(answer | OUT), the answer being one scaled logit per augmentation."""
-        wanted = np.asarray(targets, dtype=np.int64)
-        scores = np.empty((len(wanted), answers.membership.shape[1]))
-        for points, block in answers.predictions.blocks():
-            scores[:, points] = _core.adapted_lira(
-                block, answers.membership[:, points], wanted, covariance="full", threads=answers.threads
-            )
+        """The excess of the squared distance; 0 where fewer than two OUT shadows are left."""
+        answered = profiles(answers.predictions, answers.threads).scaled
+        scores = np.empty((len(targets), answers.membership.shape[1]))
+        models, points, classes = answered.shape
+        size = max(1, BLOCK_ENTRIES // (classes * (models + 3 * classes)))
+        for start in range(0, points, size):
+            here = slice(start, start + size)
+            x = answered[:, here].transpose(1, 0, 2).astype(np.float64)
+            for row, target in enumerate(targets):
+                shadows = np.delete(x, target, axis=1)
+                outside = ~np.delete(answers.membership[:, here], target, axis=0).T
+                scores[row, here] = _excess_distance(x[:, target], shadows, outside)
         return scores
+
+
+def _excess_distance(
+    x: NDArray[np.float64], shadows: NDArray[np.float64], outside: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Squared Mahalanobis distance from the OUT shadows less its expectation for one more of them.
+
+    With the mean ``m`` and the unbiased covariance ``S`` of ``n`` OUT shadows and the shrunken
+    ``C = S + RIDGE trace(S) / classes I`` it is ``(x - m)^T C^-1 (x - m) - (1 + 1 / n) trace(C^-1 S)``.
+
+    Args:
+        x: ``[points, classes]``, the target's answers.
+        shadows: ``[points, shadows, classes]``.
+        outside: bool ``[points, shadows]``, the OUT shadows.
+
+    Returns:
+        float64 ``[points]``; 0 where there are fewer than two OUT shadows.
+    """
+    classes = x.shape[1]
+    count = outside.sum(axis=1)
+    weights = outside[:, None, :].astype(np.float64)
+    mean = (weights @ shadows)[:, 0] / np.maximum(count, 1)[:, None]
+    residuals = np.where(outside[..., None], shadows - mean[:, None], 0.0)
+    covariance = residuals.transpose(0, 2, 1) @ residuals / np.maximum(count - 1, 1)[:, None, None]
+    scale = np.maximum(np.trace(covariance, axis1=1, axis2=2) / classes, LEAST_SCALE)
+    shrunken = covariance + RIDGE * scale[:, None, None] * np.eye(classes)
+    difference = (x - mean)[..., None]
+    solved = np.linalg.solve(shrunken, np.concatenate([difference, covariance], axis=-1))
+    distance = (difference.transpose(0, 2, 1) @ solved[..., :1])[:, 0, 0]
+    expected = (1 + 1 / np.maximum(count, 1)) * np.trace(solved[..., 1:], axis1=1, axis2=2)
+    return np.where(count >= 2, distance - expected, 0.0)

@@ -15,8 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.config import did_you_mean
-from tmi.errors import TmiError
+from tmi.errors import TmiError, did_you_mean
 
 PointKind = Literal["image", "text", "vector"]
 

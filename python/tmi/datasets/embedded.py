@@ -6,9 +6,8 @@ import re
 
 import numpy as np
 
-from tmi.config import did_you_mean
 from tmi.datasets import Points
-from tmi.errors import TmiError
+from tmi.errors import TmiError, did_you_mean
 
 WORDS_PER_CHUNK = 40
 FEWEST_CHUNKS = 6

@@ -49,10 +49,10 @@ _UNRESOLVABLE: Mapping[str, Any] = {
     "linewidth": 0,
     "zorder": 5,
 }
-_CHANCE_LINE: LineStyle = {"color": "#999999", "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 1.5}
+CHANCE_LINE: LineStyle = {"color": "#999999", "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 1.5}
 
 # Starting from the defaults keeps a user's matplotlibrc out, which would change the bytes.
-_STYLE: list[str | dict[str, Any]] = [
+STYLE: list[str | dict[str, Any]] = [
     "default",
     {
         "font.size": 10,
@@ -80,14 +80,14 @@ def roc_figure(results: Results) -> Figure:
     Args:
         results: the content of results.json.
     """
-    styles = _line_styles(results)
-    with style.context(_STYLE):
+    styles = line_styles(results)
+    with style.context(STYLE):
         height = _HEIGHT + (_LEGEND_ROW * math.ceil(len(styles) / 2) if _is_crowded(styles) else 0)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         non_members = results["data"]["non_members"]
         _set_axes(axes, 1 / non_members)
-        axes.plot([LOWEST_RATE, 1], [LOWEST_RATE, 1], **_CHANCE_LINE)
+        axes.plot([LOWEST_RATE, 1], [LOWEST_RATE, 1], **CHANCE_LINE)
         for name, line_style in styles.items():
             roc = results["attacks"][name]["roc"]
             axes.plot(roc["fpr"], roc["tpr"], **line_style)
@@ -101,7 +101,7 @@ def roc_figure(results: Results) -> Figure:
 def png_bytes(figure: Figure) -> bytes:
     """The figure as PNG at twice the usual resolution; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    with style.context(_STYLE):
+    with style.context(STYLE):
         figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -109,12 +109,12 @@ def png_bytes(figure: Figure) -> bytes:
 def svg_text(figure: Figure) -> str:
     """The figure as SVG with its text as text; equal figures give equal text."""
     buffer = io.StringIO()
-    with style.context(_STYLE):
+    with style.context(STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def _line_styles(results: Results) -> dict[str, LineStyle]:
+def line_styles(results: Results) -> dict[str, LineStyle]:
     """Line style of each attack, in the order of the legend.
 
     Colours follow the order of the file, not of the legend: the same attack keeps its colour between runs.

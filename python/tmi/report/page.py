@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from statistics import NormalDist
@@ -20,6 +20,7 @@ from PIL import Image
 from tmi.report import wording
 from tmi.report.table import verdict
 from tmi.report.wording import Results
+from tmi.views import LOGITS, View
 
 LONGEST_SIDE = 256
 """Pixels to which larger images are shrunk: a page with full-size photographs would hardly load."""
@@ -71,7 +72,13 @@ class Quality:
     max: float
 
 
-def render_page(results: Results, exhibits: Sequence[Exhibit], roc_svg: str, config_toml: str) -> str:
+def render_page(
+    results: Results,
+    exhibits: Sequence[Exhibit],
+    roc_svg: str,
+    config_toml: str,
+    further_svgs: Mapping[str, str] | None = None,
+) -> str:
     """The report as HTML.
 
     Args:
@@ -80,6 +87,8 @@ def render_page(results: Results, exhibits: Sequence[Exhibit], roc_svg: str, con
             where that is not known.
         roc_svg: the ROC figure, trusted to be an SVG of this package.
         config_toml: the resolved configuration.
+        further_svgs: the figures of ``results["views"]`` and ``results["shadows"]``, trusted likewise; a section
+            without its figure has the table alone.
 
     Raises:
         ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
@@ -101,9 +110,17 @@ def render_page(results: Results, exhibits: Sequence[Exhibit], roc_svg: str, con
         warnings=training_warnings(results),
         points=list(zip_longest(points, exhibits)),
         extreme=expected_extreme(results),
-        roc_svg=Markup(roc_svg[roc_svg.index("<svg") :]),  # without the XML prolog, which HTML does not know
+        roc_svg=_embedded(roc_svg),
+        adversary_svgs={name: _embedded(svg) for name, svg in (further_svgs or {}).items()},
+        view_of=lambda name: View.parse(name).description,
+        main_view=results.get("view", LOGITS.name),
         config_toml=config_toml,
     )
+
+
+def _embedded(svg: str) -> Markup:
+    """An SVG without its XML prolog, which HTML does not know."""
+    return Markup(svg[svg.index("<svg") :])
 
 
 def training_warnings(results: Results) -> list[str]:

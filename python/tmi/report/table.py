@@ -20,6 +20,7 @@ from tmi.report.wording import (
     ranked,
     rate_percent,
     resolution_note,
+    seen,
     tpr,
     tpr_interval,
     upper_bounds,
@@ -42,7 +43,7 @@ def results_table(results: Results, width: int = 80) -> Table:
     layouts = [(True, rates), *((False, rates[:count]) for count in range(len(rates), 0, -1))]
     for with_accuracy, shown in layouts:
         table = _table(results, with_accuracy, shown)
-        if _natural_width(table) <= width:
+        if natural_width(table) <= width:
             return table
     return _table(results, False, [])
 
@@ -132,8 +133,10 @@ def _row(results: Results, name: str, with_accuracy: bool, rates: Sequence[str])
 def _footnotes(results: Results) -> str:
     notes = [f"{name}: queries the pretrained model itself, an upper bound" for name in upper_bounds(results)]
     notes.append(resolution_note(results))
+    notes.append(seen(results))
     return "\n".join(note for note in notes if note)
 
 
-def _natural_width(table: Table) -> int:
+def natural_width(table: Table) -> int:
+    """Columns that a table takes if nothing is folded."""
     return Console(width=10_000).measure(table).maximum

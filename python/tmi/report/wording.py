@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, TypeAlias
 
+from tmi.views import LOGITS, View
+
 Results: TypeAlias = Mapping[str, Any]
 """The content of results.json, schema 1."""
 
@@ -108,6 +110,12 @@ def resolution_note(results: Results) -> str:
     if all(estimate["resolvable"] for estimate in chain.from_iterable(rates)):
         return ""
     return f"{NOT_RESOLVABLE} not resolvable with {results['data']['non_members']:,} non-members"
+
+
+def seen(results: Results) -> str:
+    """Footnote on what the adversary sees; empty where it sees everything."""
+    view = View.parse(results.get("view", LOGITS.name))
+    return "" if view == LOGITS else f"{view.name}: all attacks see {view.description}"
 
 
 def duration(seconds: float) -> str:

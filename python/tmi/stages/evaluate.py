@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import __version__
+from tmi.adversary import main_adversary
 from tmi.answers import neutral
 from tmi.attacks import Attack, attack_named
+from tmi.comparisons import compare_to, comparison_results
 from tmi.metrics import judge, point_aucs
 from tmi.run import Run
 from tmi.rundir import write_json
+from tmi.stages.adversaries import adversary_results
 from tmi.workers import Workers
 
 SCHEMA = 1
@@ -33,7 +36,8 @@ def run_stage(run: Run, workers: Workers, seconds: dict[str, float]) -> dict[str
     """
     config, directory = run.config, run.directory
     labels = np.asarray(directory.load_array(directory.membership))[: config.targets]
-    scores = {name: np.asarray(directory.load_array(directory.scores(name))) for name in config.attack.names}
+    folder = main_adversary(config).folder
+    scores = {name: np.asarray(directory.load_array(directory.scores(name, folder))) for name in config.attack.names}
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "name": config.name,
@@ -47,10 +51,12 @@ def run_stage(run: Run, workers: Workers, seconds: dict[str, float]) -> dict[str
         "evaluation": {"confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples},
         "points": _exposed_points(run, scores, labels),
     }
-    workers.progress.begin("evaluate", len(scores))
+    workers.progress.begin("evaluate", len(run.score_files))
     for name, attack_scores in scores.items():
         results["attacks"][name] = _judged(run, attack_named(name), attack_scores, labels, workers.processes)
         workers.progress.advance(1)
+    results |= adversary_results(run, labels, results["attacks"], workers)
+    results["comparisons"] = _compared(run, scores, labels, workers.processes)
     workers.progress.end()
     write_json(directory.results, results)
     return results
@@ -70,6 +76,7 @@ def _judged(
         threads=threads,
     )
     membership = np.asarray(run.directory.load_array(run.directory.membership))
+    scores_file = run.directory.scores(attack.name, main_adversary(run.config).folder)
     compares_shadows = attack.needs != "no shadow models"
     return {
         "summary": attack.summary,
@@ -77,9 +84,27 @@ def _judged(
         "needs": attack.needs,
         "upper_bound": attack.upper_bound,
         **judgement.to_dict(),
-        "seconds": run.directory.facts(run.directory.scores(attack.name)).get("seconds", 0.0),
+        "seconds": run.directory.facts(scores_file).get("seconds", 0.0),
         "neutral": int(neutral(membership, range(run.config.targets)).sum()) if compares_shadows else 0,
     }
+
+
+def _compared(
+    run: Run, scores: dict[str, NDArray[np.float64]], labels: NDArray[np.bool_], threads: int
+) -> dict[str, Any]:
+    """The default attack minus every other, paired."""
+    base, evaluation = _default_attack(scores), run.config.evaluation
+    compared = compare_to(
+        base,
+        scores,
+        labels,
+        evaluation.false_positive_rates,
+        resamples=evaluation.resamples,
+        confidence=evaluation.confidence,
+        seed=run.config.seed,
+        threads=threads,
+    )
+    return comparison_results(base, compared)
 
 
 def _models(run: Run) -> dict[str, Any]:
@@ -121,10 +146,15 @@ def _data(run: Run, labels: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def _exposed_points(run: Run, scores: dict[str, NDArray[np.float64]], labels: NDArray[np.bool_]) -> dict[str, Any]:
-    """The points at which the default attack does best, or the first one that is no upper bound."""
+def _default_attack(scores: dict[str, NDArray[np.float64]]) -> str:
+    """The attack that stands for the run: the default one, or the first that is no upper bound."""
     candidates = [name for name in scores if not attack_named(name).upper_bound] or list(scores)
-    name = DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
+    return DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
+
+
+def _exposed_points(run: Run, scores: dict[str, NDArray[np.float64]], labels: NDArray[np.bool_]) -> dict[str, Any]:
+    """The points at which the default attack does best."""
+    name = _default_attack(scores)
     aucs = point_aucs(scores[name], labels)
     ranking = np.argsort(-np.nan_to_num(aucs, nan=-1.0), kind="stable")[:EXPOSED_POINTS]
     challenges = run.task.challenges

@@ -1,4 +1,4 @@
-"""Stage 5: run the attacks, each model in turn the target and all others its shadows."""
+"""Stage 5: run the attacks of every adversary, each model in turn the target and others its shadows."""
 
 from __future__ import annotations
 
@@ -9,45 +9,68 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.adversary import Adversary, all_adversaries, draw_shadows
 from tmi.answers import Answers, Predictions
 from tmi.attacks import attack_named
 from tmi.run import Run
 from tmi.rundir import RunDirectory
+from tmi.scoring import Part, join, parts, score_part
+from tmi.views import View
 from tmi.workers import Workers
-
-# Targets scored by one job: few enough that both cores stay busy to the end.
-TARGETS_PER_JOB = 4
 
 
 def run_stage(run: Run, workers: Workers) -> None:
-    """Write ``scores/`` of every attack that has no current scores."""
-    targets = run.config.targets
-    jobs = [range(first, min(first + TARGETS_PER_JOB, targets)) for first in range(0, targets, TARGETS_PER_JOB)]
-    for name in run.config.attack.names:
-        path, key = run.directory.scores(name), run.score_key(name)
-        if run.directory.is_current(path, key):
-            continue
-        if run.directory.is_damaged(path, key):
-            workers.progress.note(f"{run.directory.relative(path)} is damaged (its checksum is wrong): made anew")
-        started = time.monotonic()
-        arguments = [(run, name, chunk) for chunk in jobs]
-        scored = workers.map(f"attack {name}", score_targets, arguments, [len(chunk) for chunk in jobs])
-        run.directory.save_array(path, np.concatenate(scored), key, {"seconds": time.monotonic() - started})
+    """Write ``scores/`` of every adversary's attacks that have no current scores."""
+    for adversary in all_adversaries(run.config):
+        for attack in run.config.attack.names:
+            _score(run, workers, attack, adversary)
 
 
-def score_targets(run: Run, attack: str, targets: range) -> NDArray[np.float64]:
-    """Scores ``[targets, points]`` of one attack."""
-    answers = load_answers(run.directory.root, run.keys["query"], run.config.models, run.config.seed)
-    return attack_named(attack).score(answers, targets)
+def _score(run: Run, workers: Workers, attack: str, adversary: Adversary) -> None:
+    path, key = run.directory.scores(attack, adversary.folder), run.score_key(attack, adversary)
+    if run.directory.is_current(path, key):
+        return
+    if run.directory.is_damaged(path, key):
+        workers.progress.note(f"{run.directory.relative(path)} is damaged (its checksum is wrong): made anew")
+    started = time.monotonic()
+    points = len(run.task.challenge_points)
+    memory = run.config.compute.memory_bytes // workers.processes
+    jobs = parts(attack_named(attack), run.config.targets, points, workers.processes)
+    arguments = [(run, attack, adversary, part, memory) for part in jobs]
+    label = f"attack {attack}{', ' if adversary.label else ''}{adversary.label}"
+    scored = workers.map(label, score_job, arguments, [part.size for part in jobs])
+    scores = join(list(zip(jobs, scored, strict=True)))
+    run.directory.save_array(path, scores, key, {"seconds": time.monotonic() - started})
+
+
+def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: int) -> NDArray[np.float64]:
+    """Scores ``[targets, points]`` of one part of an adversary's attack, with so many bytes of working memory."""
+    config = run.config
+    answers = load_answers(run.directory.root, run.keys["query"], config.models, config.seed, memory, adversary.view)
+    if adversary.shadows is None:
+        return score_part(attack_named(attack), answers, part)
+    # Every target has shadows of its own, and is the first of the few models that are left.
+    alone = Part(range(1), part.points)
+    return np.concatenate(
+        [
+            score_part(
+                attack_named(attack),
+                answers.restricted([target, *draw_shadows(config.seed, config.models, target, adversary.shadows)]),
+                alone,
+            )
+            for target in part.targets
+        ]
+    )
 
 
 @lru_cache(maxsize=1)
-def load_answers(root: Path, key: str, models: int, seed: int) -> Answers:
-    """The answers of all models of a run, as memory maps; once per process for each ``key`` of the query stage."""
+def load_answers(root: Path, key: str, models: int, seed: int, memory: int, view: View) -> Answers:
+    """What is seen of the answers of all models of a run, as memory maps; ``key`` is that of the query stage."""
     directory = RunDirectory(root)
-    return Answers(
-        Predictions([directory.load_array(directory.predictions(model)) for model in range(models)]),
+    answers = Answers(
+        Predictions([directory.load_array(directory.predictions(model)) for model in range(models)], memory),
         np.asarray(directory.load_array(directory.membership)),
-        Predictions([directory.load_array(directory.pretrained_predictions(model)) for model in range(models)]),
+        Predictions([directory.load_array(directory.pretrained_predictions(model)) for model in range(models)], memory),
         seed,
     )
+    return answers.seen_through(view)

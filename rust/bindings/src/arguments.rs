@@ -36,10 +36,7 @@ macro_rules! with_floats {
 pub(crate) use with_floats;
 
 /// The array `name` if it has float32 or float16 numbers.
-pub fn floats<'py, D: Dimension>(
-    name: &str,
-    value: &Bound<'py, PyAny>,
-) -> PyResult<Floats<'py, D>> {
+pub fn floats<'py, D: Dimension>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Floats<'py, D>> {
     let accepted = "float32 or float16";
     if let Some(array) = typed(name, value, accepted)? {
         return Ok(Floats::Half(array));
@@ -54,15 +51,8 @@ pub fn flags<'py, D: Dimension>(
 ) -> PyResult<PyReadonlyArray<'py, bool, D>> {
     let flags: PyReadonlyArray<bool, D> = array(name, value, "bool")?;
     // NumPy takes any byte of a file for a boolean; Rust knows two of them.
-    if !flags.is_empty()
-        && value
-            .call_method1("view", ("uint8",))?
-            .call_method0("max")?
-            .gt(1)?
-    {
-        return Err(PyValueError::new_err(format!(
-            "{name} has bytes other than 0 and 1; expected booleans"
-        )));
+    if !flags.is_empty() && value.call_method1("view", ("uint8",))?.call_method0("max")?.gt(1)? {
+        return Err(PyValueError::new_err(format!("{name} has bytes other than 0 and 1; expected booleans")));
     }
     Ok(flags)
 }
@@ -86,11 +76,7 @@ fn typed<'py, T: Element, D: Dimension>(
     accepted: &str,
 ) -> PyResult<Option<PyReadonlyArray<'py, T, D>>> {
     let Ok(untyped) = value.cast::<PyUntypedArray>() else {
-        return Err(wrong_type(
-            name,
-            format!("a {}", value.get_type().name()?),
-            accepted,
-        ));
+        return Err(wrong_type(name, format!("a {}", value.get_type().name()?), accepted));
     };
     if !untyped.dtype().is_equiv_to(&numpy::dtype::<T>(value.py())) {
         return Ok(None);
@@ -102,9 +88,7 @@ fn typed<'py, T: Element, D: Dimension>(
     }
     if let Some(rank) = D::NDIM.filter(|&rank| rank != untyped.ndim()) {
         let shape = untyped.shape();
-        return Err(PyValueError::new_err(format!(
-            "{name} has shape {shape:?}; expected {rank} axes"
-        )));
+        return Err(PyValueError::new_err(format!("{name} has shape {shape:?}; expected {rank} axes")));
     }
     Ok(Some(value.cast::<PyArray<T, D>>()?.try_readonly()?))
 }

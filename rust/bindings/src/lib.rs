@@ -5,12 +5,12 @@
 
 mod arguments;
 
-/// Pressure on the Rust half of TMI.
+/// The kernels of tmi.
 #[pyo3::pymodule]
 mod _core {
     use numpy::{IntoPyArray, Ix1, Ix2, Ix3, Ix4, PyArray1, PyArray2, PyArray3};
     use pyo3::prelude::*;
-    use tmi_kernels::Covariance;
+    use tmi_kernels::{Covariance, Prior, View};
 
     use crate::arguments::{array, flags, floats, thread_count, value_error, with_floats};
 
@@ -34,12 +34,26 @@ mod _core {
         Ok(scaled.into_pyarray(py))
     }
 
+    #[pyfunction]
+    #[pyo3(signature = (logits, kind, parameter=0, *, threads=1))]
+    fn apply_view<'py>(
+        py: Python<'py>,
+        logits: &Bound<'py, PyAny>,
+        kind: &str,
+        parameter: i64,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let logits = floats::<Ix2>("logits", logits)?;
+        let view = View::new(kind, parameter).map_err(value_error)?;
+        let threads = thread_count(threads)?;
+        let seen = with_floats!(logits, |logits| py
+            .detach(|| tmi_kernels::apply_view(logits, view, threads)))
+        .map_err(value_error)?;
+        Ok(seen.into_pyarray(py))
+    }
+
     /// Arrays of one model each, point by point.
-    type Reduced<'py> = (
-        Bound<'py, PyArray3<f32>>,
-        Bound<'py, PyArray3<f32>>,
-        Bound<'py, PyArray2<f32>>,
-    );
+    type Reduced<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray3<f32>>, Bound<'py, PyArray2<f32>>);
 
     #[pyfunction]
     #[pyo3(signature = (predictions, *, threads=1))]
@@ -123,19 +137,14 @@ mod _core {
         let covariance: Covariance = covariance.parse().map_err(value_error)?;
         let threads = thread_count(threads)?;
         let (membership, targets) = (membership.as_array(), targets.as_array());
-        let scores = with_floats!(predictions, |predictions| py.detach(|| {
-            tmi_kernels::adapted_lira(predictions, membership, targets, covariance, threads)
-        }))
+        let scores = with_floats!(predictions, |predictions| py
+            .detach(|| { tmi_kernels::adapted_lira(predictions, membership, targets, covariance, threads) }))
         .map_err(value_error)?;
         Ok(scores.into_pyarray(py))
     }
 
     /// False positive rates, true positive rates, thresholds.
-    type Curve<'py> = (
-        Bound<'py, PyArray1<f64>>,
-        Bound<'py, PyArray1<f64>>,
-        Bound<'py, PyArray1<f64>>,
-    );
+    type Curve<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
 
     #[pyfunction]
     fn roc_curve<'py>(
@@ -146,9 +155,7 @@ mod _core {
         let scores = array::<f64, Ix1>("scores", scores, "float64")?;
         let labels = flags::<Ix1>("labels", labels)?;
         let (scores, labels) = (scores.as_array(), labels.as_array());
-        let curve = py
-            .detach(|| tmi_kernels::roc_curve(scores, labels))
-            .map_err(value_error)?;
+        let curve = py.detach(|| tmi_kernels::roc_curve(scores, labels)).map_err(value_error)?;
         Ok((
             curve.false_positive_rates.into_pyarray(py),
             curve.true_positive_rates.into_pyarray(py),
@@ -170,9 +177,8 @@ mod _core {
         let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
         let threads = thread_count(threads)?;
         let (scores, labels, rates) = (scores.as_array(), labels.as_array(), rates.as_array());
-        let metrics = py
-            .detach(|| tmi_kernels::roc_metrics(scores, labels, rates, threads))
-            .map_err(value_error)?;
+        let metrics =
+            py.detach(|| tmi_kernels::roc_metrics(scores, labels, rates, threads)).map_err(value_error)?;
         Ok(metrics.into_pyarray(py))
     }
 
@@ -199,16 +205,63 @@ mod _core {
         let rates = rates.as_array();
         let metrics = py
             .detach(|| {
-                tmi_kernels::roc_resample(
-                    scores,
-                    labels,
-                    target_weights,
-                    point_weights,
-                    rates,
-                    threads,
-                )
+                tmi_kernels::roc_resample(scores, labels, target_weights, point_weights, rates, threads)
             })
             .map_err(value_error)?;
         Ok(metrics.into_pyarray(py))
+    }
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const EMPIRICAL_BAYES_FEATURES: [&str; 3] = tmi_kernels::EMPIRICAL_BAYES_FEATURES;
+
+    #[pyfunction]
+    #[pyo3(signature = (x, membership, target, prior_mean, prior_variance, *, share=0.6, threads=1))]
+    #[allow(clippy::too_many_arguments)]
+    fn empirical_bayes_features<'py>(
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        membership: &Bound<'py, PyAny>,
+        target: i64,
+        prior_mean: &Bound<'py, PyAny>,
+        prior_variance: &Bound<'py, PyAny>,
+        share: f64,
+        threads: i64,
+    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+        let x = array::<f32, Ix3>("x", x, "float32")?;
+        let membership = flags::<Ix2>("membership", membership)?;
+        let mean = array::<f64, Ix2>("prior_mean", prior_mean, "float64")?;
+        let variance = array::<f64, Ix1>("prior_variance", prior_variance, "float64")?;
+        let threads = thread_count(threads)?;
+        let (x, membership) = (x.as_array(), membership.as_array());
+        let prior = Prior { mean: mean.as_array(), variance: variance.as_array() };
+        let features = py
+            .detach(|| tmi_kernels::empirical_bayes_features(x, membership, target, &prior, share, threads))
+            .map_err(value_error)?;
+        Ok(features.into_pyarray(py))
+    }
+
+    /// Residuals and the matrices behind them.
+    type Conditioned<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray3<f32>>);
+
+    #[pyfunction]
+    #[pyo3(signature = (x, regressors, weights, *, penalty=1.0, threads=1))]
+    fn condition<'py>(
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        regressors: &Bound<'py, PyAny>,
+        weights: &Bound<'py, PyAny>,
+        penalty: f64,
+        threads: i64,
+    ) -> PyResult<Conditioned<'py>> {
+        let x = array::<f32, Ix3>("x", x, "float32")?;
+        let regressors = array::<f32, Ix3>("regressors", regressors, "float32")?;
+        let weights = array::<f32, Ix2>("weights", weights, "float32")?;
+        let threads = thread_count(threads)?;
+        let (x, regressors, weights) = (x.as_array(), regressors.as_array(), weights.as_array());
+        let conditioned = py
+            .detach(|| tmi_kernels::condition(x, regressors, weights, penalty, threads))
+            .map_err(value_error)?;
+        Ok((conditioned.residuals.into_pyarray(py), conditioned.inverses.into_pyarray(py)))
     }
 }

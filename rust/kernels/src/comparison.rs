@@ -13,7 +13,7 @@ const ABSOLUTE_FLOOR: f64 = 1e-6;
 /// Share of the pooled variance in each side's own.
 const SHRINKAGE: f64 = 0.3;
 
-/// Names of what `Comparison::features` gives, in the same order.
+/// Names of what `compare` gives, in the same order.
 pub(crate) const NAMES: [&str; 13] = [
     "llr_shared",
     "llr_separate",
@@ -30,169 +30,229 @@ pub(crate) const NAMES: [&str; 13] = [
     "top_value",
 ];
 
-/// How the models of one chunk compare, over all classes and at the `top` one, where the model's answer is largest.
-pub(crate) struct Comparison {
-    /// Log-likelihood ratios IN - OUT with the pooled variance and with each side's own: sums and extremes.
+/// Compares one chunk of models at a time; keeps room for it between calls.
+pub(crate) struct Comparer {
+    /// Ratios of the OUT and IN variances, class by class; later their logarithms.
+    ratios: Vec<[f32; LANES]>,
+}
+
+impl Comparer {
+    pub(crate) fn of_classes(classes: usize) -> Self {
+        Self { ratios: vec![[0.0; LANES]; classes] }
+    }
+
+    /// One value per model of a chunk for each of `NAMES`; 0, but for the last, where no IN or no OUT shadow is left.
+    pub(crate) fn compare(
+        &mut self,
+        moments: &Moments,
+        chunk: usize,
+        effects: &Effects,
+    ) -> [Lane; NAMES.len()] {
+        let scales = Scales::new(&moments.traces_left(chunk, effects), effects, moments.classes);
+        let mut comparison = Comparison::at_top(Top::of_chunk(moments, chunk));
+        for (class, (sides, ratios)) in moments.sides.iter().zip(&mut self.ratios).enumerate() {
+            let at = class * moments.chunks + chunk;
+            let answers = Answers { class: class as f64, x: &moments.values[at], u: &moments.deviations[at] };
+            *ratios = add_class(&mut comparison, answers, sides, effects, &scales);
+        }
+        ln_all(self.ratios.as_flattened_mut());
+        for (class, logarithms) in self.ratios.iter().enumerate() {
+            comparison.add_log_ratios(class as f64, logarithms);
+        }
+        comparison.features(effects)
+    }
+}
+
+/// The class with the largest answer of each model, as a float64 that fits the lanes, and that answer.
+struct Top {
+    class: Lane,
+    value: Lane,
+}
+
+impl Top {
+    fn of_chunk(moments: &Moments, chunk: usize) -> Self {
+        let mut top = Self { class: [0.0; LANES], value: [f64::NEG_INFINITY; LANES] };
+        for (class, x) in moments.values.iter().skip(chunk).step_by(moments.chunks).enumerate() {
+            for l in 0..LANES {
+                let is_larger = x[l] > top.value[l];
+                top.class[l] = if is_larger { class as f64 } else { top.class[l] };
+                top.value[l] = if is_larger { x[l] } else { top.value[l] };
+            }
+        }
+        top
+    }
+}
+
+/// What turns sums of squares into variances, with each model left out.
+struct Scales {
+    /// Lower bounds.
+    floors: Lane,
+    /// One over the degrees of freedom: of the pooled variance and of either side's own.
+    pooled: Lane,
+    inside: Lane,
+    outside: Lane,
+}
+
+impl Scales {
+    fn new(traces: &Lane, effects: &Effects, classes: usize) -> Self {
+        let inverse = |freedom: f64| 1.0 / freedom;
+        let pooled = effects.freedom.map(inverse);
+        let mean_variance = |l: usize| traces[l] * pooled[l] / classes as f64;
+        Self {
+            floors: std::array::from_fn(|l| (RELATIVE_FLOOR * mean_variance(l)).max(ABSOLUTE_FLOOR)),
+            pooled,
+            inside: effects.freedom_in.map(inverse),
+            outside: effects.freedom_out.map(inverse),
+        }
+    }
+}
+
+/// How the models of one chunk compare over all classes, and in the one where a model's answer is largest.
+struct Comparison {
+    /// Log-likelihood ratios IN - OUT with the pooled variance, and with each side's own.
     llr_shared: Lane,
-    llr_separate: Lane,
     llr_largest: Lane,
     llr_smallest: Lane,
-    /// Squared distances in units of the pooled variance: IN from OUT mean, the model from either.
+    llr_separate: Lane,
+    /// Squared distances in units of the pooled variance: between the means, and of the model from either.
     separation: Lane,
     distance_out: Lane,
     distance_in: Lane,
     top: Top,
+    top_llr_shared: Lane,
+    top_llr_separate: Lane,
+    /// The answer minus the means, and one over the pooled variance.
+    top_from_out: Lane,
+    top_from_in: Lane,
+    top_precision: Lane,
 }
 
-/// The class with a model's largest answer.
-struct Top {
-    value: Lane,
-    llr_shared: Lane,
-    llr_separate: Lane,
-    from_out: Lane,
-    from_in: Lane,
-    precision: Lane,
+/// What models answer in one class, and how far that is from the mean of their side.
+struct Answers<'a> {
+    class: f64,
+    x: &'a Lane,
+    u: &'a Lane,
 }
 
 impl Comparison {
-    /// Compares the models of `chunk`, each of which `effects` says how to leave out.
-    pub(crate) fn of_chunk(moments: &Moments, chunk: usize, effects: &Effects) -> Self {
-        let floors = variance_floors(moments, chunk, effects);
-        let mut comparison = Self::default();
-        for (class, sides) in moments.sides.iter().enumerate() {
-            let at = class * moments.chunks + chunk;
-            add_class(
-                &mut comparison,
-                &moments.values[at],
-                &moments.deviations[at],
-                sides,
-                effects,
-                &floors,
-            );
+    /// Nothing compared yet.
+    fn at_top(top: Top) -> Self {
+        let zero = [0.0; LANES];
+        Self {
+            llr_shared: zero,
+            llr_largest: [f64::NEG_INFINITY; LANES],
+            llr_smallest: [f64::INFINITY; LANES],
+            llr_separate: zero,
+            separation: zero,
+            distance_out: zero,
+            distance_in: zero,
+            top,
+            top_llr_shared: zero,
+            top_llr_separate: zero,
+            top_from_out: zero,
+            top_from_in: zero,
+            top_precision: zero,
         }
-        comparison
     }
 
-    /// One value per model of each of `NAMES`; 0, but for the last, where no IN or no OUT shadow is left.
-    pub(crate) fn features(self, effects: &Effects) -> [Lane; NAMES.len()] {
-        let top = &self.top;
-        let at_top = |feature: fn(&Top, usize) -> f64| std::array::from_fn(|l| feature(top, l));
+    /// Adds the part of the ratios with separate variances that does not depend on the answers.
+    fn add_log_ratios(&mut self, class: f64, logarithms: &[f32; LANES]) {
+        for l in 0..LANES {
+            let half = 0.5 * f64::from(logarithms[l]);
+            self.llr_separate[l] += half;
+            self.top_llr_separate[l] += if self.top.class[l] == class { half } else { 0.0 };
+        }
+    }
+
+    /// The features in the order of `NAMES`.
+    fn features(&self, effects: &Effects) -> [Lane; NAMES.len()] {
+        let root = self.top_precision.map(f64::sqrt);
+        let lanes = |value: &dyn Fn(usize) -> f64| -> Lane { std::array::from_fn(value) };
         let mut features = [
             self.llr_shared,
             self.llr_separate,
-            top.llr_shared,
-            top.llr_separate,
-            at_top(|top, l| top.from_out[l] * top.precision[l].sqrt()),
-            at_top(|top, l| top.from_in[l] * top.precision[l].sqrt()),
-            at_top(|top, l| (top.from_out[l] - top.from_in[l]) * top.precision[l].sqrt()),
+            self.top_llr_shared,
+            self.top_llr_separate,
+            lanes(&|l| self.top_from_out[l] * root[l]),
+            lanes(&|l| self.top_from_in[l] * root[l]),
+            lanes(&|l| (self.top_from_out[l] - self.top_from_in[l]) * root[l]),
             self.separation,
             self.llr_largest,
             self.llr_smallest,
             self.distance_out.map(f64::sqrt),
             self.distance_in.map(f64::sqrt),
-            [0.0; LANES],
+            self.top.value,
         ];
-        for feature in &mut features {
-            for (value, comparable) in feature.iter_mut().zip(effects.comparable) {
-                *value = if comparable { *value } else { 0.0 };
-            }
+        for feature in &mut features[..NAMES.len() - 1] {
+            *feature = std::array::from_fn(|l| if effects.comparable[l] { feature[l] } else { 0.0 });
         }
-        features[NAMES.len() - 1] = self.top.value;
         features
     }
 }
 
-impl Default for Comparison {
-    fn default() -> Self {
-        let zero = [0.0; LANES];
-        Self {
-            llr_shared: zero,
-            llr_separate: zero,
-            llr_largest: [f64::NEG_INFINITY; LANES],
-            llr_smallest: [f64::INFINITY; LANES],
-            separation: zero,
-            distance_out: zero,
-            distance_in: zero,
-            top: Top {
-                value: [f64::NEG_INFINITY; LANES],
-                llr_shared: zero,
-                llr_separate: zero,
-                from_out: zero,
-                from_in: zero,
-                precision: zero,
-            },
-        }
-    }
-}
-
-/// Lower bounds of the variances, with each model left out.
-fn variance_floors(moments: &Moments, chunk: usize, effects: &Effects) -> Lane {
-    let traces = moments.traces_left(chunk, effects);
-    std::array::from_fn(|l| {
-        let mean_variance = traces[l] / (effects.freedom[l] * moments.classes as f64);
-        (RELATIVE_FLOOR * mean_variance).max(ABSOLUTE_FLOOR)
-    })
-}
-
-/// Compares the models in one more class, where they have the answers `x` and deviate by `u` from their sides.
-#[multiversion(targets("x86_64+avx2"))]
+/// Compares the models in one more class; returns the ratio of the OUT to the IN variance, whose logarithm is missing.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn add_class(
     comparison: &mut Comparison,
-    x: &Lane,
-    u: &Lane,
+    answers: Answers,
     sides: &Sides,
     effects: &Effects,
-    floors: &Lane,
-) {
-    let mut ratios = [0.0_f32; LANES];
-    let mut llr_shared = [0.0; LANES];
-    let mut llr_separate = [0.0; LANES];
-    let mut from_in = [0.0; LANES];
-    let mut from_out = [0.0; LANES];
-    let mut precision = [0.0; LANES];
+    scales: &Scales,
+) -> [f32; LANES] {
+    let Answers { class, x, u } = answers;
+    let mut ratios = [0.0; LANES];
     for l in 0..LANES {
         let square = u[l] * u[l];
-        let squares_in = (sides.squares_in - effects.drop_in[l] * square).max(0.0);
-        let squares_out = (sides.squares_out - effects.drop_out[l] * square).max(0.0);
-        let shared = ((squares_in + squares_out) / effects.freedom[l]).max(floors[l]);
-        let own = |squares: f64, freedom: f64| {
-            (1.0 - SHRINKAGE) * (squares / freedom).max(floors[l]) + SHRINKAGE * shared
-        };
-        let (variance_in, variance_out) = (
-            own(squares_in, effects.freedom_in[l]),
-            own(squares_out, effects.freedom_out[l]),
-        );
-        precision[l] = 1.0 / shared;
-        from_in[l] = x[l] - (sides.mean_in - effects.shift_in[l] * u[l]);
-        from_out[l] = x[l] - (sides.mean_out - effects.shift_out[l] * u[l]);
-        let (square_in, square_out) = (from_in[l] * from_in[l], from_out[l] * from_out[l]);
-        llr_shared[l] = 0.5 * (square_out - square_in) * precision[l];
-        llr_separate[l] = square_out / variance_out - square_in / variance_in;
-        // Both variances contain the pooled one, so their ratio is far from the limits of float32.
-        ratios[l] = (variance_out / variance_in) as f32;
+        let squares_in = larger(sides.squares_in - effects.drop_in[l] * square, 0.0);
+        let squares_out = larger(sides.squares_out - effects.drop_out[l] * square, 0.0);
+        let floor = scales.floors[l];
+        let shared = larger((squares_in + squares_out) * scales.pooled[l], floor);
+        let variance_in =
+            (1.0 - SHRINKAGE) * larger(squares_in * scales.inside[l], floor) + SHRINKAGE * shared;
+        let variance_out =
+            (1.0 - SHRINKAGE) * larger(squares_out * scales.outside[l], floor) + SHRINKAGE * shared;
+        // One division for three: the product of three sums of squares of float32 is far from overflow in float64.
+        let inverse = 1.0 / (shared * variance_in * variance_out);
+        let precision = inverse * variance_in * variance_out;
+        let precision_in = inverse * shared * variance_out;
+        let precision_out = inverse * shared * variance_in;
+        // Both contain the pooled variance, so their ratio is far from the limits of float32.
+        ratios[l] = (variance_out * precision_in) as f32;
+
+        let from_in = x[l] - (sides.mean_in - effects.shift_in[l] * u[l]);
+        let from_out = x[l] - (sides.mean_out - effects.shift_out[l] * u[l]);
+        let (square_in, square_out) = (from_in * from_in, from_out * from_out);
+        let llr_shared = 0.5 * (square_out - square_in) * precision;
+        let llr_separate = 0.5 * (square_out * precision_out - square_in * precision_in);
+        let shift = from_out - from_in;
+        comparison.llr_shared[l] += llr_shared;
+        comparison.llr_largest[l] = larger(comparison.llr_largest[l], llr_shared);
+        comparison.llr_smallest[l] = -larger(-comparison.llr_smallest[l], -llr_shared);
+        comparison.llr_separate[l] += llr_separate;
+        comparison.separation[l] += shift * shift * precision;
+        comparison.distance_out[l] += square_out * precision;
+        comparison.distance_in[l] += square_in * precision;
+
+        // Added where it is the top class, else nothing: no branches, which would be taken at random.
+        let is_top = if comparison.top.class[l] == class { 1.0 } else { 0.0 };
+        comparison.top_llr_shared[l] += is_top * llr_shared;
+        comparison.top_llr_separate[l] += is_top * llr_separate;
+        comparison.top_from_out[l] += is_top * from_out;
+        comparison.top_from_in[l] += is_top * from_in;
+        comparison.top_precision[l] += is_top * precision;
     }
-    for l in 0..LANES {
-        llr_separate[l] = 0.5 * (llr_separate[l] + f64::from(ln(ratios[l])));
-    }
-    for l in 0..LANES {
-        let shift = from_out[l] - from_in[l];
-        comparison.llr_shared[l] += llr_shared[l];
-        comparison.llr_separate[l] += llr_separate[l];
-        comparison.llr_largest[l] = comparison.llr_largest[l].max(llr_shared[l]);
-        comparison.llr_smallest[l] = comparison.llr_smallest[l].min(llr_shared[l]);
-        comparison.separation[l] += shift * shift * precision[l];
-        comparison.distance_out[l] += from_out[l] * from_out[l] * precision[l];
-        comparison.distance_in[l] += from_in[l] * from_in[l] * precision[l];
-    }
-    let top = &mut comparison.top;
-    for l in 0..LANES {
-        let better = x[l] > top.value[l];
-        let keep = |old: f64, new: f64| if better { new } else { old };
-        top.llr_shared[l] = keep(top.llr_shared[l], llr_shared[l]);
-        top.llr_separate[l] = keep(top.llr_separate[l], llr_separate[l]);
-        top.from_out[l] = keep(top.from_out[l], from_out[l]);
-        top.from_in[l] = keep(top.from_in[l], from_in[l]);
-        top.precision[l] = keep(top.precision[l], precision[l]);
-        top.value[l] = keep(top.value[l], x[l]);
+    ratios
+}
+
+/// The larger of two numbers, as one instruction: unlike `f64::max` it does not care about NaN.
+#[inline(always)]
+fn larger(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn ln_all(values: &mut [f32]) {
+    for value in values {
+        *value = ln(*value);
     }
 }

@@ -24,8 +24,8 @@ use crate::tridiagonal::{Forms, Tridiagonal};
 const VARIANCE_FLOOR: f64 = 1e-6;
 
 /// Below this `q`, or where less than this share of the trace is left, the model dominates the scatter matrix and
-/// the digits that matter have cancelled: such a model, an extreme outlier, gets a factorisation of its own.
-const LEAST_REMAINDER: f64 = 1e-5;
+/// the digits that matter have cancelled: such a model, an extreme outlier, is scored from scratch.
+const LEAST_REMAINDER: f64 = 1e-4;
 
 /// The discriminant of one point, and room for the next point's.
 pub(crate) struct Discriminant {
@@ -61,11 +61,7 @@ impl Discriminant {
         }
         self.factors.rotate(&mut self.difference);
         for (chunk, rotated) in self.deviations.chunks_exact_mut(self.classes).enumerate() {
-            let deviations = moments
-                .deviations
-                .iter()
-                .skip(chunk)
-                .step_by(moments.chunks);
+            let deviations = moments.deviations.iter().skip(chunk).step_by(moments.chunks);
             for (rotated, deviation) in rotated.iter_mut().zip(deviations) {
                 *rotated = *deviation;
             }
@@ -73,22 +69,24 @@ impl Discriminant {
         }
     }
 
+    /// The factors of the scatter matrix of all shadows.
+    pub(crate) fn factors(&self) -> &Tridiagonal {
+        &self.factors
+    }
+
+    /// The rotated deviations of the models of one chunk from the mean of their side, dimension by dimension.
+    pub(crate) fn rotated_deviations(&self, chunk: usize) -> &[Lane] {
+        &self.deviations[chunk * self.classes..][..self.classes]
+    }
+
     /// The scatter matrix of the shadows about the means of their sides.
     fn sum_scatter(&mut self, moments: &Moments) {
         let (classes, chunks) = (self.classes, moments.chunks);
         for row in 0..classes {
             let deviations = &moments.deviations[row * chunks..][..chunks];
-            weigh(
-                deviations,
-                &moments.is_in,
-                &moments.is_out,
-                &mut self.weighted,
-            );
+            weigh(deviations, &moments.is_in, &moments.is_out, &mut self.weighted);
             for column in 0..=row {
-                let product = dot(
-                    &self.weighted,
-                    &moments.deviations[column * chunks..][..chunks],
-                );
+                let product = dot(&self.weighted, &moments.deviations[column * chunks..][..chunks]);
                 self.scatter[row * classes + column] = product;
                 self.scatter[column * classes + row] = product;
             }
@@ -96,16 +94,10 @@ impl Discriminant {
     }
 
     /// The scores of the models in one chunk; 0 where no IN or no OUT shadow is left.
-    pub(crate) fn scores(
-        &self,
-        moments: &Moments,
-        chunk: usize,
-        effects: &Effects,
-        ridge: f64,
-    ) -> Lane {
+    pub(crate) fn scores(&self, moments: &Moments, chunk: usize, effects: &Effects, ridge: f64) -> Lane {
         let traces = moments.traces_left(chunk, effects);
         let shift = shifts(&traces, effects, self.classes, ridge);
-        let deviations = &self.deviations[chunk * self.classes..][..self.classes];
+        let deviations = self.rotated_deviations(chunk);
         let forms = self.factors.forms(&self.difference, deviations, &shift);
         let (mut scores, remainders) = downdate(&forms, effects);
         let trace = moments.trace();
@@ -113,77 +105,48 @@ impl Discriminant {
             if !effects.comparable[l] {
                 scores[l] = 0.0;
             } else if remainders[l] < LEAST_REMAINDER || traces[l] < LEAST_REMAINDER * trace {
-                scores[l] = self.score_alone(moments, (chunk, l), effects, ridge);
+                scores[l] = score_alone(moments, (chunk, l), effects, ridge);
             }
         }
         scores
     }
+}
 
-    /// The score of one model from the scatter matrix of the others, summed up without it.
-    fn score_alone(
-        &self,
-        moments: &Moments,
-        (chunk, lane): (usize, usize),
-        effects: &Effects,
-        ridge: f64,
-    ) -> f64 {
-        let own = self.deviations[chunk * self.classes..][..self.classes]
-            .iter()
-            .map(|u| u[lane]);
-        let (side, shift) = (
-            effects.side[lane],
-            effects.shift_in[lane] + effects.shift_out[lane],
-        );
-        let mut difference: Vec<f64> = self
-            .difference
-            .iter()
-            .zip(own.clone())
-            .map(|(d, u)| d - side * shift * u)
-            .collect();
-        let mut centred: Vec<Lane> = self
-            .difference
-            .iter()
-            .zip(own.clone())
-            .map(|(d, u)| [0.5 * side * d + (1.0 + 0.5 * shift) * u; LANES])
-            .collect();
-        let mean_change: Vec<f64> = own.map(|u| shift * u).collect();
-        let mut scatter = self.scatter_without(moments, (chunk, lane), &mean_change);
-        let trace: f64 = scatter.iter().step_by(self.classes + 1).sum();
-        let shift = shifts(&[trace; LANES], effects, self.classes, ridge);
+/// The score of one model from nothing but the answers of the others.
+fn score_alone(moments: &Moments, place: (usize, usize), effects: &Effects, ridge: f64) -> f64 {
+    let classes = moments.classes;
+    let [(mean_in, scatter_in), (mean_out, scatter_out)] =
+        [Role::In, Role::Out].map(|role| mean_and_scatter(&moments.answers_of(role, place), classes));
+    let mut scatter: Vec<f64> = scatter_in.iter().zip(scatter_out).map(|(a, b)| a + b).collect();
+    let trace: f64 = scatter.iter().step_by(classes + 1).sum();
+    let mut difference: Vec<f64> = mean_in.iter().zip(&mean_out).map(|(a, b)| a - b).collect();
+    let centre = mean_in.iter().zip(&mean_out).map(|(a, b)| 0.5 * (a + b));
+    let mut centred: Vec<Lane> =
+        moments.answer(place).iter().zip(centre).map(|(x, centre)| [x - centre; LANES]).collect();
 
-        let mut factors = Tridiagonal::of_size(self.classes);
-        factors.factorise(&mut scatter);
-        factors.rotate(&mut difference);
-        factors.rotate_lanes(&mut centred);
-        effects.freedom[lane] * factors.forms(&difference, &centred, &shift).du[lane]
-    }
+    let mut factors = Tridiagonal::of_size(classes);
+    factors.factorise(&mut scatter);
+    factors.rotate(&mut difference);
+    factors.rotate_lanes(&mut centred);
+    let shift = shifts(&[trace; LANES], effects, classes, ridge);
+    let (_, lane) = place;
+    effects.freedom[lane] * factors.forms(&difference, &centred, &[shift[lane]; LANES]).du[lane]
+}
 
-    /// The rotated scatter matrix without one shadow, by whose removal the deviations on its side change.
-    fn scatter_without(
-        &self,
-        moments: &Moments,
-        (chunk, lane): (usize, usize),
-        mean_change: &[f64],
-    ) -> Vec<f64> {
-        let removed = moments.roles[chunk][lane];
-        let mut scatter = vec![0.0; self.classes * self.classes];
-        for (c, roles) in moments.roles.iter().enumerate() {
-            for (l, &role) in roles.iter().enumerate() {
-                if role == Role::Apart || (c, l) == (chunk, lane) {
-                    continue;
-                }
-                let share = if role == removed { 1.0 } else { 0.0 };
-                let deviations = &self.deviations[c * self.classes..][..self.classes];
-                let deviation = |k: usize| deviations[k][l] + share * mean_change[k];
-                for row in 0..self.classes {
-                    for column in 0..self.classes {
-                        scatter[row * self.classes + column] += deviation(row) * deviation(column);
-                    }
-                }
+/// Mean of some rows and their scatter matrix about it, row by row.
+fn mean_and_scatter(rows: &[Vec<f64>], classes: usize) -> (Vec<f64>, Vec<f64>) {
+    let mean: Vec<f64> =
+        (0..classes).map(|k| rows.iter().map(|row| row[k]).sum::<f64>() / rows.len() as f64).collect();
+    let mut scatter = vec![0.0; classes * classes];
+    for row in rows {
+        let u: Vec<f64> = row.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
+        for (entries, u_row) in scatter.chunks_exact_mut(classes).zip(&u) {
+            for (entry, u_column) in entries.iter_mut().zip(&u) {
+                *entry += u_row * u_column;
             }
         }
-        scatter
     }
+    (mean, scatter)
 }
 
 /// What `ridge` adds to the diagonal of a scatter matrix with the given trace.

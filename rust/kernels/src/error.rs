@@ -40,12 +40,7 @@ pub enum KernelError {
 impl KernelError {
     /// An entry of `array` that is NaN or infinite where only finite numbers make sense.
     pub(crate) fn not_finite(array: &'static str, found: impl ToString, position: String) -> Self {
-        Self::Value {
-            array,
-            found: found.to_string(),
-            position,
-            expected: "finite numbers",
-        }
+        Self::Value { array, found: found.to_string(), position, expected: "finite numbers" }
     }
 }
 

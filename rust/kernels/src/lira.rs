@@ -10,16 +10,13 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use multiversion::multiversion;
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView3, ArrayView4, Axis};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4, Axis};
 
+use crate::answers::{Answers, BLOCK, LANES_PER_BLOCK, most_blocks};
 use crate::element::Element;
 use crate::error::{KernelError, require_classes, require_shape};
 use crate::lanes::{LANES, Lane, dot};
-use crate::logits::{Block, LANES as BLOCK};
 use crate::{moments, parallel};
-
-/// float64 lanes of the models in one block of float32 logits.
-const LANES_PER_BLOCK: usize = BLOCK / LANES;
 
 /// Added to each variance as a share of the mean variance at the point, and at least: so that queries that repeat
 /// one another, or fewer shadows than augmentations, leave the covariance invertible. It is the same for IN and
@@ -30,8 +27,9 @@ const LEAST_JITTER: f64 = 1e-9;
 /// Share of the mean variance in the pooled covariance.
 const SHRINKAGE: f64 = 0.3;
 
-/// Points in one piece of parallel work.
-const PIECE: usize = 8;
+/// Points in one piece of parallel work: their answers lie side by side in memory for each model, and are read
+/// together.
+const PIECE: usize = 4;
 
 /// Which Gaussians are fitted to the IN and the OUT shadows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,33 +75,19 @@ pub fn adapted_lira<T: Element>(
 ) -> Result<Array2<f64>, KernelError> {
     require_classes("predictions", predictions.shape())?;
     let expected = &predictions.shape()[..2];
-    require_shape(
-        "membership",
-        membership.shape(),
-        expected,
-        "models and points of predictions",
-    )?;
+    require_shape("membership", membership.shape(), expected, "models and points of predictions")?;
     let targets = moments::check_targets(targets, predictions.dim().0)?;
     let mut scores = Array2::zeros((targets.len(), predictions.dim().1));
     parallel::for_each(
         threads,
-        scores
-            .axis_chunks_iter_mut(Axis(1), PIECE)
-            .enumerate()
-            .collect(),
-        || {
-            (
-                Answers::for_predictions(predictions),
-                Gaussians::for_predictions(predictions),
-            )
-        },
+        scores.axis_chunks_iter_mut(Axis(1), PIECE).enumerate().collect(),
+        || (vec![Answers::for_predictions(predictions); PIECE], Gaussians::for_predictions(predictions)),
         |(answers, gaussians), (piece, mut scores)| {
-            for (point, mut scores) in (piece * PIECE..).zip(scores.axis_iter_mut(Axis(1))) {
-                answers.load(
-                    predictions.index_axis(Axis(1), point),
-                    membership.column(point),
-                    point,
-                )?;
+            let points = piece * PIECE..piece * PIECE + scores.ncols();
+            let answers = &mut answers[..points.len()];
+            load(answers, predictions, membership, points)?;
+            for (answers, mut scores) in answers.iter_mut().zip(scores.axis_iter_mut(Axis(1))) {
+                answers.find_odds();
                 for (score, &target) in scores.iter_mut().zip(&targets) {
                     *score = gaussians.score(answers, target, covariance);
                 }
@@ -114,86 +98,23 @@ pub fn adapted_lira<T: Element>(
     Ok(scores)
 }
 
-/// The scaled logits of all models at one point.
-///
-/// Each model has a slot: slot `s` is lane `s % BLOCK` of block `s / BLOCK`, and in float64 lane `s % LANES` of lanes
-/// `s / LANES`. IN models come first; OUT models start with a new block.
-struct Answers {
-    slots: Vec<usize>,
-    /// How many models are IN, and OUT; and which float64 lanes they fill.
-    counts: [usize; 2],
-    ranges: [Range<usize>; 2],
-    /// 1 in the slots that hold a model, else 0.
-    filled: Vec<Lane>,
-    blocks: Vec<Block>,
-    /// Every block's most likely classes, augmentation by augmentation.
-    top_classes: Vec<Vec<[u32; BLOCK]>>,
-}
-
-impl Answers {
-    fn for_predictions<T>(predictions: ArrayView4<T>) -> Self {
-        let (models, _, augmentations, classes) = predictions.dim();
-        let blocks = most_blocks(models);
-        Self {
-            slots: vec![0; models],
-            counts: [0; 2],
-            ranges: [0..0, 0..0],
-            filled: vec![[0.0; LANES]; blocks * LANES_PER_BLOCK],
-            blocks: (0..blocks)
-                .map(|_| Block::new(augmentations, classes))
-                .collect(),
-            top_classes: vec![vec![[0; BLOCK]; augmentations]; blocks],
-        }
+/// Takes over the answers of all models at some points.
+fn load<T: Element>(
+    answers: &mut [Answers],
+    predictions: ArrayView4<T>,
+    membership: ArrayView2<bool>,
+    points: Range<usize>,
+) -> Result<(), KernelError> {
+    for (answers, point) in answers.iter_mut().zip(points.clone()) {
+        answers.assign_slots(membership.column(point));
     }
-
-    /// Takes over and scales the answers at `point`, `[models, augmentations, classes]`.
-    fn load<T: Element>(
-        &mut self,
-        predictions: ArrayView3<T>,
-        membership: ArrayView1<bool>,
-        point: usize,
-    ) -> Result<(), KernelError> {
-        self.assign_slots(membership);
-        self.filled.fill([0.0; LANES]);
-        for (model, (logits, &slot)) in predictions.outer_iter().zip(&self.slots).enumerate() {
-            let loaded = self.blocks[slot / BLOCK].load(slot % BLOCK, logits);
+    for (model, predictions) in predictions.outer_iter().enumerate() {
+        for (answers, point) in answers.iter_mut().zip(points.clone()) {
+            let loaded = answers.load(model, predictions.index_axis(Axis(0), point));
             loaded.map_err(|nan| nan.at("predictions", format!("model {model}, point {point}")))?;
-            self.filled[slot / LANES][slot % LANES] = 1.0;
-        }
-        let used = self.ranges[1].end.div_ceil(LANES_PER_BLOCK);
-        for (block, classes) in self.blocks.iter_mut().zip(&mut self.top_classes).take(used) {
-            for (augmentation, classes) in classes.iter_mut().enumerate() {
-                *classes = block.scale(augmentation).class;
-            }
-        }
-        Ok(())
-    }
-
-    fn assign_slots(&mut self, membership: ArrayView1<bool>) {
-        let count_in = membership.iter().filter(|&&is_in| is_in).count();
-        self.counts = [count_in, membership.len() - count_in];
-        let starts = [0, count_in.next_multiple_of(BLOCK)];
-        let lanes = |side: usize| {
-            starts[side] / LANES..starts[side] / LANES + self.counts[side].div_ceil(LANES)
-        };
-        self.ranges = [lanes(0), lanes(1)];
-        let mut next = starts;
-        for (slot, &is_in) in self.slots.iter_mut().zip(membership) {
-            let next = &mut next[usize::from(!is_in)];
-            *slot = *next;
-            *next += 1;
         }
     }
-
-    /// The class that a model holds most likely under an augmentation.
-    fn top_class(&self, slot: usize, augmentation: usize) -> usize {
-        self.top_classes[slot / BLOCK][augmentation][slot % BLOCK] as usize
-    }
-}
-
-/// Blocks that any split of the models into two sides fits in.
-fn most_blocks(models: usize) -> usize {
-    models.div_ceil(BLOCK) + 1
+    Ok(())
 }
 
 /// Gaussians over the augmentations, fitted to both sides of a point for one target.
@@ -234,7 +155,7 @@ impl Gaussians {
     }
 
     /// The score of one target at the point that `answers` holds.
-    fn score(&mut self, answers: &Answers, target: usize, covariance: Covariance) -> f64 {
+    fn score(&mut self, answers: &mut Answers, target: usize, covariance: Covariance) -> f64 {
         let slot = answers.slots[target];
         self.shadows.copy_from_slice(&answers.filled);
         self.shadows[slot / LANES][slot % LANES] = 0.0;
@@ -251,26 +172,17 @@ impl Gaussians {
         let [inside, outside] = &mut self.sides;
         match covariance {
             Covariance::Diagonal => inside.log_density_diagonal() - outside.log_density_diagonal(),
-            Covariance::Full | Covariance::Pooled => {
-                inside.log_density(jitter) - outside.log_density(jitter)
-            }
+            Covariance::Full | Covariance::Pooled => inside.log_density(jitter) - outside.log_density(jitter),
         }
     }
 
     /// Deviations of the shadows and offsets of the target from the means.
-    fn centre(&mut self, answers: &Answers, slot: usize) {
+    fn centre(&mut self, answers: &mut Answers, slot: usize) {
         let lanes = self.shadows.len();
         for (augmentation, row) in self.deviations.chunks_exact_mut(lanes).enumerate() {
-            let class = answers.top_class(slot, augmentation);
-            for (block, lanes) in answers
-                .blocks
-                .iter()
-                .zip(row.chunks_exact_mut(LANES_PER_BLOCK))
-            {
-                widen(
-                    &block.augmentation(augmentation)[class],
-                    lanes.as_flattened_mut(),
-                );
+            let blocks = row.chunks_exact_mut(LANES_PER_BLOCK);
+            for (block, lanes) in answers.of_top_class(slot, augmentation).zip(blocks) {
+                widen(block, lanes.as_flattened_mut());
             }
             let answer = row[slot / LANES][slot % LANES];
             for (side, range) in self.sides.iter_mut().zip(&answers.ranges) {
@@ -289,8 +201,7 @@ impl Gaussians {
             let deviations = |augmentation| &self.deviations[augmentation * lanes..][range.clone()];
             for row in 0..self.augmentations {
                 for column in 0..=row {
-                    side.matrix[row * self.augmentations + column] =
-                        dot(deviations(row), deviations(column));
+                    side.matrix[row * self.augmentations + column] = dot(deviations(row), deviations(column));
                 }
             }
         }
@@ -301,22 +212,15 @@ impl Gaussians {
         let size = self.augmentations;
         let [inside, outside] = &mut self.sides;
         let freedom = (inside.count + outside.count).saturating_sub(2).max(1) as f64;
-        let trace: f64 = [&inside.matrix, &outside.matrix]
-            .iter()
-            .flat_map(|matrix| matrix.iter().step_by(size + 1))
-            .sum();
+        let trace: f64 =
+            [&inside.matrix, &outside.matrix].iter().flat_map(|matrix| matrix.iter().step_by(size + 1)).sum();
         let mean_variance = trace / (freedom * size as f64);
         let jitter = (JITTER * mean_variance).max(LEAST_JITTER);
         let own = |scatter: f64, count: usize, pooled: f64| match count {
             1 => pooled,
             _ => scatter / (count - 1) as f64,
         };
-        for (index, (a, b)) in inside
-            .matrix
-            .iter_mut()
-            .zip(&mut outside.matrix)
-            .enumerate()
-        {
+        for (index, (a, b)) in inside.matrix.iter_mut().zip(&mut outside.matrix).enumerate() {
             let is_diagonal = index % (size + 1) == 0;
             let pooled = (*a + *b) / freedom;
             (*a, *b) = if covariance == Covariance::Pooled {
@@ -324,10 +228,7 @@ impl Gaussians {
                 let shrunk = (1.0 - SHRINKAGE) * pooled + SHRINKAGE * aim;
                 (shrunk, shrunk)
             } else {
-                (
-                    own(*a, inside.count, pooled),
-                    own(*b, outside.count, pooled),
-                )
+                (own(*a, inside.count, pooled), own(*b, outside.count, pooled))
             };
             if is_diagonal {
                 *a += jitter;

@@ -89,10 +89,7 @@ mod tests {
             let x = f32::from_bits(bits);
             let truth = f64::from(x).ln();
             let error = (f64::from(ln(x)) - truth).abs();
-            assert!(
-                error <= 1.5e-7 * truth.abs().max(1.0),
-                "ln({x}) is off by {error}"
-            );
+            assert!(error <= 1.5e-7 * truth.abs().max(1.0), "ln({x}) is off by {error}");
         }
         assert_eq!(ln(1.0), 0.0);
     }

@@ -35,6 +35,9 @@ pub(crate) struct Effect<Number, Flag> {
     /// The sum of squares of that side loses so many times the model's squared deviation.
     pub(crate) drop_in: Number,
     pub(crate) drop_out: Number,
+    /// Shadows left on either side.
+    pub(crate) count_in: Number,
+    pub(crate) count_out: Number,
     /// Degrees of freedom left, at least 1: of the pooled variance, and of each side's own.
     pub(crate) freedom: Number,
     pub(crate) freedom_in: Number,
@@ -56,6 +59,8 @@ impl Effect<f64, bool> {
             shift_out,
             drop_in,
             drop_out,
+            count_in: left_in as f64,
+            count_out: left_out as f64,
             freedom: freedom(left_in + left_out, 2),
             freedom_in: freedom(left_in, 1),
             freedom_out: freedom(left_out, 1),
@@ -83,7 +88,7 @@ pub(crate) struct Moments {
     pub(crate) models: usize,
     pub(crate) classes: usize,
     pub(crate) chunks: usize,
-    pub(crate) roles: Vec<[Role; LANES]>,
+    roles: Vec<[Role; LANES]>,
     /// What leaving out a model of each role does, in the order of `Role`.
     effects: [Effect<f64, bool>; 3],
     /// 1 for the shadows on that side, else 0.
@@ -158,8 +163,7 @@ impl Moments {
             }
         }
         let [count_in, count_out, _] = counts;
-        self.effects =
-            [Role::In, Role::Out, Role::Apart].map(|role| Effect::new(role, count_in, count_out));
+        self.effects = [Role::In, Role::Out, Role::Apart].map(|role| Effect::new(role, count_in, count_out));
         self.centre(count_in.max(1) as f64, count_out.max(1) as f64);
         Ok(())
     }
@@ -173,22 +177,15 @@ impl Moments {
             sides.mean_in = dot(values, &self.is_in) / count_in;
             sides.mean_out = dot(values, &self.is_out) / count_out;
             deviate(values, &self.is_out, sides, deviations);
-            add_squares(
-                deviations,
-                &self.is_in,
-                &self.is_out,
-                &mut self.norms,
-                sides,
-            );
+            add_squares(deviations, &self.is_in, &self.is_out, &mut self.norms, sides);
         }
     }
 
     /// What leaving out each model of a chunk does.
     pub(crate) fn effects(&self, chunk: usize) -> Effects {
         let roles = self.roles[chunk];
-        let gather = |field: fn(&Effect<f64, bool>) -> f64| {
-            roles.map(|role| field(&self.effects[role as usize]))
-        };
+        let gather =
+            |field: fn(&Effect<f64, bool>) -> f64| roles.map(|role| field(&self.effects[role as usize]));
         Effect {
             comparable: roles.map(|role| self.effects[role as usize].comparable),
             side: gather(|effect| effect.side),
@@ -196,27 +193,38 @@ impl Moments {
             shift_out: gather(|effect| effect.shift_out),
             drop_in: gather(|effect| effect.drop_in),
             drop_out: gather(|effect| effect.drop_out),
+            count_in: gather(|effect| effect.count_in),
+            count_out: gather(|effect| effect.count_out),
             freedom: gather(|effect| effect.freedom),
             freedom_in: gather(|effect| effect.freedom_in),
             freedom_out: gather(|effect| effect.freedom_out),
         }
     }
 
+    /// The answer, class by class, of the model in the given chunk and lane.
+    pub(crate) fn answer(&self, (chunk, lane): (usize, usize)) -> Vec<f64> {
+        self.values.iter().skip(chunk).step_by(self.chunks).map(|values| values[lane]).collect()
+    }
+
+    /// The answers of all shadows on one side but the one at `place`.
+    pub(crate) fn answers_of(&self, role: Role, place: (usize, usize)) -> Vec<Vec<f64>> {
+        let places = (0..self.chunks).flat_map(|chunk| (0..LANES).map(move |lane| (chunk, lane)));
+        places
+            .filter(|&(chunk, lane)| self.roles[chunk][lane] == role && (chunk, lane) != place)
+            .map(|place| self.answer(place))
+            .collect()
+    }
+
     /// Trace of the scatter matrix left without each model of a chunk.
     pub(crate) fn traces_left(&self, chunk: usize, effects: &Effects) -> Lane {
         let trace = self.trace();
         let norms = &self.norms[chunk];
-        std::array::from_fn(|l| {
-            (trace - (effects.drop_in[l] + effects.drop_out[l]) * norms[l]).max(0.0)
-        })
+        std::array::from_fn(|l| (trace - (effects.drop_in[l] + effects.drop_out[l]) * norms[l]).max(0.0))
     }
 
     /// Trace of the scatter matrix of all shadows about the mean of their side.
     pub(crate) fn trace(&self) -> f64 {
-        self.sides
-            .iter()
-            .map(|sides| sides.squares_in + sides.squares_out)
-            .sum()
+        self.sides.iter().map(|sides| sides.squares_in + sides.squares_out).sum()
     }
 }
 
@@ -225,25 +233,14 @@ impl Moments {
 fn deviate(values: &[Lane], is_out: &[Lane], sides: &Sides, deviations: &mut [Lane]) {
     for ((x, is_out), u) in values.iter().zip(is_out).zip(deviations) {
         for l in 0..LANES {
-            u[l] = x[l]
-                - if is_out[l] == 0.0 {
-                    sides.mean_in
-                } else {
-                    sides.mean_out
-                };
+            u[l] = x[l] - if is_out[l] == 0.0 { sides.mean_in } else { sides.mean_out };
         }
     }
 }
 
 /// Adds one class's squared deviations to the models' `norms`, and to the sums of either side.
 #[multiversion(targets("x86_64+avx2"))]
-fn add_squares(
-    deviations: &[Lane],
-    is_in: &[Lane],
-    is_out: &[Lane],
-    norms: &mut [Lane],
-    sides: &mut Sides,
-) {
+fn add_squares(deviations: &[Lane], is_in: &[Lane], is_out: &[Lane], norms: &mut [Lane], sides: &mut Sides) {
     let (mut squares_in, mut squares_out) = ([0.0; LANES], [0.0; LANES]);
     for (((u, is_in), is_out), norms) in deviations.iter().zip(is_in).zip(is_out).zip(norms) {
         for l in 0..LANES {
@@ -261,40 +258,22 @@ fn add_squares(
 /// `membership` `[models, points]`.
 pub(crate) fn check(x: ArrayView3<f32>, membership: ArrayView2<bool>) -> Result<(), KernelError> {
     require_nonempty("x", x.shape())?;
-    require_shape(
-        "membership",
-        membership.shape(),
-        &x.shape()[..2],
-        "models and points of x",
-    )
+    require_shape("membership", membership.shape(), &x.shape()[..2], "models and points of x")
 }
 
 /// Fails unless `target` is the index of a model.
-pub(crate) fn check_target(
-    argument: &'static str,
-    target: i64,
-    models: usize,
-) -> Result<usize, KernelError> {
-    usize::try_from(target)
-        .ok()
-        .filter(|&target| target < models)
-        .ok_or_else(|| KernelError::Argument {
-            argument,
-            found: target.to_string(),
-            expected: format!("the index of one of {models} models"),
-        })
+pub(crate) fn check_target(argument: &'static str, target: i64, models: usize) -> Result<usize, KernelError> {
+    usize::try_from(target).ok().filter(|&target| target < models).ok_or_else(|| KernelError::Argument {
+        argument,
+        found: target.to_string(),
+        expected: format!("the index of one of {models} models"),
+    })
 }
 
 /// The indices of the models to score; fails where there are none or one is no model.
-pub(crate) fn check_targets(
-    targets: ArrayView1<i64>,
-    models: usize,
-) -> Result<Vec<usize>, KernelError> {
+pub(crate) fn check_targets(targets: ArrayView1<i64>, models: usize) -> Result<Vec<usize>, KernelError> {
     require_nonempty("targets", targets.shape())?;
-    targets
-        .iter()
-        .map(|&target| check_target("targets", target, models))
-        .collect()
+    targets.iter().map(|&target| check_target("targets", target, models)).collect()
 }
 
 /// Fails unless `ridge` is a multiple of the mean variance that keeps every matrix well-conditioned.
@@ -303,9 +282,5 @@ pub(crate) fn check_ridge(argument: &'static str, ridge: f64) -> Result<(), Kern
         return Ok(());
     }
     let expected = "between 1e-6 and 1e6".to_owned();
-    Err(KernelError::Argument {
-        argument,
-        found: ridge.to_string(),
-        expected,
-    })
+    Err(KernelError::Argument { argument, found: ridge.to_string(), expected })
 }

@@ -64,12 +64,7 @@ struct QueueState<Piece> {
 impl<Piece> Queue<Piece> {
     fn new(pieces: Vec<Piece>) -> Self {
         let pieces = pieces.into_iter().enumerate();
-        Self {
-            state: Mutex::new(QueueState {
-                pieces,
-                failure: None,
-            }),
-        }
+        Self { state: Mutex::new(QueueState { pieces, failure: None }) }
     }
 
     /// The next piece and its index, or `None` when all are handed out or one has failed.
@@ -89,18 +84,13 @@ impl<Piece> Queue<Piece> {
     }
 
     fn into_result(self) -> Result<(), KernelError> {
-        let state = self
-            .state
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let state = self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
         state.failure.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, QueueState<Piece>> {
         // No code that can panic runs under the lock, and a panic elsewhere ends the scope anyway.
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -147,11 +137,7 @@ mod tests {
                     if piece == 40 {
                         thread::sleep(std::time::Duration::from_millis(5));
                     }
-                    if piece >= 40 {
-                        Err(error(piece))
-                    } else {
-                        Ok(())
-                    }
+                    if piece >= 40 { Err(error(piece)) } else { Ok(()) }
                 },
             );
             assert_eq!(result, Err(error(40)));
@@ -160,9 +146,6 @@ mod tests {
 
     #[test]
     fn no_pieces_is_no_work() {
-        assert_eq!(
-            for_each(threads(4), Vec::<()>::new(), || (), |(), ()| Ok(())),
-            Ok(())
-        );
+        assert_eq!(for_each(threads(4), Vec::<()>::new(), || (), |(), ()| Ok(())), Ok(()));
     }
 }

@@ -35,18 +35,8 @@ pub fn roc_resample(
     check_scores(scores.into_dyn(), labels.into_dyn())?;
     let (targets, points) = scores.dim();
     let resamples = target_weights.nrows();
-    require_shape(
-        "target_weights",
-        target_weights.shape(),
-        &[resamples, targets],
-        "resamples and targets",
-    )?;
-    require_shape(
-        "point_weights",
-        point_weights.shape(),
-        &[resamples, points],
-        "resamples and points",
-    )?;
+    require_shape("target_weights", target_weights.shape(), &[resamples, targets], "resamples and targets")?;
+    require_shape("point_weights", point_weights.shape(), &[resamples, points], "resamples and points")?;
 
     let entries = sort_entries(scores, labels)?;
     let mut metrics = Array2::zeros((resamples, LEADING + rates.len()));
@@ -60,10 +50,8 @@ pub fn roc_resample(
         pieces,
         || Resample::new(labels, &rates),
         |resample, ((mut metrics, target_weights), point_weights)| {
-            let rows = metrics
-                .outer_iter_mut()
-                .zip(target_weights.outer_iter())
-                .zip(point_weights.outer_iter());
+            let rows =
+                metrics.outer_iter_mut().zip(target_weights.outer_iter()).zip(point_weights.outer_iter());
             for ((metrics, target_weights), point_weights) in rows {
                 resample.load(target_weights, point_weights);
                 for (out, &metric) in metrics.into_iter().zip(resample.run(&entries)) {
@@ -85,36 +73,23 @@ struct Entry {
     ends_group: bool,
 }
 
-fn sort_entries(
-    scores: ArrayView2<f64>,
-    labels: ArrayView2<bool>,
-) -> Result<Vec<Entry>, KernelError> {
-    if scores
-        .shape()
-        .iter()
-        .any(|&length| u32::try_from(length).is_err())
-    {
+fn sort_entries(scores: ArrayView2<f64>, labels: ArrayView2<bool>) -> Result<Vec<Entry>, KernelError> {
+    if scores.shape().iter().any(|&length| u32::try_from(length).is_err()) {
         return Err(KernelError::Shape {
             array: "scores",
             found: scores.shape().to_vec(),
             expected: "axes shorter than 4,294,967,296".to_owned(),
         });
     }
-    let mut order: Vec<_> = scores
-        .indexed_iter()
-        .map(|(index, &score)| (key_of(score), index))
-        .collect();
+    let mut order: Vec<_> = scores.indexed_iter().map(|(index, &score)| (key_of(score), index)).collect();
     order.sort_unstable();
     let next_keys = order.iter().skip(1).map(|(key, _)| Some(key)).chain([None]);
-    let entries = order
-        .iter()
-        .zip(next_keys)
-        .map(|((key, (target, point)), next)| Entry {
-            target: *target as u32,
-            point: *point as u32,
-            is_member: labels[[*target, *point]],
-            ends_group: next != Some(key),
-        });
+    let entries = order.iter().zip(next_keys).map(|((key, (target, point)), next)| Entry {
+        target: *target as u32,
+        point: *point as u32,
+        is_member: labels[[*target, *point]],
+        ends_group: next != Some(key),
+    });
     Ok(entries.collect())
 }
 
@@ -163,8 +138,8 @@ impl<'a> Resample<'a> {
         let mut sweep = Sweep::new(&self.limits, members, all - members, &mut self.metrics);
         let (mut members, mut others) = (0, 0);
         for entry in entries {
-            let weight = self.target_weights[entry.target as usize]
-                * self.point_weights[entry.point as usize];
+            let weight =
+                self.target_weights[entry.target as usize] * self.point_weights[entry.point as usize];
             let as_member = weight * u64::from(entry.is_member);
             members += as_member;
             others += weight - as_member;
@@ -181,10 +156,8 @@ impl<'a> Resample<'a> {
     fn count_members(&self) -> u64 {
         let rows = self.labels.outer_iter().zip(&self.target_weights);
         rows.map(|(labels, target_weight)| {
-            let of_target = labels
-                .iter()
-                .zip(&self.point_weights)
-                .map(|(&label, weight)| u64::from(label) * weight);
+            let of_target =
+                labels.iter().zip(&self.point_weights).map(|(&label, weight)| u64::from(label) * weight);
             target_weight * of_target.sum::<u64>()
         })
         .sum()

@@ -26,10 +26,7 @@ pub struct RocCurve {
 ///
 /// Equal to `sklearn.metrics.roc_curve(labels, scores, drop_intermediate=False)`. Errors: no entries, lengths that
 /// differ, a NaN, labels all alike.
-pub fn roc_curve(
-    scores: ArrayView1<f64>,
-    labels: ArrayView1<bool>,
-) -> Result<RocCurve, KernelError> {
+pub fn roc_curve(scores: ArrayView1<f64>, labels: ArrayView1<bool>) -> Result<RocCurve, KernelError> {
     let sorted = Sorted::new(scores.into_dyn(), labels.into_dyn(), NonZeroUsize::MIN)?;
     let (members, others) = (sorted.members.len() as f64, sorted.others.len() as f64);
     let (mut false_positives, mut true_positives, mut thresholds) =
@@ -77,22 +74,14 @@ pub fn roc_metrics(
 /// An integer that is the smaller, the larger the score; equal for equal scores.
 pub(crate) fn key_of(score: f64) -> u64 {
     let bits = (score + 0.0).to_bits(); // -0 becomes +0
-    let ascending = if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | 1 << 63
-    };
+    let ascending = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
     !ascending
 }
 
 /// The score that has this key.
 fn score_of(key: u64) -> f64 {
     let ascending = !key;
-    f64::from_bits(if ascending >> 63 == 1 {
-        ascending & !(1 << 63)
-    } else {
-        !ascending
-    })
+    f64::from_bits(if ascending >> 63 == 1 { ascending & !(1 << 63) } else { !ascending })
 }
 
 /// The keys of members and of all others, each sorted: two plain sorts of integers are faster than one of pairs.
@@ -110,11 +99,7 @@ impl Sorted {
         check_scores(scores.view(), labels.view())?;
         let (mut members, mut others) = (Vec::new(), Vec::new());
         for (&score, &is_member) in scores.iter().zip(&labels) {
-            if is_member {
-                members.push(key_of(score))
-            } else {
-                others.push(key_of(score))
-            }
+            if is_member { members.push(key_of(score)) } else { others.push(key_of(score)) }
         }
         if members.is_empty() || others.is_empty() {
             return Err(KernelError::Argument {
@@ -138,16 +123,8 @@ impl Sorted {
     /// Calls `visit` with the key and the numbers of members and others of each distinct score, from the highest.
     fn for_each_group(&self, mut visit: impl FnMut(u64, u64, u64)) {
         let (mut members, mut others) = (&self.members[..], &self.others[..]);
-        while let Some(&key) = [members.first(), others.first()]
-            .into_iter()
-            .flatten()
-            .min()
-        {
-            visit(
-                key,
-                take_equal(&mut members, key),
-                take_equal(&mut others, key),
-            );
+        while let Some(&key) = [members.first(), others.first()].into_iter().flatten().min() {
+            visit(key, take_equal(&mut members, key), take_equal(&mut others, key));
         }
     }
 }
@@ -164,24 +141,19 @@ fn take_equal(keys: &mut &[u64], key: u64) -> u64 {
     count
 }
 
-pub(crate) fn check_scores(
-    scores: ArrayViewD<f64>,
-    labels: ArrayViewD<bool>,
-) -> Result<(), KernelError> {
+pub(crate) fn check_scores(scores: ArrayViewD<f64>, labels: ArrayViewD<bool>) -> Result<(), KernelError> {
     require_nonempty("scores", scores.shape())?;
-    require_shape(
-        "labels",
-        labels.shape(),
-        scores.shape(),
-        "the shape of scores",
-    )?;
-    let Some((position, _)) = scores.indexed_iter().find(|(_, score)| score.is_nan()) else {
+    require_shape("labels", labels.shape(), scores.shape(), "the shape of scores")?;
+    // Whether is asked first, since to iterate with positions takes much longer.
+    if !scores.iter().any(|score| score.is_nan()) {
         return Ok(());
-    };
+    }
+    let mut positions = scores.indexed_iter().filter(|(_, score)| score.is_nan());
+    let position = positions.next().map_or(Vec::new(), |(position, _)| position.slice().to_vec());
     Err(KernelError::Value {
         array: "scores",
         found: "NaN".to_owned(),
-        position: format!("index {:?}", position.slice()),
+        position: format!("index {position:?}"),
         expected: "numbers or infinities",
     })
 }

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::comparison::{Comparison, NAMES};
+use crate::comparison::{Comparer, NAMES};
 use crate::discriminant::Discriminant;
 use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
@@ -26,9 +26,7 @@ const PIECE: usize = 16;
 /// Names of the features of `leave_one_out_features`, in order; the last ones are `lda_<ridge>`.
 pub fn leave_one_out_feature_names(ridges: &[f64]) -> Vec<String> {
     let fixed = NAMES.iter().map(|&name| name.to_owned());
-    fixed
-        .chain(ridges.iter().map(|ridge| format!("lda_{ridge}")))
-        .collect()
+    fixed.chain(ridges.iter().map(|ridge| format!("lda_{ridge}"))).collect()
 }
 
 /// Leave-one-out statistics of every model at every point, float32 `[models, points, features]`.
@@ -49,16 +47,11 @@ pub fn leave_one_out_features(
     moments::check(x, membership)?;
     let (models, points, _) = x.dim();
     let target = moments::check_target("target", target, models)?;
-    ridges
-        .iter()
-        .try_for_each(|&ridge| moments::check_ridge("ridges", ridge))?;
+    ridges.iter().try_for_each(|&ridge| moments::check_ridge("ridges", ridge))?;
     let mut features = Array3::zeros((points, models, NAMES.len() + ridges.len()));
     parallel::for_each(
         threads,
-        features
-            .axis_chunks_iter_mut(Axis(0), PIECE)
-            .enumerate()
-            .collect(),
+        features.axis_chunks_iter_mut(Axis(0), PIECE).enumerate().collect(),
         || Workspace::new(x),
         |workspace, (piece, mut features)| {
             for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
@@ -88,10 +81,7 @@ pub fn gaussian_scores(
     let mut scores = Array2::zeros((targets.len(), x.dim().1));
     parallel::for_each(
         threads,
-        scores
-            .axis_chunks_iter_mut(Axis(1), PIECE)
-            .enumerate()
-            .collect(),
+        scores.axis_chunks_iter_mut(Axis(1), PIECE).enumerate().collect(),
         || Workspace::new(x),
         |workspace, (piece, mut scores)| {
             for (point, mut scores) in (piece * PIECE..).zip(scores.axis_iter_mut(Axis(1))) {
@@ -110,17 +100,17 @@ pub fn gaussian_scores(
 /// Room for the statistics of one point.
 struct Workspace {
     moments: Moments,
+    comparer: Comparer,
     discriminant: Discriminant,
+    /// The features of one chunk of models.
+    columns: Vec<Lane>,
 }
 
 impl Workspace {
     fn new(x: ArrayView3<f32>) -> Self {
         let moments = Moments::of_shape(x);
         let discriminant = Discriminant::for_moments(&moments);
-        Self {
-            moments,
-            discriminant,
-        }
+        Self { comparer: Comparer::of_classes(moments.classes), moments, discriminant, columns: Vec::new() }
     }
 
     /// Features of the loaded point, `[models, features]`.
@@ -129,17 +119,14 @@ impl Workspace {
         self.discriminant.fit(moments);
         for (chunk, mut features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = moments.effects(chunk);
-            let fixed = Comparison::of_chunk(moments, chunk, &effects).features(&effects);
-            let discriminants = ridges
-                .iter()
-                .map(|&ridge| self.discriminant.scores(moments, chunk, &effects, ridge));
-            for (values, mut column) in fixed
-                .into_iter()
-                .chain(discriminants)
-                .zip(features.columns_mut())
-            {
-                for (out, value) in column.iter_mut().zip(values) {
-                    *out = value.clamp(-LARGEST, LARGEST) as f32;
+            self.columns.clear();
+            self.columns.extend(self.comparer.compare(moments, chunk, &effects));
+            self.columns.extend(
+                ridges.iter().map(|&ridge| self.discriminant.scores(moments, chunk, &effects, ridge)),
+            );
+            for (lane, mut row) in features.outer_iter_mut().enumerate() {
+                for (out, column) in row.iter_mut().zip(&self.columns) {
+                    *out = column[lane].clamp(-LARGEST, LARGEST) as f32;
                 }
             }
         }
@@ -150,11 +137,6 @@ impl Workspace {
         let moments = &self.moments;
         self.discriminant.fit(moments);
         let chunks = 0..moments.chunks;
-        chunks
-            .map(|chunk| {
-                self.discriminant
-                    .scores(moments, chunk, &moments.effects(chunk), ridge)
-            })
-            .collect()
+        chunks.map(|chunk| self.discriminant.scores(moments, chunk, &moments.effects(chunk), ridge)).collect()
     }
 }

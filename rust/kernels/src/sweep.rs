@@ -14,12 +14,8 @@ impl Limits {
     /// Takes over `rates` in [0, 1] among `others` non-members.
     pub(crate) fn set(&mut self, rates: &[f64], others: u64) {
         self.counts.clear();
-        self.counts.extend(
-            rates
-                .iter()
-                .enumerate()
-                .map(|(index, &rate)| (most_allowed(rate, others), index)),
-        );
+        self.counts
+            .extend(rates.iter().enumerate().map(|(index, &rate)| (most_allowed(rate, others), index)));
         self.counts.sort_unstable();
     }
 }
@@ -38,36 +34,32 @@ fn most_allowed(rate: f64, total: u64) -> u64 {
     n
 }
 
-/// Metrics of a ROC curve, from its steps in order of decreasing score.
+/// Metrics of a ROC curve, from its steps in order of decreasing score; exact until the last division.
 pub(crate) struct Sweep<'a> {
     limits: &'a [(u64, usize)],
-    members: f64,
-    others: f64,
+    /// Totals, both positive.
+    members: u64,
+    others: u64,
     true_positives: u64,
     false_positives: u64,
-    /// Twice the area under the curve in units of pairs of a member and a non-member.
-    doubled_area: u128,
-    /// Largest true positive rate - false positive rate so far.
-    largest_gap: f64,
+    /// Twice the area under the curve, in pairs of a member and a non-member.
+    doubled_area: i128,
+    /// Largest true positive rate - false positive rate so far, in the same unit.
+    largest_gap: i128,
     metrics: &'a mut [f64],
 }
 
 impl<'a> Sweep<'a> {
-    /// Will fill `metrics`, `[AUC, balanced accuracy, TPR at each limit]`, given the totals, both positive.
-    pub(crate) fn new(
-        limits: &'a Limits,
-        members: u64,
-        others: u64,
-        metrics: &'a mut [f64],
-    ) -> Self {
+    /// Will fill `metrics`, `[AUC, balanced accuracy, TPR at each limit]`, given the totals.
+    pub(crate) fn new(limits: &'a Limits, members: u64, others: u64, metrics: &'a mut [f64]) -> Self {
         Self {
             limits: &limits.counts,
-            members: members as f64,
-            others: others as f64,
+            members,
+            others,
             true_positives: 0,
             false_positives: 0,
             doubled_area: 0,
-            largest_gap: 0.0,
+            largest_gap: 0,
             metrics,
         }
     }
@@ -75,12 +67,11 @@ impl<'a> Sweep<'a> {
     /// The threshold passes a group of entries of equal score.
     #[inline]
     pub(crate) fn pass(&mut self, members: u64, others: u64) {
-        self.doubled_area += u128::from(others) * u128::from(2 * self.true_positives + members);
+        self.doubled_area += product(others, 2 * self.true_positives + members);
         self.false_positives += others;
         self.reach_limits();
         self.true_positives += members;
-        let gap =
-            self.true_positives as f64 / self.members - self.false_positives as f64 / self.others;
+        let gap = product(self.true_positives, self.others) - product(self.false_positives, self.members);
         self.largest_gap = self.largest_gap.max(gap);
     }
 
@@ -90,7 +81,7 @@ impl<'a> Sweep<'a> {
         while let Some((&(limit, index), rest)) = self.limits.split_first()
             && self.false_positives > limit
         {
-            self.metrics[LEADING + index] = self.true_positives as f64 / self.members;
+            self.metrics[LEADING + index] = self.true_positives as f64 / self.members as f64;
             self.limits = rest;
         }
     }
@@ -100,7 +91,14 @@ impl<'a> Sweep<'a> {
         for &(_, index) in self.limits {
             self.metrics[LEADING + index] = 1.0;
         }
-        self.metrics[0] = self.doubled_area as f64 / (2.0 * self.members * self.others);
-        self.metrics[1] = 0.5 * (1.0 + self.largest_gap);
+        let pairs = product(self.members, self.others) as f64;
+        self.metrics[0] = 0.5 * self.doubled_area as f64 / pairs;
+        self.metrics[1] = 0.5 + 0.5 * self.largest_gap as f64 / pairs;
     }
+}
+
+/// The product of two counts, which are far below the 2^63 that would make it overflow.
+#[inline]
+fn product(a: u64, b: u64) -> i128 {
+    i128::from(a) * i128::from(b)
 }

@@ -76,12 +76,61 @@ impl Tridiagonal {
         forms(&self.diagonal, &self.off_diagonal, d, u, shift)
     }
 
+    /// Prepares `solver` for `T + s I` with the shift of each lane. Each `shift` is positive.
+    pub(crate) fn prepare(&self, shift: &Lane, solver: &mut HalfSolver) {
+        prepare(&self.diagonal, &self.off_diagonal, shift, &mut solver.rows);
+    }
+
     /// The number and the vector of each reflection.
     fn reflections(&self) -> impl Iterator<Item = (usize, &[f64])> {
-        self.reflections
-            .chunks_exact(self.size)
-            .enumerate()
-            .map(|(k, row)| (k, &row[k + 1..]))
+        self.reflections.chunks_exact(self.size).enumerate().map(|(k, row)| (k, &row[k + 1..]))
+    }
+}
+
+/// Halves of the inverses of `T + s I = L D L^T`, one in each lane: with `y = D^-1/2 L^-1 x` of any vectors, the
+/// products `x^T (T + s I)^-1 x'` are the plain products `y^T y'`.
+pub(crate) struct HalfSolver {
+    rows: Vec<HalfRow>,
+}
+
+/// One row of it: the entry of `L` left of the diagonal, and one over the root of the entry of `D`.
+#[derive(Clone, Copy)]
+struct HalfRow {
+    ratio: Lane,
+    inverse_root: Lane,
+}
+
+impl HalfSolver {
+    pub(crate) fn of_size(size: usize) -> Self {
+        Self { rows: vec![HalfRow { ratio: [0.0; LANES], inverse_root: [0.0; LANES] }; size] }
+    }
+
+    /// Turns `x` into `y`.
+    pub(crate) fn apply(&self, x: &mut [Lane]) {
+        half_solve(&self.rows, x);
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn prepare(diagonal: &[f64], off_diagonal: &[f64], shift: &Lane, rows: &mut [HalfRow]) {
+    let mut inverse = [0.0; LANES];
+    for ((&diagonal, &off_diagonal), row) in diagonal.iter().zip(off_diagonal).zip(rows) {
+        for l in 0..LANES {
+            row.ratio[l] = off_diagonal * inverse[l];
+            inverse[l] = 1.0 / (diagonal + shift[l] - off_diagonal * row.ratio[l]);
+            row.inverse_root[l] = inverse[l].sqrt();
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx2"))]
+fn half_solve(rows: &[HalfRow], x: &mut [Lane]) {
+    let mut above = [0.0; LANES];
+    for (row, x) in rows.iter().zip(x) {
+        for l in 0..LANES {
+            above[l] = x[l] - row.ratio[l] * above[l];
+            x[l] = above[l] * row.inverse_root[l];
+        }
     }
 }
 
@@ -137,9 +186,11 @@ fn reflect_lanes(v: &[f64], x: &mut [Lane]) {
         }
     }
     for (&v, x) in v.iter().zip(x.iter_mut()) {
+        let mut row = *x;
         for l in 0..LANES {
-            x[l] -= along[l] * v;
+            row[l] -= along[l] * v;
         }
+        *x = row;
     }
 }
 

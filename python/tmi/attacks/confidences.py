@@ -1,0 +1,35 @@
+"""The one number per query that LiRA and RMIA look at: how sure a model is of one class."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import _core
+from tmi.answers import Answers
+
+
+def confidences(answers: Answers, target: int) -> NDArray[np.float64]:
+    """The logit-scaled confidence of all models in one class of each query.
+
+    The class is the label of the point where `Answers.labels` knows it, as in Carlini et al. 2022. Pretraining points
+    mostly have no label among the downstream classes; then it is, for each augmentation, the class that the target
+    itself holds most likely (of equal ones the first), as in the adapted LiRA of Abascal et al. 2024. All models are
+    asked about the class of this target.
+
+    Args:
+        answers: of all models.
+        target: the model whose answers choose the classes.
+
+    Returns:
+        float64 ``[models, points, augmentations]``, ``log(p / (1 - p))`` of the class.
+    """
+    result = np.empty(answers.predictions.shape[:3])
+    for points, block in answers.predictions.blocks():
+        scaled = _core.scale_logits(block.reshape(-1, block.shape[-1]), threads=answers.threads).reshape(block.shape)
+        if answers.labels is None:
+            classes = block[target].argmax(axis=-1)
+        else:
+            classes = np.broadcast_to(answers.labels[points, None], block.shape[1:3])
+        result[:, points] = np.take_along_axis(scaled, classes[None, :, :, None], axis=-1)[..., 0]
+    return result

@@ -1,0 +1,106 @@
+"""How much memory scoring may take, and reading no more than that of what is in files."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError
+
+UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+# Below this the blocks are so small that starting to work on them takes longer than the work.
+LEAST_MEMORY = 64 << 20
+DEFAULT_MEMORY = 1 << 30
+
+
+def parse_memory(text: str) -> int:
+    """Bytes from a number with a unit: ``500M``, ``1.5G``, ``2000000K``; K, M and G are powers of 1024.
+
+    Raises:
+        ValueError: not of that form, or less than 64M.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG])(?:i?B)?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError("expected a number with the unit K, M or G, for instance 500M or 2G")
+    size = int(float(found[1]) * UNITS[found[2].upper()])
+    if size < LEAST_MEMORY:
+        raise ValueError(f"expected at least {LEAST_MEMORY >> 20}M")
+    return size
+
+
+class FileRows:
+    """Rows of an array in a file, read when they are wanted and not through a memory map.
+
+    Pages of a map that were touched count as memory of this process until the system wants them back, which it may do
+    late or, under a limit, by ending the process; with large pages that is megabytes around every row. Letting go of
+    them early costs more than reading.
+
+    Args:
+        path: the file.
+        offset: bytes before the first row.
+        shape: of the array, rows first.
+        dtype: of the array, which is in C order.
+    """
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._path = path
+        self._offset = offset
+        self._state = _state(path.stat())
+
+    def __getitem__(self, rows: slice) -> FileRows:
+        """Some consecutive rows, not read yet."""
+        chosen = range(self.shape[0])[rows]
+        part = copy.copy(self)
+        part._offset += chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
+        part.shape = (len(chosen), *self.shape[1:])
+        return part
+
+    def read_into(self, rows: NDArray[Any]) -> None:
+        """Read into a C-contiguous array of the same shape and type.
+
+        Raises:
+            TmiError: the file cannot be read, or is no longer the one that it was.
+        """
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                is_whole = _state(os.fstat(file.fileno())) == self._state
+                file.seek(self._offset)
+                # A raw read may stop early where it is very large; such blocks are not asked for.
+                is_whole &= file.readinto(rows.reshape(-1).view(np.uint8).data) == rows.nbytes
+        except OSError as error:
+            raise TmiError(f"{self._path}: cannot be read: {error}") from None
+        if not is_whole:
+            raise TmiError(f"{self._path}: was changed while it was in use")
+
+
+def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
+    """A read-only memory map as rows of its file; any other array, also a part of a map, as it is."""
+    if not isinstance(array, np.memmap) or array.mode != "r" or array.filename is None:
+        return array
+    # A part of a map knows the file but not where in it the part begins.
+    is_part = isinstance(array.base, np.ndarray)
+    if is_part or not array.flags.c_contiguous:
+        return np.asarray(array)
+    return FileRows(Path(array.filename), array.offset, array.shape, array.dtype)
+
+
+def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
+    """Copy an array, in memory or in a file, into another one."""
+    if isinstance(source, FileRows):
+        source.read_into(rows)
+    else:
+        rows[...] = source
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

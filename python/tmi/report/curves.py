@@ -1,0 +1,128 @@
+"""Two small figures of AUCs: against what the adversary sees, and against its number of shadow models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from tmi.report.figures import CHANCE_LINE, STYLE, LineStyle, line_styles
+from tmi.report.wording import CHANCE_AUC, Results, confidence, upper_bounds
+
+_WIDTH = 6.4
+_SHADOWS_HEIGHT = 3.8
+_MARGINS_HEIGHT = 0.9
+_VIEW_HEIGHT = 0.18
+_ATTACK_HEIGHT = 0.085
+# What part of the room between two places on the axis the intervals of all attacks take, side by side.
+_SPREAD = 0.7
+_LONGEST_STEP = 0.045
+
+
+def views_figure(results: Results) -> Figure:
+    """The AUC of every attack, with its interval, in every view; views from top to bottom.
+
+    Args:
+        results: the content of results.json, with ``views``.
+    """
+    views, styles = results["views"], line_styles(results)
+    with style.context(STYLE):
+        height = _MARGINS_HEIGHT + len(views) * (_VIEW_HEIGHT + _ATTACK_HEIGHT * len(styles))
+        figure = Figure(figsize=(_WIDTH, max(height, _MARGINS_HEIGHT + 0.2 * len(styles))), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(CHANCE_AUC, **CHANCE_LINE)
+        for index, (name, line_style) in enumerate(styles.items()):
+            offset = _SPREAD * _offset(index, len(styles))
+            aucs = [figures[name]["auc"] for figures in views.values()]
+            axes.errorbar(
+                [auc["estimate"] for auc in aucs],
+                [place + offset for place in range(len(views))],
+                xerr=_error_bars(aucs),
+                **_point_style(line_style),
+            )
+        axes.set(yticks=range(len(views)), ylim=(len(views) - 0.5, -0.5))
+        axes.set_yticklabels(list(views), parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        for border in range(1, len(views)):
+            axes.axhline(border - 0.5, color="#e4e4e4", linewidth=0.6, zorder=0)
+        _finish(axes, results, styles, grid="x")
+        axes.set_xlabel(_auc_label(results))
+    return figure
+
+
+def shadows_figure(results: Results) -> Figure:
+    """The AUC of every attack, with its interval, against the number of shadow models on a logarithmic axis.
+
+    Args:
+        results: the content of results.json, with ``shadows``.
+    """
+    shadows, styles = results["shadows"], line_styles(results)
+    places = [math.log2(int(number)) for number in shadows]
+    room = min((after - before for before, after in pairwise(places)), default=1.0)
+    with style.context(STYLE):
+        figure = Figure(figsize=(_WIDTH, _SHADOWS_HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(CHANCE_AUC, **CHANCE_LINE)
+        for index, (name, line_style) in enumerate(styles.items()):
+            # A little beside one another, so that intervals do not hide one another.
+            offset = room * min(_SPREAD, _LONGEST_STEP * len(styles)) * _offset(index, len(styles))
+            aucs = [figures[name]["auc"] for figures in shadows.values()]
+            axes.errorbar(
+                [place + offset for place in places],
+                [auc["estimate"] for auc in aucs],
+                yerr=_error_bars(aucs),
+                **_point_style(line_style) | {"linestyle": line_style["linestyle"]},
+            )
+        axes.set_xticks(places, labels=list(shadows))
+        axes.set_xlabel("Number of shadow models (logarithmic)")
+        axes.set_ylabel(_auc_label(results))
+        _finish(axes, results, styles, grid="y")
+    return figure
+
+
+def _offset(index: int, number: int) -> float:
+    """Where the index-th of a number of things lies, evenly in [-0.5, 0.5]."""
+    return (index + 0.5) / number - 0.5
+
+
+def _error_bars(aucs: list[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """Lengths below and above; an estimate may lie outside the percentiles of its resamples by a hair."""
+    return (
+        [max(0.0, auc["estimate"] - auc["low"]) for auc in aucs],
+        [max(0.0, auc["high"] - auc["estimate"]) for auc in aucs],
+    )
+
+
+def _point_style(line_style: LineStyle) -> dict[str, Any]:
+    width = line_style["linewidth"]
+    return {
+        "color": line_style["color"],
+        "linewidth": width,
+        "zorder": line_style["zorder"],
+        "linestyle": "none",
+        "marker": "o",
+        "markersize": 3 + 0.8 * width,
+        "elinewidth": 0.6 * width,
+    }
+
+
+def _auc_label(results: Results) -> str:
+    return f"AUC with {confidence(results)} interval"
+
+
+def _finish(axes: Axes, results: Results, styles: Mapping[str, LineStyle], grid: Literal["x", "y"]) -> None:
+    axes.grid(visible=True, axis=grid, color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    handles = [Line2D([], [], marker="o", markersize=4, **line_style) for line_style in styles.values()]
+    bounds = upper_bounds(results)
+    # A space first: no label then starts with the underscore that hides a legend entry.
+    labels = [f" {name}{' (upper bound)' if name in bounds else ''}" for name in styles]
+    legend = axes.figure.legend(handles, labels, fontsize=8, loc="outside right upper", frameon=False, handlelength=2.4)
+    for text in legend.get_texts():
+        text.set_parse_math(False)

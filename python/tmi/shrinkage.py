@@ -1,0 +1,216 @@
+"""Likelihood ratios along an IN - OUT shift that is shrunken towards what the other points lead one to expect.
+
+How membership moves the answers at one point is estimated from a few dozen shadows, so the estimate is noisy; but
+points resemble one another: the top class usually rises, and similar points shift in similar ways. A ridge regression
+over points predicts the shift at each point from points of other folds, and empirical Bayes weighs that prediction
+against the point's own estimate (`_core.empirical_bayes_features`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import _core
+
+FOLDS = 5
+# Of the identity in the mean covariance over points, and in each point's own; 0.4 to 0.8 do equally well.
+SHAPE_RIDGE = 0.05
+IDENTITY_SHARE = 0.6
+# Ridge of the regression over points, relative to the mean diagonal.
+REGRESSION_RIDGE = 1e-3
+# Points whose mean variance is below this share of the median do not decide the shape of the covariance.
+LEAST_VARIANCE = 0.05
+# The variance of true shifts about the expected ones is at least this share of their variance.
+LEAST_REMAINDER = 0.03
+# Pseudo-counts towards no shift in the mean shift of a group of points.
+GROUP_PRIOR = 3.0
+# Sampling variance of the shift at a point without IN or without OUT shadows: it tells nothing.
+UNKNOWN = 1e6
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which shadows were trained on each point, the target apart.
+
+    Attributes:
+        inside: float64 ``[points, models]``, 1 for the IN shadows.
+        outside: the same for the OUT shadows.
+        sampling: float64 ``[points]``, variance of the difference of the means in units of the variance of an answer.
+    """
+
+    inside: Array
+    outside: Array
+    sampling: Array
+
+    @classmethod
+    def of_target(cls, membership: NDArray[np.bool_], target: int) -> Sides:
+        """From bool ``[models, points]``, whose row ``target`` is not looked at."""
+        inside = membership.T.astype(np.float64)
+        outside = 1.0 - inside
+        inside[:, target] = outside[:, target] = 0.0
+        counts = inside.sum(axis=1), outside.sum(axis=1)
+        known = (counts[0] > 0) & (counts[1] > 0)
+        sampling = sum(1.0 / np.maximum(count, 1.0) for count in counts)
+        return cls(inside, outside, np.where(known, sampling, UNKNOWN))
+
+    @property
+    def weights(self) -> Array:
+        """Weight of every point in averages over points, float64 ``[points]``, summing to 1."""
+        precision = 1.0 / self.sampling
+        weights: Array = precision / precision.sum()
+        return weights
+
+    def means(self, x: Array) -> tuple[Array, Array]:
+        """Means of ``x`` ``[points, models, classes]`` over the IN and the OUT shadows, ``[points, classes]``."""
+        inside, outside = (
+            np.matmul(side[:, None], x)[:, 0] / np.maximum(side.sum(axis=1), 1.0)[:, None]
+            for side in (self.inside, self.outside)
+        )
+        return inside, outside
+
+    def shift(self, x: Array) -> Array:
+        """The difference of the means, ``[points, classes]``; 0 where a side has no shadow."""
+        inside, outside = self.means(x)
+        return np.where(self.sampling[:, None] < UNKNOWN, inside - outside, 0.0)
+
+
+def empirical_bayes(
+    x: Array, sides: Sides, expected: Array, membership: NDArray[np.bool_], target: int, threads: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Whitened answers, and the features of `_core.empirical_bayes_features` on them.
+
+    Args:
+        x: float64 ``[points, models, classes]``.
+        sides: of the target.
+        expected: float64 ``[points, classes]``, from `expected_shift`.
+        membership: bool ``[models, points]``; the target's row is ignored.
+        target: which model plays the target.
+        threads: for the kernel.
+
+    Returns:
+        float32 ``[models, points, classes]`` and float32 ``[models, points, 3]``.
+    """
+    whitening = _whitening(x, sides)
+    white, mean = x @ whitening, expected @ whitening
+    variance = remaining_variance(white, sides, mean)
+    answers = np.ascontiguousarray(white.transpose(1, 0, 2), dtype=np.float32)
+    features = _core.empirical_bayes_features(
+        answers, membership, target, mean, variance, share=IDENTITY_SHARE, threads=threads
+    )
+    return answers, features
+
+
+def expected_shift(x: Array, sides: Sides, profile: Array, neighbours: Array) -> Array:
+    """What the other points lead one to expect of each point's shift.
+
+    A weighted ridge regression of the shift in every class of every point on how large the class's mean answer is,
+    whether it is the first or second largest and by what margin, the shift of similar points, and the mean shift of
+    points with the same top class. Each fold of points is predicted by the others.
+
+    Args:
+        x: float64 ``[points, models, classes]``.
+        sides: of the target.
+        profile: float64 ``[points, classes]``, mean scaled logits over models.
+        neighbours: ``[points, points]``, rows sum to 1 or 0.
+
+    Returns:
+        float64 ``[points, classes]``.
+    """
+    shift, weights = sides.shift(x), sides.weights
+    regressors = np.stack(
+        [
+            *_profile_regressors(profile),
+            _neighbours_shift(shift, weights, neighbours),
+            _group_shift(shift, weights, profile.argmax(axis=1)),
+        ],
+        axis=-1,
+    )
+    regressors /= np.maximum(np.sqrt((regressors**2).mean(axis=(0, 1))), np.finfo(np.float64).tiny)
+    weighted = regressors * weights[:, None, None]
+    products = weighted.transpose(0, 2, 1) @ regressors
+    targets = (weighted * shift[..., None]).sum(axis=1)
+    folds = np.arange(len(shift)) % FOLDS
+    expected = np.zeros_like(shift)
+    for fold in range(FOLDS):
+        others = folds != fold
+        matrix = products[others].sum(axis=0)
+        ridge = REGRESSION_RIDGE * np.trace(matrix) / len(matrix) + np.finfo(np.float64).tiny
+        coefficients = np.linalg.solve(matrix + ridge * np.eye(len(matrix)), targets[others].sum(axis=0))
+        expected[~others] = regressors[~others] @ coefficients
+    return expected
+
+
+def remaining_variance(x: Array, sides: Sides, expected: Array) -> Array:
+    """Variance of the true shifts about the expected ones, float64 ``[classes]``: what is left without sampling noise.
+
+    Args:
+        x: float64 ``[points, models, classes]``.
+        sides: of the target.
+        expected: float64 ``[points, classes]``.
+    """
+    shift, weights = sides.shift(x), sides.weights[:, None]
+    noise = sides.sampling[:, None] * x.var(axis=1)
+    total = (weights * (shift**2 - noise)).sum(axis=0)
+    about_expected = (weights * ((shift - expected) ** 2 - noise)).sum(axis=0)
+    variance: Array = np.maximum(about_expected, LEAST_REMAINDER * np.maximum(total, 1e-3))
+    return variance
+
+
+def _profile_regressors(profile: Array) -> list[Array]:
+    deviation = profile.std() + np.finfo(np.float64).tiny
+    descending = -np.sort(-profile, axis=1)
+    rank = np.argsort(np.argsort(-profile, axis=1, kind="stable"), axis=1, kind="stable")
+    first, second = (rank == 0).astype(np.float64), (rank == 1).astype(np.float64)
+    level = (profile - profile.mean()) / deviation
+    below_top = (profile - descending[:, :1]) / deviation
+    margin = (descending[:, :1] - descending[:, 1:2]) / deviation
+    return [
+        np.ones_like(profile),
+        level,
+        level**2,
+        first,
+        second,
+        below_top,
+        first * descending[:, :1] / deviation,
+        first * margin,
+        second * margin,
+    ]
+
+
+def _neighbours_shift(shift: Array, weights: Array, neighbours: Array) -> Array:
+    weighted = neighbours * weights
+    sums = weighted.sum(axis=1, keepdims=True)
+    mean = np.zeros_like(shift)
+    np.divide(weighted @ shift, sums, out=mean, where=sums > 0)
+    return mean
+
+
+def _group_shift(shift: Array, weights: Array, groups: NDArray[np.int64]) -> Array:
+    """Mean shift of the other points of the same group, shrunken towards 0."""
+    relative = weights * len(weights)
+    weighted = relative[:, None] * shift
+    sums, totals = np.zeros((groups.max() + 1, shift.shape[1])), np.zeros(groups.max() + 1)
+    np.add.at(sums, groups, weighted)
+    np.add.at(totals, groups, relative)
+    others: Array = (sums[groups] - weighted) / (totals[groups] - relative + GROUP_PRIOR)[:, None]
+    return others
+
+
+def _whitening(x: Array, sides: Sides) -> Array:
+    """The matrix ``[classes, classes]`` after which the mean covariance of the answers over points is the identity."""
+    points, _, classes = x.shape
+    inside, outside = sides.means(x)
+    is_in = sides.inside[..., None]
+    shadows = is_in + sides.outside[..., None]
+    deviations = (x - np.where(is_in > 0, inside[:, None], outside[:, None])) * shadows
+    scatter = deviations.transpose(0, 2, 1) @ deviations
+    variances = np.trace(scatter, axis1=1, axis2=2)
+    floor = LEAST_VARIANCE * np.median(variances) + np.finfo(np.float64).tiny
+    shape = classes * (scatter / np.maximum(variances, floor)[:, None, None]).sum(axis=0) / points
+    whitening: Array = np.linalg.inv(np.linalg.cholesky(shape + SHAPE_RIDGE * np.eye(classes))).T
+    return whitening

@@ -1,0 +1,165 @@
+//! What of every model's answers at a point its answers at other points do not explain.
+//!
+//! A kernel smoother over models. Two models are alike at point `p` as far as their answers at similar points agree:
+//! `K_p = 1 + sum_q W_pq B_q B_q^T / D`, where the rows of `B_q` are the models' standardised answers at `q`. The
+//! leave-one-out residuals of the kernel ridge regression of the answers `x` on it have the closed form
+//! `e_n = (A x)_n / A_nn` with `A = (K_p + penalty I)^-1` (Rasmussen and Williams 2006, section 5.4.2), and `A`
+//! also tells how to smooth the membership in the same way.
+//!
+//! No membership enters here, so all models are treated alike, and one pass serves every target.
+
+use std::num::NonZeroUsize;
+
+use nalgebra::{Cholesky, DMatrix, Dyn};
+use ndarray::linalg::general_mat_mul;
+use ndarray::{
+    Array1, Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis,
+};
+
+use crate::error::{KernelError, require_nonempty, require_shape};
+use crate::parallel;
+
+/// Points in one piece of parallel work: enough rows for the matrix product to run at full speed.
+const PIECE: usize = 32;
+
+/// Residuals of the answers, and the matrices behind them.
+pub struct Conditioned {
+    /// `[models, points, features]`.
+    pub residuals: Array3<f32>,
+    /// `A` of every point, `[points, models, models]`.
+    pub inverses: Array3<f32>,
+}
+
+/// Conditions every model's answers at each point on its answers at others.
+///
+/// `x` is `[models, points, features]`; `regressors` `[models, others, dimensions]`, standardised over models;
+/// `weights` `[points, others]`, from 0, how much each other point tells about a point. `penalty` is positive.
+///
+/// Errors: an axis of length zero, shapes that do not fit, numbers that are not finite, a negative weight, a penalty
+/// outside [1e-3, 1e6].
+pub fn condition(
+    x: ArrayView3<f32>,
+    regressors: ArrayView3<f32>,
+    weights: ArrayView2<f32>,
+    penalty: f64,
+    threads: NonZeroUsize,
+) -> Result<Conditioned, KernelError> {
+    check(x, regressors, weights, penalty)?;
+    let (models, points, features) = x.dim();
+    let grams = grams(regressors, threads)?;
+    let mut residuals = Array3::zeros((points, models, features));
+    let mut inverses = Array3::zeros((points, models, models));
+    let pieces = residuals
+        .axis_chunks_iter_mut(Axis(0), PIECE)
+        .zip(inverses.axis_chunks_iter_mut(Axis(0), PIECE))
+        .enumerate()
+        .collect();
+    parallel::for_each(
+        threads,
+        pieces,
+        || Array2::zeros((PIECE, grams.ncols())),
+        |kernels, (piece, (residuals, inverses))| {
+            let first = piece * PIECE;
+            let weights = weights.slice(ndarray::s![first..first + residuals.dim().0, ..]);
+            let mut kernels = kernels.slice_mut(ndarray::s![..residuals.dim().0, ..]);
+            general_mat_mul(1.0, &weights, &grams, 0.0, &mut kernels);
+            solve_piece(x, first, kernels, penalty, residuals, inverses)
+        },
+    )?;
+    Ok(Conditioned { residuals: residuals.permuted_axes([1, 0, 2]), inverses })
+}
+
+fn check(
+    x: ArrayView3<f32>,
+    regressors: ArrayView3<f32>,
+    weights: ArrayView2<f32>,
+    penalty: f64,
+) -> Result<(), KernelError> {
+    require_nonempty("x", x.shape())?;
+    require_nonempty("regressors", regressors.shape())?;
+    require_shape("regressors", &regressors.shape()[..1], &x.shape()[..1], "models of x")?;
+    let expected = [x.dim().1, regressors.dim().1];
+    require_shape("weights", weights.shape(), &expected, "points of x and of regressors")?;
+    let refuse = |argument, found: String, expected: &str| {
+        Err(KernelError::Argument { argument, found, expected: expected.to_owned() })
+    };
+    if !(1e-3..=1e6).contains(&penalty) {
+        return refuse("penalty", penalty.to_string(), "between 1e-3 and 1e6");
+    }
+    if let Some(weight) = weights.iter().find(|weight| !(weight.is_finite() && **weight >= 0.0)) {
+        return refuse("weights", weight.to_string(), "finite numbers from 0");
+    }
+    for (argument, array) in [("x", x), ("regressors", regressors)] {
+        if let Some(value) = array.iter().find(|value| !value.is_finite()) {
+            return refuse(argument, value.to_string(), "finite numbers");
+        }
+    }
+    Ok(())
+}
+
+/// The lower triangle of `B_q B_q^T / D` of every point `q`, row by row: `[others, models (models + 1) / 2]`.
+fn grams(regressors: ArrayView3<f32>, threads: NonZeroUsize) -> Result<Array2<f32>, KernelError> {
+    let (models, others, dimensions) = regressors.dim();
+    let mut grams = Array2::zeros((others, models * (models + 1) / 2));
+    parallel::for_each(
+        threads,
+        grams.outer_iter_mut().enumerate().collect(),
+        || Array2::zeros((models, models)),
+        |gram, (point, mut packed)| {
+            let answers = regressors.index_axis(Axis(1), point).to_owned();
+            general_mat_mul(1.0 / dimensions as f32, &answers, &answers.t(), 0.0, gram);
+            pack(gram.view(), packed.view_mut());
+            Ok(())
+        },
+    )?;
+    Ok(grams)
+}
+
+fn pack(matrix: ArrayView2<f32>, packed: ArrayViewMut1<f32>) {
+    let lower = matrix.outer_iter().enumerate().flat_map(|(row, entries)| entries.into_iter().take(row + 1));
+    for (packed, entry) in packed.into_iter().zip(lower) {
+        *packed = *entry;
+    }
+}
+
+/// Residuals and inverses of the points from `first` on, whose packed kernels are the rows of `kernels`.
+fn solve_piece(
+    x: ArrayView3<f32>,
+    first: usize,
+    kernels: ArrayViewMut2<f32>,
+    penalty: f64,
+    mut residuals: ArrayViewMut3<f32>,
+    mut inverses: ArrayViewMut3<f32>,
+) -> Result<(), KernelError> {
+    for (index, packed) in kernels.outer_iter().enumerate() {
+        let inverse = invert(
+            packed.as_slice().expect("rows of an array of our own are contiguous"),
+            x.dim().0,
+            penalty,
+        )?;
+        let answers = x.index_axis(Axis(1), first + index);
+        let mut residuals = residuals.index_axis_mut(Axis(0), index);
+        for (model, mut residual) in residuals.outer_iter_mut().enumerate() {
+            let row: Array1<f32> = inverse.column(model).iter().map(|entry| *entry as f32).collect();
+            residual.assign(&(row.dot(&answers) / row[model]));
+            inverses.slice_mut(ndarray::s![index, model, ..]).assign(&row);
+        }
+    }
+    Ok(())
+}
+
+/// `(1 + K + penalty I)^-1` of a packed kernel `K`.
+fn invert(packed: &[f32], models: usize, penalty: f64) -> Result<DMatrix<f64>, KernelError> {
+    let matrix = DMatrix::from_fn(models, models, |row, column| {
+        let (low, high) = if row < column { (row, column) } else { (column, row) };
+        let ridge = if row == column { penalty } else { 0.0 };
+        1.0 + f64::from(packed[high * (high + 1) / 2 + low]) + ridge
+    });
+    let factor: Option<Cholesky<f64, Dyn>> = Cholesky::new(matrix);
+    // A Gram matrix plus the penalty is positive definite unless its entries overflowed.
+    factor.map(|factor| factor.inverse()).ok_or_else(|| KernelError::Argument {
+        argument: "regressors",
+        found: "numbers too large for their products".to_owned(),
+        expected: "standardised answers".to_owned(),
+    })
+}

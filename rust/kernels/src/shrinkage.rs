@@ -1,0 +1,238 @@
+//! Discriminants along an IN - OUT shift that is shrunken towards what the other points lead one to expect.
+//!
+//! With few shadows the difference of the means at one point is mostly noise. Let it be `D` with the sampling
+//! variance `v` per class, and let the true shift be normal about an expected one `f` with variance `t`. Its
+//! posterior mean is `h = (D t + f v) / (t + v)` (empirical Bayes: Efron 2010, Large-Scale Inference, chapter 1),
+//! and the log-likelihood ratio of an answer `x` along it
+//! `h^T C^-1 (x - m + (p - 1/2) h)`, where `m` is the mean of all shadows, `p` the share of the IN ones, and
+//! `C = (1 - a) S + a trace(S) / K I` the pooled covariance shrunken towards the identity: the answers are
+//! expected to be whitened by the mean covariance over points.
+//!
+//! As everywhere, target and model are left out exactly. The model's part of the scatter matrix is removed by the
+//! Sherman-Morrison formula as in `discriminant`; an outlier that is more than a million times the rest of the
+//! scatter loses digits there.
+
+use std::num::NonZeroUsize;
+
+use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
+
+use crate::discriminant::Discriminant;
+use crate::error::{KernelError, require_shape};
+use crate::lanes::{LANES, Lane};
+use crate::moments::{self, Effects, Moments};
+use crate::parallel;
+use crate::tridiagonal::HalfSolver;
+
+/// Names of the features, in order.
+pub const EMPIRICAL_BAYES_FEATURES: [&str; 3] = ["expected", "shrunken", "certainty"];
+
+const LARGEST: f64 = 1e6;
+const VARIANCE_FLOOR: f64 = 1e-6;
+const LEAST_REMAINDER: f64 = 1e-12;
+const PIECE: usize = 16;
+
+/// What is known about the shift before the answers at a point are seen.
+pub struct Prior<'a> {
+    /// `[points, classes]`, mean.
+    pub mean: ArrayView2<'a, f64>,
+    /// `[classes]`, variance about it.
+    pub variance: ArrayView1<'a, f64>,
+}
+
+/// The features of `EMPIRICAL_BAYES_FEATURES` of every model at every point, float32 `[models, points, 3]`.
+///
+/// `expected` is the likelihood ratio along the prior mean, `shrunken` along the posterior mean of the shift, and
+/// `certainty` the norm `sqrt(h^T C^-1 h)` of the latter. `x` is `[models, points, classes]`, whitened; row
+/// `target` of it and of `membership` enters no statistic. `share` is `a`, in (0, 1). All features are finite, and
+/// 0 where no IN or no OUT shadow is left.
+///
+/// Errors: an axis of length zero, shapes that do not fit, a `target` that is no model, a `share` outside (0, 1), a
+/// variance of the prior below 0, numbers that are not finite.
+pub fn empirical_bayes_features(
+    x: ArrayView3<f32>,
+    membership: ArrayView2<bool>,
+    target: i64,
+    prior: &Prior,
+    share: f64,
+    threads: NonZeroUsize,
+) -> Result<Array3<f32>, KernelError> {
+    moments::check(x, membership)?;
+    let (models, points, classes) = x.dim();
+    let target = moments::check_target("target", target, models)?;
+    check_prior(prior, points, classes)?;
+    if !(share > 0.0 && share < 1.0) {
+        let expected = "between 0 and 1".to_owned();
+        return Err(KernelError::Argument { argument: "share", found: share.to_string(), expected });
+    }
+    let mut features = Array3::zeros((points, models, EMPIRICAL_BAYES_FEATURES.len()));
+    let pieces = features.axis_chunks_iter_mut(Axis(0), PIECE).enumerate().collect();
+    parallel::for_each(
+        threads,
+        pieces,
+        || Workspace::new(x),
+        |workspace, (piece, mut features)| {
+            for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
+                workspace.moments.load(x, membership, Some(target), point)?;
+                workspace.write(prior.mean.row(point), prior.variance, share, features);
+            }
+            Ok(())
+        },
+    )?;
+    Ok(features.permuted_axes([1, 0, 2]))
+}
+
+fn check_prior(prior: &Prior, points: usize, classes: usize) -> Result<(), KernelError> {
+    require_shape("prior_mean", prior.mean.shape(), &[points, classes], "points and classes of x")?;
+    require_shape("prior_variance", prior.variance.shape(), &[classes], "classes of x")?;
+    let refuse = |argument, found: &f64, expected: &str| {
+        Err(KernelError::Argument { argument, found: found.to_string(), expected: expected.to_owned() })
+    };
+    if let Some(mean) = prior.mean.iter().find(|mean| !mean.is_finite()) {
+        return refuse("prior_mean", mean, "finite numbers");
+    }
+    if let Some(variance) =
+        prior.variance.iter().find(|variance| !(variance.is_finite() && **variance >= 0.0))
+    {
+        return refuse("prior_variance", variance, "finite numbers from 0");
+    }
+    Ok(())
+}
+
+/// Room for the statistics of one point, and for the vectors of one chunk of models, each class by class.
+struct Workspace {
+    moments: Moments,
+    discriminant: Discriminant,
+    solver: HalfSolver,
+    /// The posterior mean of the shift.
+    shift: Vec<Lane>,
+    /// The answers about the midpoint between IN and OUT as the posterior and as the prior mean has it.
+    from_shrunken: Vec<Lane>,
+    from_expected: Vec<Lane>,
+    expected: Vec<Lane>,
+    deviations: Vec<Lane>,
+}
+
+impl Workspace {
+    fn new(x: ArrayView3<f32>) -> Self {
+        let moments = Moments::of_shape(x);
+        let discriminant = Discriminant::for_moments(&moments);
+        let vectors = || vec![[0.0; LANES]; moments.classes];
+        Self {
+            solver: HalfSolver::of_size(moments.classes),
+            shift: vectors(),
+            from_shrunken: vectors(),
+            from_expected: vectors(),
+            expected: vectors(),
+            deviations: vectors(),
+            discriminant,
+            moments,
+        }
+    }
+
+    /// Features of the loaded point, `[models, 3]`.
+    fn write(
+        &mut self,
+        mean: ArrayView1<f64>,
+        variance: ArrayView1<f64>,
+        share: f64,
+        mut features: ArrayViewMut2<f32>,
+    ) {
+        self.discriminant.fit(&self.moments);
+        for (chunk, mut features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
+            let effects = self.moments.effects(chunk);
+            let traces = self.moments.traces_left(chunk, &effects);
+            let variances = mean_variances(&traces, &effects, self.moments.classes);
+            self.shrink(chunk, &effects, &variances, mean, variance, share);
+            let columns = self.products(chunk, &effects, &variances, share);
+            for (lane, mut row) in features.outer_iter_mut().enumerate() {
+                for (out, column) in row.iter_mut().zip(&columns) {
+                    *out = column[lane].clamp(-LARGEST, LARGEST) as f32;
+                }
+            }
+        }
+    }
+
+    /// Fills the vectors of one chunk.
+    fn shrink(
+        &mut self,
+        chunk: usize,
+        effects: &Effects,
+        variances: &Lane,
+        mean: ArrayView1<f64>,
+        variance: ArrayView1<f64>,
+        share: f64,
+    ) {
+        let moments = &self.moments;
+        for (class, sides) in moments.sides.iter().enumerate() {
+            let at = class * moments.chunks + chunk;
+            let (x, u) = (&moments.values[at], &moments.deviations[at]);
+            let (f, t) = (mean[class], variance[class]);
+            for l in 0..LANES {
+                let (count_in, count_out) = (effects.count_in[l].max(1.0), effects.count_out[l].max(1.0));
+                let mean_in = sides.mean_in - effects.shift_in[l] * u[l];
+                let mean_out = sides.mean_out - effects.shift_out[l] * u[l];
+                let drop = effects.drop_in[l] + effects.drop_out[l];
+                let squares = (sides.squares_in + sides.squares_out - drop * u[l] * u[l]).max(0.0);
+                let covariance = (1.0 - share) * squares / effects.freedom[l] + share * variances[l];
+                let sampling = (1.0 / count_in + 1.0 / count_out) * covariance;
+                let shift = ((mean_in - mean_out) * t + f * sampling) / (t + sampling);
+                let part_in = count_in / (count_in + count_out);
+                let from_mean = x[l] - (part_in * mean_in + (1.0 - part_in) * mean_out);
+                self.shift[class][l] = shift;
+                self.expected[class][l] = f;
+                self.from_shrunken[class][l] = from_mean + (part_in - 0.5) * shift;
+                self.from_expected[class][l] = from_mean + (part_in - 0.5) * f;
+            }
+        }
+    }
+
+    /// The features of one chunk from its vectors, which are used up; 0 where nothing can be compared.
+    fn products(&mut self, chunk: usize, effects: &Effects, variances: &Lane, share: f64) -> [Lane; 3] {
+        let factors = self.discriminant.factors();
+        // C = (1 - a) / f (W + s I), so s gathers what a puts on the diagonal.
+        let odds = share / (1.0 - share);
+        factors.prepare(&std::array::from_fn(|l| odds * effects.freedom[l] * variances[l]), &mut self.solver);
+        self.deviations.copy_from_slice(self.discriminant.rotated_deviations(chunk));
+        self.solver.apply(&mut self.deviations);
+        for vector in [&mut self.shift, &mut self.from_shrunken, &mut self.from_expected, &mut self.expected]
+        {
+            factors.rotate_lanes(vector);
+            self.solver.apply(vector);
+        }
+        let u = &self.deviations;
+        let uu = products(u, u);
+        let weight: Lane = std::array::from_fn(|l| {
+            let drop = effects.drop_in[l] + effects.drop_out[l];
+            drop / (1.0 - drop * uu[l]).max(LEAST_REMAINDER)
+        });
+        let scale: Lane = std::array::from_fn(|l| effects.freedom[l] / (1.0 - share));
+        let without_model = |a: &[Lane], b: &[Lane]| -> Lane {
+            let (ab, au, ub) = (products(a, b), products(a, u), products(u, b));
+            std::array::from_fn(|l| match effects.comparable[l] {
+                true => scale[l] * (ab[l] + weight[l] * au[l] * ub[l]),
+                false => 0.0,
+            })
+        };
+        [
+            without_model(&self.expected, &self.from_expected),
+            without_model(&self.shift, &self.from_shrunken),
+            without_model(&self.shift, &self.shift).map(|square| square.max(0.0).sqrt()),
+        ]
+    }
+}
+
+/// Mean variance over the classes without each model of a chunk.
+fn mean_variances(traces: &Lane, effects: &Effects, classes: usize) -> Lane {
+    std::array::from_fn(|l| (traces[l] / (effects.freedom[l] * classes as f64)).max(VARIANCE_FLOOR))
+}
+
+/// Sums over the classes of `a b`, in each lane.
+fn products(a: &[Lane], b: &[Lane]) -> Lane {
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for l in 0..LANES {
+            sums[l] += a[l] * b[l];
+        }
+    }
+    sums
+}
