@@ -148,10 +148,9 @@ def floors(answers: Answers, targets: NDArray[np.int64]) -> dict[str, float]:
     points = answers.membership.shape[1]
     few = slice(0, min(points, 512))
     block, membership = answers.predictions.block(few), np.ascontiguousarray(answers.membership[:, few])
-    scaled = _core.reduce_logits(block)[0]
     kernels: dict[str, Callable[[], Any]] = {
         "reduce": lambda: _core.reduce_logits(block),
-        "gaussian": lambda: _core.gaussian_scores(scaled, membership, targets, ridge=RIDGE),
+        "gaussian": lambda: _core.gaussian_scores(_core.reduce_logits(block)[0], membership, targets, ridge=RIDGE),
         "adapted-lira": lambda: _core.adapted_lira(block, membership, targets),
     }
     return {name: min(timed(kernel) for _ in range(3)) * points / few.stop for name, kernel in kernels.items()}

@@ -349,7 +349,9 @@ def test_one_sided_points_are_in_no_population() -> None:
 
 
 @pytest.mark.parametrize("logits", ["huge", "all equal", "infinite"])
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize(
+    "name", [*HERE, "tmi", "tmi-unconditioned", "conditional", "tmi-pointwise", "confidence", "direct"]
+)
 def test_extreme_answers_give_finite_scores(name: str, logits: str) -> None:
     answers = made_up(models=8, points=20)
     array = answers.predictions.block(slice(None)).copy()

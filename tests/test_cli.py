@@ -86,7 +86,15 @@ def test_attack_leaves_what_the_documentation_promises(finished: Path) -> None:
     for name in ("config.toml", "manifest.json", "results.json", "report.html", "roc.png", "roc.svg"):
         assert (finished / name).stat().st_size > 100
     results = json.loads((finished / "results.json").read_text())
-    assert list(results["attacks"]) == ["tmi", "tmi-pointwise", "gaussian", "adapted-lira", "confidence", "direct"]
+    assert list(results["attacks"]) == [
+        "tmi",
+        "conditional",
+        "gaussian",
+        "tmi-pointwise",
+        "adapted-lira",
+        "confidence",
+        "direct",
+    ]
     for attack in results["attacks"].values():
         assert set(attack["tpr_at_fpr"]) == {"0.001", "0.01", "0.05", "0.1"}
         assert set(attack["auc"]) == {"estimate", "low", "high", "resolvable"}
@@ -136,6 +144,21 @@ def test_the_resolved_configuration_repeats_the_run(finished: Path, tmp_path: Pa
 def test_workers_change_no_score(finished: Path, tmp_path: Path) -> None:
     tiny_attack(tmp_path / "run", "--workers", "2")
     assert scores_of(tmp_path / "run") == scores_of(finished)
+
+
+def test_reference_points_are_asked_about_and_used(tmp_path: Path) -> None:
+    out = tmp_path / "with references"
+    settings = ("--set", "pool.challenge_points=25", "--attack", "conditional", "--attack", "gaussian")
+    tiny_attack(out, *settings, "--set", "query.reference_points=15")
+    assert np.load(out / "reference_predictions" / "003.npy").shape == (15, 3, 5)
+    assert "run `tmi train" not in tmi("query", out)
+    plain = tmp_path / "without"
+    tiny_attack(plain, *settings)
+    ours, theirs = scores_of(out), scores_of(plain)
+    assert ours["gaussian.npy"] == theirs["gaussian.npy"]
+    assert ours["conditional.npy"] != theirs["conditional.npy"]
+    sentence = refused("attack", "--out", tmp_path / "x", *SETTINGS, *settings, "--set", "query.reference_points=16")
+    assert "only 15 points of the pool are not challenged" in sentence
 
 
 def test_attacks_and_targets_may_change_in_a_run(run: Path) -> None:

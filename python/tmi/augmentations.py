@@ -15,13 +15,14 @@ from tmi.errors import TmiError
 from tmi.seeding import stream
 
 
-def make_queries(points: Points, query: QueryConfig, seed: int) -> NDArray[Any]:
+def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "queries") -> NDArray[Any]:
     """All queries about all points.
 
     Args:
         points: the challenge points.
         query: which variations and how many; query 0 is the point itself.
-        seed: the run's seed; what is drawn depends on it and on the points only.
+        seed: the run's seed; what is drawn depends on it, on the purpose and on the points only.
+        purpose: names the random stream, so that two sets of points draw independently.
 
     Returns:
         An array like ``points.raw`` with an axis more: ``[points, augmentations, ...]``.
@@ -41,7 +42,7 @@ def make_queries(points: Points, query: QueryConfig, seed: int) -> NDArray[Any]:
     if query.augmentation == "shift":
         variations += [shift(points.raw, direction, query.strength) for direction in _directions(query.count - 1)]
     elif query.augmentation == "word-dropout":
-        random = stream(seed, "queries")
+        random = stream(seed, purpose)
         variations += [drop_words(points.raw, query.strength, random) for _ in range(query.count - 1)]
     return np.stack(variations, axis=1)
 

@@ -25,8 +25,11 @@ from tmi.features import profiles
 CORRELATION_POWER = 4
 # Penalty of the regression, relative to the unit variance of the standardised answers.
 PENALTY = 1.0
-# Standard deviations over models are at least this share of the overall one.
+# Standard deviations over models are at least this share of the overall one, and never below what float32 resolves.
 LEAST_DEVIATION = 0.02
+RESOLUTION = 1e-6
+# As in the kernels: infinite logits are as good as these.
+LARGEST_LOGIT = 1e4
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def standardised(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Every entry of ``x`` ``[models, ...]`` with mean 0 and deviation 1 over the models."""
     deviation = x.std(axis=0, ddof=1)
     # An entry that all models agree on stays small instead of becoming noise of size one.
-    floor = max(LEAST_DEVIATION * float(x.std()), float(np.finfo(np.float32).tiny))
+    floor = max(LEAST_DEVIATION * float(x.std()), RESOLUTION)
     result: NDArray[np.float32] = (x - x.mean(axis=0)) / np.maximum(deviation, np.float32(floor))
     return result
 
@@ -95,7 +98,7 @@ def _read(predictions: Predictions, threads: int) -> tuple[NDArray[np.float32], 
     for chosen, block in predictions.blocks():
         rows = block.reshape(-1, block.shape[-1])
         scaled[:, chosen] = _core.scale_logits(rows, threads=threads).reshape(block.shape)
-        logits = block.astype(np.float32)
+        logits = np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT)
         centred[:, chosen] = logits - logits.mean(axis=-1, keepdims=True)
     return scaled, centred
 

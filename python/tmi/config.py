@@ -108,6 +108,9 @@ class QueryConfig(Table):
     """Queries per point; the first is the point itself."""
     strength: Annotated[float, Field(ge=0)] = 0.0
     """Pixels of a ``shift``, fraction of the words that ``word-dropout`` leaves out."""
+    reference_points: Annotated[int, Field(ge=0)] = 0
+    """Pool points that nobody challenges, asked about as well: what conditioning explains the answers by, in place of
+    the other challenge points."""
 
 
 class AttackConfig(Table):
@@ -115,8 +118,9 @@ class AttackConfig(Table):
 
     names: Annotated[list[str], Field(min_length=1)] = [
         "tmi",
-        "tmi-pointwise",
+        "conditional",
         "gaussian",
+        "tmi-pointwise",
         "adapted-lira",
         "confidence",
         "direct",

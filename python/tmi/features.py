@@ -46,6 +46,8 @@ def profiles(predictions: Predictions, threads: int = 1) -> Profiles:
 
 def _profiles(predictions: Predictions, threads: int) -> Profiles:
     models, points, _, classes = predictions.shape
+    if predictions.points_in_memory >= points:
+        return Profiles(*_core.reduce_logits(predictions.block(slice(None)), threads=threads))
     scaled = np.empty((models, points, classes), dtype=np.float32)
     clipped = np.empty_like(scaled)
     spread = np.empty((models, points), dtype=np.float32)

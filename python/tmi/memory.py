@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import re
@@ -47,22 +46,23 @@ class FileRows:
         offset: bytes before the first row.
         shape: of the array, rows first.
         dtype: of the array, which is in C order.
+        state: of the file, as `file_state` gives it; another one later is an error.
     """
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], state: tuple[int, ...]
+    ) -> None:
         self.shape = shape
         self.dtype = dtype
         self._path = path
         self._offset = offset
-        self._state = _state(path.stat())
+        self._state = state
 
     def __getitem__(self, rows: slice) -> FileRows:
         """Some consecutive rows, not read yet."""
         chosen = range(self.shape[0])[rows]
-        part = copy.copy(self)
-        part._offset += chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
-        part.shape = (len(chosen), *self.shape[1:])
-        return part
+        offset = self._offset + chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
+        return FileRows(self._path, offset, (len(chosen), *self.shape[1:]), self.dtype, self._state)
 
     def read_into(self, rows: NDArray[Any]) -> None:
         """Read into a C-contiguous array of the same shape and type.
@@ -71,8 +71,9 @@ class FileRows:
             TmiError: the file cannot be read, or is no longer the one that it was.
         """
         try:
-            with self._path.open("rb", buffering=0) as file:
-                is_whole = _state(os.fstat(file.fileno())) == self._state
+            # Not through `Path`, which takes as long as reading a small block does.
+            with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
+                is_whole = file_state(os.fstat(file.fileno())) == self._state
                 file.seek(self._offset)
                 # A raw read may stop early where it is very large; such blocks are not asked for.
                 is_whole &= file.readinto(rows.reshape(-1).view(np.uint8).data) == rows.nbytes
@@ -90,7 +91,8 @@ def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
     is_part = isinstance(array.base, np.ndarray)
     if is_part or not array.flags.c_contiguous:
         return np.asarray(array)
-    return FileRows(Path(array.filename), array.offset, array.shape, array.dtype)
+    state = file_state(Path(array.filename).stat())
+    return FileRows(str(array.filename), array.offset, array.shape, array.dtype, state)
 
 
 def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
@@ -101,6 +103,6 @@ def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
         rows[...] = source
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
+def file_state(status: os.stat_result) -> tuple[int, ...]:
     """What changes when a file is written to or replaced."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -25,7 +25,7 @@ from tmi.workers import Progress, Silent, Workers, available_cores
 # What may differ from the configuration that a run directory was made with: nothing that was trained depends on it.
 FREE_TO_CHANGE = ("name", "description", "attack.", "evaluation.", "compute.workers", "compute.memory")
 # Everything that a run writes.
-FOLDERS = ("pretrained", "finetuned", "predictions", "pretrained_predictions", "scores")
+FOLDERS = ("pretrained", "finetuned", "predictions", "pretrained_predictions", "reference_predictions", "scores")
 FILES = (
     "config.toml",
     "manifest.json",
@@ -143,8 +143,7 @@ def require(run: Run, stage: str, command: str) -> None:
     needed = {
         "finetune": dict.fromkeys(map(directory.pretrained, models), keys["pretrain"])
         | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
-        "query": dict.fromkeys(map(directory.predictions, models), keys["query"])
-        | dict.fromkeys(map(directory.pretrained_predictions, models), keys["query"]),
+        "query": {path: keys["query"] for model in models for path in run.query_files(model)},
         "score": run.score_files,
     }[stage]
     for path, key in needed.items():

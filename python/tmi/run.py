@@ -39,6 +39,11 @@ class Run:
         """The artefact key of every stage."""
         return _cached_keys(self.config.model_dump_json())
 
+    def query_files(self, model: int) -> list[Path]:
+        """What the query stage writes about a model."""
+        files = [self.directory.predictions(model), self.directory.pretrained_predictions(model)]
+        return [*files, self.directory.reference_predictions(model)] if self.config.query.reference_points else files
+
     def check(self) -> None:
         """Find out whether the configuration fits its data, before anything is written.
 

@@ -80,6 +80,10 @@ class RunDirectory:
         """The same of a pretrained model under its own head, for the upper bound."""
         return self.root / "pretrained_predictions" / f"{model:03d}.npy"
 
+    def reference_predictions(self, model: int) -> Path:
+        """Those of a finetuned model at the reference points."""
+        return self.root / "reference_predictions" / f"{model:03d}.npy"
+
     def scores(self, attack: str, folder: str = "") -> Path:
         """float64 ``[targets, points]``, higher = member; in a folder of its own for all but the usual adversary."""
         return self.root / "scores" / folder / f"{attack}.npy"

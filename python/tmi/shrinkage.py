@@ -25,6 +25,8 @@ REGRESSION_RIDGE = 1e-3
 LEAST_VARIANCE = 0.05
 # The variance of true shifts about the expected ones is at least this share of their variance.
 LEAST_REMAINDER = 0.03
+# Scales below this are rounding errors of answers that do not differ.
+LEAST_SCALE = 1e-6
 # Pseudo-counts towards no shift in the mean shift of a group of points.
 GROUP_PRIOR = 3.0
 # Sampling variance of the shift at a point without IN or without OUT shadows: it tells nothing.
@@ -130,7 +132,7 @@ def expected_shift(x: Array, sides: Sides, profile: Array, neighbours: Array) ->
         ],
         axis=-1,
     )
-    regressors /= np.maximum(np.sqrt((regressors**2).mean(axis=(0, 1))), np.finfo(np.float64).tiny)
+    regressors /= np.maximum(np.sqrt((regressors**2).mean(axis=(0, 1))), LEAST_SCALE)
     weighted = regressors * weights[:, None, None]
     products = weighted.transpose(0, 2, 1) @ regressors
     targets = (weighted * shift[..., None]).sum(axis=1)
@@ -162,7 +164,7 @@ def remaining_variance(x: Array, sides: Sides, expected: Array) -> Array:
 
 
 def _profile_regressors(profile: Array) -> list[Array]:
-    deviation = profile.std() + np.finfo(np.float64).tiny
+    deviation = max(float(profile.std()), LEAST_SCALE)
     descending = -np.sort(-profile, axis=1)
     rank = np.argsort(np.argsort(-profile, axis=1, kind="stable"), axis=1, kind="stable")
     first, second = (rank == 0).astype(np.float64), (rank == 1).astype(np.float64)

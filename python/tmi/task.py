@@ -22,18 +22,25 @@ class Task:
         pool: the pretraining pool.
         downstream: the finetuning task; no point of it is in the pool.
         challenge_points: int64 ``[points]``, ascending indices into the pool.
+        reference_points: int64, ascending indices of pool points that are asked about but not challenged.
         duplicates: number of pool points that occur more than once; none of them is a challenge point.
     """
 
     pool: Points
     downstream: Points
     challenge_points: NDArray[np.int64]
+    reference_points: NDArray[np.int64]
     duplicates: int
 
     @property
     def challenges(self) -> Points:
         """The challenge points themselves."""
         return self.pool.take(self.challenge_points)
+
+    @property
+    def references(self) -> Points:
+        """The reference points themselves."""
+        return self.pool.take(self.reference_points)
 
 
 def load_task(config: Config) -> Task:
@@ -49,7 +56,8 @@ def load_task(config: Config) -> Task:
     pool = _restrict(source, pool_indices, pool_classes)
     challenge_points, duplicates = _challenge_points(pool, config.pool, config.seed)
     downstream = _load_downstream(config, source, pool, pool_classes)
-    return Task(pool, downstream, challenge_points, duplicates)
+    reference_points = _reference_points(pool, challenge_points, config)
+    return Task(pool, downstream, challenge_points, reference_points, duplicates)
 
 
 def _load_downstream(config: Config, pool_source: Points, pool: Points, pool_classes: list[int]) -> Points:
@@ -92,6 +100,17 @@ def _challenge_points(pool: Points, wanted: PoolConfig, seed: int) -> tuple[NDAr
         )
     chosen = stream(seed, "challenge points").permutation(unique)[:number]
     return np.sort(chosen), len(pool) - len(unique)
+
+
+def _reference_points(pool: Points, challenge_points: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
+    unchallenged = np.setdiff1d(np.arange(len(pool)), challenge_points)
+    number = config.query.reference_points
+    if number > len(unchallenged):
+        raise TmiError(
+            f"query.reference_points is {number}, but only {len(unchallenged)} points of the pool are not challenged; "
+            "pool.challenge_points leaves more"
+        )
+    return np.sort(stream(config.seed, "reference points").permutation(unchallenged)[:number])
 
 
 def _chosen_classes(source: Points, wanted: int | list[str] | None, table: str) -> list[int]:

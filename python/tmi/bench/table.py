@@ -58,5 +58,7 @@ def _ratio(ratio: Spread | None, spread: bool = True) -> str:
 
 def _short(value: float) -> str:
     """Three digits, and no exponent."""
+    if 0 < value < 0.005:
+        return "<0.01"
     decimals = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:,.{decimals}f}"

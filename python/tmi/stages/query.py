@@ -1,4 +1,4 @@
-"""Stage 4: ask every model about every challenge point."""
+"""Stage 4: ask every model about every challenge point, and about the reference points if there are any."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from tmi.augmentations import make_queries
+from tmi.datasets import Points
 from tmi.encoders import encode
 from tmi.models import Classifier
 from tmi.run import Run
@@ -17,29 +18,38 @@ from tmi.workers import Workers
 
 
 def run_stage(run: Run, workers: Workers) -> None:
-    """Write ``predictions/`` and ``pretrained_predictions/`` for all models that have no current ones."""
-    run_groups(
-        run,
-        workers,
-        "query",
-        query_group,
-        lambda model: [run.directory.predictions(model), run.directory.pretrained_predictions(model)],
-    )
+    """Write the predictions of all models that have no current ones."""
+    run_groups(run, workers, "query", query_group, run.query_files)
 
 
 @on_one_thread
 def query_group(run: Run, models: range) -> None:
     """Write the logits of a group of finetuned models, and those of their pretrained bases for the upper bound."""
-    config, challenges, key = run.config, run.task.challenges, run.keys["query"]
-    queries = make_queries(challenges, config.query, config.seed)
-    points, augmentations = queries.shape[:2]
-    flat = encode(queries.reshape(points * augmentations, *queries.shape[2:]), challenges.kind, config.encoder)
-    inputs = torch.from_numpy(flat).to(torch.device(config.compute.device))
-
-    def answers(classifier: Classifier) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = logits_of(classifier, inputs).float().cpu().numpy()
-        return logits.reshape(points, augmentations, -1)
-
+    directory, key = run.directory, run.keys["query"]
+    challenges = _Queries(run, run.task.challenges, "queries")
+    references = _Queries(run, run.task.references, "reference queries") if len(run.task.references) else None
     for model in models:
-        run.directory.save_array(run.directory.predictions(model), answers(load_finetuned(run, model)), key)
-        run.directory.save_array(run.directory.pretrained_predictions(model), answers(load_pretrained(run, model)), key)
+        finetuned = load_finetuned(run, model)
+        directory.save_array(directory.predictions(model), challenges.put_to(finetuned), key)
+        directory.save_array(
+            directory.pretrained_predictions(model), challenges.put_to(load_pretrained(run, model)), key
+        )
+        if references is not None:
+            directory.save_array(directory.reference_predictions(model), references.put_to(finetuned), key)
+
+
+class _Queries:
+    """All queries about some points, encoded and on the device."""
+
+    def __init__(self, run: Run, points: Points, purpose: str) -> None:
+        config = run.config
+        queries = make_queries(points, config.query, config.seed, purpose)
+        self._shape = queries.shape[:2]
+        flat = queries.reshape(-1, *queries.shape[2:])
+        encoded = encode(flat, points.kind, config.encoder)
+        self._inputs = torch.from_numpy(encoded).to(torch.device(config.compute.device))
+
+    def put_to(self, classifier: Classifier) -> NDArray[np.float32]:
+        """Logits ``[points, augmentations, classes]``."""
+        logits: NDArray[np.float32] = logits_of(classifier, self._inputs).float().cpu().numpy()
+        return logits.reshape(*self._shape, -1)

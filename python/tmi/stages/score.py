@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,7 +47,10 @@ def _score(run: Run, workers: Workers, attack: str, adversary: Adversary) -> Non
 def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: int) -> NDArray[np.float64]:
     """Scores ``[targets, points]`` of one part of an adversary's attack, with so many bytes of working memory."""
     config = run.config
-    answers = load_answers(run.directory.root, run.keys["query"], config.models, config.seed, memory, adversary.view)
+    has_references = config.query.reference_points > 0
+    answers = load_answers(
+        run.directory.root, run.keys["query"], config.models, config.seed, memory, adversary.view, has_references
+    )
     if adversary.shadows is None:
         return score_part(attack_named(attack), answers, part)
     # Every target has shadows of its own, and is the first of the few models that are left.
@@ -64,13 +68,20 @@ def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: i
 
 
 @lru_cache(maxsize=1)
-def load_answers(root: Path, key: str, models: int, seed: int, memory: int, view: View) -> Answers:
+def load_answers(
+    root: Path, key: str, models: int, seed: int, memory: int, view: View, has_references: bool
+) -> Answers:
     """What is seen of the answers of all models of a run, as memory maps; ``key`` is that of the query stage."""
     directory = RunDirectory(root)
+
+    def predictions(path_of: Callable[[int], Path]) -> Predictions:
+        return Predictions([directory.load_array(path_of(model)) for model in range(models)], memory)
+
     answers = Answers(
-        Predictions([directory.load_array(directory.predictions(model)) for model in range(models)], memory),
+        predictions(directory.predictions),
         np.asarray(directory.load_array(directory.membership)),
-        Predictions([directory.load_array(directory.pretrained_predictions(model)) for model in range(models)], memory),
+        predictions(directory.pretrained_predictions),
         seed,
+        reference=predictions(directory.reference_predictions) if has_references else None,
     )
     return answers.seen_through(view)
