@@ -241,7 +241,9 @@ def attacks() -> None:
 @click.option("--points", type=click.IntRange(min=2), default=1000, show_default=True, help="Challenge points.")
 @click.option("--augmentations", type=click.IntRange(min=1), default=8, show_default=True, help="Queries per point.")
 @click.option("--classes", type=click.IntRange(min=2), default=10, show_default=True, help="Classes.")
-@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True, help="Of the logits."
+)
 @click.option(
     "--attack",
     "attacks",
