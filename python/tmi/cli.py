@@ -274,7 +274,7 @@ def bench(
     results = run_bench(made_up, attacks=attacks, targets=targets, threads=threads, repeat=repeat, progress=_progress())
     console = Console()
     console.print(machine_line(), highlight=False)
-    console.print(bench_table(results, threads))
+    console.print(bench_table(results, threads, console.width))
     console.print(EXPLANATION, style="dim", markup=False, highlight=False)
     if json_file is not None:
         write(json_file, document(results, made_up, threads))

@@ -89,7 +89,7 @@ def feature_cases(answers: Answers) -> list[Case]:
             lambda: reference.reduce_logits(predictions),
         ),
         Case(
-            "leave-one-out features, 1 target",
+            "features, 1 target",
             "predictions",
             queries,
             scaled,

@@ -9,30 +9,34 @@ from rich.table import Table
 from tmi.bench.measure import Spread
 from tmi.bench.run import COPY, KERNEL, MORE_THREADS, REFERENCE, Result, machine, versions
 
+# Below this many characters the table has medians only, and no GB/s.
+ROOM_FOR_SPREAD = 120
 EXPLANATION = (
-    "ms: median [shortest-longest] of one call. x NumPy: how many times as long NumPy (for the ROC metrics "
-    "scikit-learn) takes. x copy: how many times as long as a copy of the input the call takes. The calls took turns; "
-    "read the ratios, not the milliseconds."
+    "ms: median of one call [shortest-longest, where the terminal is wide enough]. x NumPy: how many times as long "
+    "NumPy (for the ROC metrics scikit-learn) takes. x copy: how many times as long as a copy of the input the call "
+    "takes. The calls took turns; read the ratios, not the milliseconds."
 )
 
 
-def bench_table(results: Sequence[Result], threads: int) -> Table:
-    """One row per case."""
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    table.add_column(f"{threads} thread{'' if threads == 1 else 's'}", no_wrap=True)
-    for heading in ("ms", "million/s", "GB/s", "x NumPy", "x copy", f"{2 * threads} threads"):
+def bench_table(results: Sequence[Result], threads: int, width: int) -> Table:
+    """One row per case, for a terminal that is ``width`` characters wide."""
+    wide = width >= ROOM_FOR_SPREAD
+    table = Table(box=None, pad_edge=False)
+    table.add_column(f"{threads} thread{'' if threads == 1 else 's'}")
+    headings = ["ms", "million/s", "x NumPy", "x copy", f"{2 * threads} threads", *(["GB/s"] if wide else [])]
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         seconds, case = result.seconds, result.case
-        table.add_row(
-            case.name,
-            _milliseconds(seconds),
+        cells = [
+            _spread(seconds, wide, scale=1e3),
             _short(case.items / seconds.median / 1e6),
+            _spread(result.times.ratio(REFERENCE, KERNEL), wide),
+            _spread(result.times.ratio(KERNEL, COPY), False),
+            _spread(result.times.ratio(KERNEL, MORE_THREADS), wide),
             _short(case.source.nbytes / seconds.median / 1e9),
-            _ratio(result.times.ratio(REFERENCE, KERNEL)),
-            _ratio(result.times.ratio(KERNEL, COPY), spread=False),
-            _ratio(result.times.ratio(KERNEL, MORE_THREADS)),
-        )
+        ]
+        table.add_row(case.name, *cells[: len(headings)])
     return table
 
 
@@ -43,17 +47,12 @@ def machine_line() -> str:
     return f"{known['processor']}, {cores}; tmi {packages['tmi']}, NumPy {packages['numpy']}"
 
 
-def _milliseconds(seconds: Spread) -> str:
-    median, low, high = (_short(1e3 * value) for value in (seconds.median, seconds.low, seconds.high))
-    return f"{median} [{low}-{high}]"
-
-
-def _ratio(ratio: Spread | None, spread: bool = True) -> str:
-    if ratio is None:
+def _spread(spread: Spread | None, wide: bool, scale: float = 1.0) -> str:
+    """The median, and in a wide table how far the rounds reach."""
+    if spread is None:
         return "-"
-    if not spread:
-        return _short(ratio.median)
-    return f"{_short(ratio.median)} [{_short(ratio.low)}-{_short(ratio.high)}]"
+    median, low, high = (_short(scale * value) for value in (spread.median, spread.low, spread.high))
+    return f"{median} [{low}-{high}]" if wide else median
 
 
 def _short(value: float) -> str:
