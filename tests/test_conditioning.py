@@ -260,3 +260,13 @@ def test_standardised_keeps_constant_entries_small() -> None:
     np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(z[:, 1:].std(axis=0, ddof=1), 1, rtol=1e-5)
     assert np.abs(z[:, 0]).max() < 0.01
+
+
+def test_many_points_are_scored_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = correlated(points=60)
+    monkeypatch.setattr("tmi.attacks.tmi.LEAST_POINTS", 1)
+    monkeypatch.setattr("tmi.attacks.tmi.MATRIX_ENTRIES", 20 * 40**2)
+    scores = attack_named("tmi").score(answers, [0, 1])
+    monkeypatch.undo()
+    alone = [attack_named("tmi").score(answers.at(slice(start, start + 20)), [0, 1]) for start in (0, 20, 40)]
+    np.testing.assert_array_equal(scores, np.concatenate(alone, axis=1))

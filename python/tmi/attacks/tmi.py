@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,9 @@ RECIPE = {
 MOST_ROWS = 20_000
 # With few shadows there are few rows, and many trees would learn their noise.
 ROWS_PER_TREE, MOST_TREES = 160, 100
+# Points that are worked on at a time: fewer the more models there are, so that their matrices fit the memory.
+LEAST_POINTS, MOST_POINTS = 200, 2_000
+MATRIX_ENTRIES = 100_000_000
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
 LINEAR_STRENGTH = 0.01
 LARGEST_INPUT = 8.0
@@ -54,9 +58,12 @@ class Tmi:
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """The classifier's log-odds of membership."""
-        with threadpool_limits(1):  # the number of BLAS threads could change the last bits
+
+        def score(answers: Answers) -> NDArray[np.float64]:
             evidence = Evidence(answers, self.ingredients)
             return np.stack([_score_target(answers, evidence.of_target(target), target) for target in targets])
+
+        return _in_windows(answers, score)
 
 
 @register
@@ -99,9 +106,27 @@ class Conditional:
 
     def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's conditioned answers."""
-        with threadpool_limits(1):
+
+        def score(answers: Answers) -> NDArray[np.float64]:
             evidence = Evidence(answers)
             return np.stack([evidence.conditional_scores(target) for target in targets])
+
+        return _in_windows(answers, score)
+
+
+def _in_windows(answers: Answers, score: Callable[[Answers], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Scores of all points, a window of them at a time.
+
+    Conditioning takes memory for points x (models^2 + points) numbers, and the points of a window explain one another
+    as well as more points would. The windows depend on the shape of the answers alone, so that they are part of the
+    attack and change with no setting of the machine.
+    """
+    models, points, _, _ = answers.predictions.shape
+    size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // models**2))
+    windows = -(-points // size)
+    bounds = [points * window // windows for window in range(windows + 1)]
+    with threadpool_limits(1):  # the number of BLAS threads could change the last bits
+        return np.concatenate([score(answers.at(slice(*ends))) for ends in pairwise(bounds)], axis=1)
 
 
 def _score_target(answers: Answers, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:
