@@ -19,7 +19,23 @@ from numpy.typing import NDArray
 
 _Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float16]
 
-__all__: list[str]
+__all__ = [
+    "EMPIRICAL_BAYES_FEATURES",
+    "__version__",
+    "adapted_lira",
+    "apply_view",
+    "condition",
+    "empirical_bayes_features",
+    "gaussian_scores",
+    "leave_one_out_feature_names",
+    "leave_one_out_features",
+    "reduce_logits",
+    "roc_curve",
+    "roc_metrics",
+    "roc_resample",
+    "scale_logits",
+]
+
 __version__: str
 
 def scale_logits(logits: _Floats, *, clip_norm: float | None = None, threads: int = 1) -> NDArray[np.float32]:
@@ -104,7 +120,7 @@ def leave_one_out_features(
     membership: NDArray[np.bool_],
     target: int,
     *,
-    ridges: Sequence[float] = (0.5, 2.0),
+    ridges: Sequence[float] = ...,
     threads: int = 1,
 ) -> NDArray[np.float32]:
     """How each model's answers compare with those of the IN and the OUT shadows of each point.
@@ -131,7 +147,7 @@ def leave_one_out_features(
         x: finite numbers, float32 [N, P, K]; for example a mean of scaled logits.
         membership: bool [N, P]; the target's row has no influence.
         target: index of the target.
-        ridges: one discriminant each, between 1e-6 and 1e6.
+        ridges: (0.5, 2.0) unless given; one discriminant each, between 1e-6 and 1e6.
         threads: number of threads.
 
     Returns:
@@ -144,7 +160,7 @@ def leave_one_out_features(
         TypeError: x or membership of another type.
     """
 
-def leave_one_out_feature_names(ridges: Sequence[float] = (0.5, 2.0)) -> list[str]:
+def leave_one_out_feature_names(ridges: Sequence[float] = ...) -> list[str]:
     """Names of the last axis of ``leave_one_out_features``, in order."""
 
 def gaussian_scores(
