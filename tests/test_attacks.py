@@ -7,10 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from tmi import _core
 from tmi.answers import Answers, Predictions, neutral
 from tmi.attacks import all_attacks, attack_named
 from tmi.errors import TmiError
-from tmi.features import feature_names, profiles, target_features
+from tmi.evidence import RIDGE, Evidence
+from tmi.features import profiles
 from tmi.metrics import judge
 
 ATTACKS = sorted(all_attacks())
@@ -144,9 +146,10 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
 
 def test_features_are_named_and_finite() -> None:
     answers = simulated(models=8)
-    features = target_features(profiles(answers.predictions), answers.membership, 2)
-    assert features.shape == (8, 60, len(feature_names()))
-    assert len(set(feature_names())) == len(feature_names())
+    features = Evidence(answers).of_target(2)
+    assert features.shape == (8, 60, 7 * 8)
+    names = _core.leave_one_out_feature_names([RIDGE])
+    assert len(set(names)) == len(names)
     assert np.isfinite(features).all()
 
 

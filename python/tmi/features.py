@@ -1,4 +1,4 @@
-"""From predictions to the features that the metaclassifiers read, through the Rust kernels."""
+"""Predictions averaged over their augmentations, through the Rust kernels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.answers import Predictions
-
-# Ridges of the linear discriminants, relative to the mean variance: a mild and a strong shrinkage.
-RIDGES = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -54,33 +51,3 @@ def _profiles(predictions: Predictions, threads: int) -> Profiles:
     for chosen, block in predictions.blocks():
         scaled[:, chosen], clipped[:, chosen], spread[:, chosen] = _core.reduce_logits(block, threads=threads)
     return Profiles(scaled, clipped, spread)
-
-
-def feature_names() -> list[str]:
-    """Names of the features of `target_features`, in order."""
-    statistics = _core.leave_one_out_feature_names(RIDGES)
-    return [f"{kind}_{name}" for kind in ("scaled", "clipped") for name in statistics] + ["spread"]
-
-
-def target_features(
-    profile: Profiles, membership: NDArray[np.bool_], target: int, threads: int = 1
-) -> NDArray[np.float32]:
-    """What the metaclassifier of one target sees of every model.
-
-    Every model is compared with all others but itself and the target, so that a shadow's row is made in the same way
-    as the target's own.
-
-    Args:
-        profile: averaged answers.
-        membership: bool ``[models, points]``; the target's row is ignored.
-        target: which model plays the target.
-        threads: for the kernels.
-
-    Returns:
-        float32 ``[models, points, features]``, the features in the order of `feature_names`.
-    """
-    families = [
-        _core.leave_one_out_features(x, membership, target, ridges=RIDGES, threads=threads)
-        for x in (profile.scaled, profile.clipped)
-    ]
-    return np.concatenate([*families, profile.spread[..., None]], axis=-1)
