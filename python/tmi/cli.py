@@ -57,6 +57,11 @@ def training_options(command: Command) -> Command:
     for option in reversed(
         [
             click.argument("preset", metavar="[PRESET|FILE.toml]", default="digits"),
+            click.option(
+                "--data",
+                type=click.Path(path_type=Path),
+                help="Directory of the data that a preset leaves to you; relative paths start there.",
+            ),
             click.option("--out", type=click.Path(path_type=Path), help="Run directory; runs/NAME if left out."),
             click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw."),
             click.option(
@@ -288,11 +293,11 @@ def presets(context: click.Context) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        from tmi.config import load_config, preset_names
+        from tmi.config import preset_description, preset_names
 
         table = Table("preset", "what it attacks", box=None, pad_edge=False)
         for name in preset_names():
-            table.add_row(name, load_config(name).description)
+            table.add_row(name, preset_description(name))
         Console().print(table)
 
 
@@ -305,10 +310,10 @@ def show_preset(name: str) -> None:
     click.echo(preset_text(name), nl=False)
 
 
-def _configured(preset: str, settings: dict[str, Any], **options: Any) -> Config:
+def _configured(preset: str, settings: dict[str, Any], data: Path | None, **options: Any) -> Config:
     from tmi.config import load_config
 
-    return load_config(preset, settings | _changes(**options))
+    return load_config(preset, settings | _changes(**options), data)
 
 
 def _changes(

@@ -23,7 +23,16 @@ from tmi.stages import evaluate, finetune, membership, pretrain, query, score
 from tmi.workers import Progress, Silent, Workers, available_cores
 
 # What may differ from the configuration that a run directory was made with: nothing that was trained depends on it.
-FREE_TO_CHANGE = ("name", "description", "attack.", "evaluation.", "compute.workers", "compute.memory")
+FREE_TO_CHANGE = (
+    "name",
+    "description",
+    "attack.",
+    "evaluation.",
+    "compute.workers",
+    "compute.memory",
+    "compute.checkpoint_minutes",
+    "variants.",
+)
 # Everything that a run writes.
 FOLDERS = ("pretrained", "finetuned", "predictions", "pretrained_predictions", "reference_predictions", "scores")
 FILES = (

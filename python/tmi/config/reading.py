@@ -1,0 +1,210 @@
+"""Reading a configuration: a preset or a TOML file, with values replaced, checked."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tmi.config.tables import FILE_SOURCES, Config
+from tmi.errors import TmiError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# The tables that a variant may change.
+VARIED = ("downstream", "finetune")
+PRESETS = resources.files("tmi") / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
+
+
+def preset_text(name: str) -> str:
+    """The TOML text of a preset, comments included.
+
+    Raises:
+        TmiError: there is no such preset.
+    """
+    if name not in preset_names():
+        raise TmiError(f"there is no preset named {name!r}{did_you_mean(name, preset_names())}")
+    return (PRESETS / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def preset_description(name: str) -> str:
+    """What a preset says of itself in one sentence."""
+    return str(_parse(preset_text(name), name)["description"])
+
+
+def load_config(preset_or_file: str, overrides: dict[str, Any] | None = None, data: Path | None = None) -> Config:
+    """Read a preset or a TOML file and validate it.
+
+    Args:
+        preset_or_file: the name of a preset, or the path of a file that ends in ``.toml``.
+        overrides: values by dotted key (``{"pretrain.epochs": 10}``) that replace those of the file.
+        data: the folder in which relative paths start; that of the TOML file if left out.
+
+    Raises:
+        TmiError: no such preset or file, not TOML, an unknown or missing key, a wrong type or value, or a preset whose
+            data is the user's without ``data``.
+    """
+    if data is not None and not data.is_dir():
+        raise TmiError(f"--data {data}: there is no such directory")
+    if preset_or_file.endswith(".toml"):
+        path = Path(preset_or_file)
+        document = _parse(_read(path), preset_or_file)
+        data = data or path.parent
+    else:
+        document = _parse(preset_text(preset_or_file), preset_or_file)
+    _anchor_paths(document, data, preset_or_file)
+    for key, value in (overrides or {}).items():
+        _override(document, key, value)
+    return validate(document, preset_or_file)
+
+
+def validate(document: dict[str, Any], origin: str) -> Config:
+    """Check a parsed TOML document; ``origin`` names it in error messages.
+
+    Raises:
+        TmiError: the first key that is unknown, missing or has a wrong value.
+    """
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        raise TmiError(f"{origin}: {_explain(error)}") from None
+    for name in config.variants:
+        variant_of(config, name)
+    return config
+
+
+def variant_of(config: Config, name: str) -> Config:
+    """The configuration of one of ``config.variants``: the same pretraining, another finetuning.
+
+    Raises:
+        TmiError: the variant changes something else, or does not fit the rest.
+    """
+    changes = config.variants[name]
+    document = config.model_dump(exclude_none=True) | {"name": name, "variants": {}}
+    for table, values in changes.items():
+        if table not in VARIED:
+            raise TmiError(f"variants.{name} has the key {table!r}, expected {' or '.join(VARIED)}")
+        if not isinstance(values, dict):
+            raise TmiError(f"variants.{name}.{table} is {values!r}, expected a table")
+        document[table] = document[table] | values
+    return validate(document, f"variants.{name}")
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of ``--set key=value``: TOML where it is TOML (``3``, ``[1, 2]``), else a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def differences(left: Config, right: Config) -> list[str]:
+    """Dotted keys whose values differ, as ``key: left, now right``."""
+    first, second = _flatten(left.model_dump()), _flatten(right.model_dump())
+    return [
+        f"{key} was {first.get(key)!r}, now {second.get(key)!r}"
+        for key in first | second
+        if first.get(key) != second.get(key)
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TmiError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TmiError(f"{path}: cannot be read: {error}") from None
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TmiError(f"{origin}: not a TOML file: {error}") from None
+    return document
+
+
+def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) -> None:
+    """Make relative paths absolute, so that the resolved configuration works from anywhere."""
+    variants = document.get("variants")
+    varied = (
+        [v.get("downstream") for v in variants.values() if isinstance(v, dict)] if isinstance(variants, dict) else []
+    )
+    for table in (document.get("pool"), document.get("downstream"), *varied):
+        if not isinstance(table, dict):
+            continue
+        if isinstance(table.get("source"), str):
+            kind, _, name = table["source"].partition(":")
+            if kind in FILE_SOURCES:
+                table["source"] = f"{kind}:{_anchored(name, folder, origin)}"
+        if isinstance(table.get("relabel"), str):
+            table["relabel"] = _anchored(table["relabel"], folder, origin)
+
+
+def _anchored(name: str, folder: Path | None, origin: str) -> str:
+    path = Path(name).expanduser()
+    if path.is_absolute():
+        return str(path)
+    if folder is None:
+        raise TmiError(f"{origin} reads data of yours: say with --data DIR in which directory it is")
+    return str(folder.resolve() / path)
+
+
+def _override(document: dict[str, Any], key: str, value: Any) -> None:
+    *tables, last = key.split(".")
+    for name in tables:
+        document = document.setdefault(name, {})
+        if not isinstance(document, dict):
+            raise TmiError(f"--set {key}: {name!r} is a value, not a table")
+    document[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as one sentence."""
+    problem = error.errors()[0]
+    location = [part for part in problem["loc"] if isinstance(part, str)]
+    # A union reports its alternatives as extra parts of the location ("classes", "int"): keep what is a key.
+    key, table = _resolve(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{did_you_mean(key.rpartition('.')[2], sorted(table.model_fields))}"
+    if problem["type"] == "missing":
+        return f"the key {key!r} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _resolve(location: list[str]) -> tuple[str, type[BaseModel]]:
+    """The dotted key of an error's location, and the table that should hold it."""
+    table: type[BaseModel] = Config
+    parts: list[str] = []
+    for part in location:
+        parts.append(part)
+        annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        table = annotation
+    return ".".join(parts), table
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
