@@ -11,7 +11,7 @@ from tmi.errors import TmiError
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_valid_and_survives_the_round_trip(name: str, tmp_path: Path) -> None:
-    config = load_config(name)
+    config = load_config(name, data=tmp_path)
     path = tmp_path / "config.toml"
     path.write_text(config.to_toml())
     assert load_config(str(path)) == config
@@ -26,7 +26,7 @@ def test_preset_text_can_be_started_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("digit", "did you mean 'digits'?"), ("pidoc", "did you mean 'pydoc'?"), ("zzz", "known: digits, pydoc")],
+    [("digit", "did you mean 'digits'?"), ("pidoc", "did you mean 'pydoc'?"), ("zzz", "known: cifar100-cifar10, ")],
 )
 def test_unknown_preset(name: str, hint: str) -> None:
     with pytest.raises(TmiError, match=f"no preset named '{name}'") as error:

@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tmi.augmentations import drop_words, make_queries, shift
 from tmi.config import EncoderConfig, QueryConfig
-from tmi.datasets import Points
+from tmi.datasets import Points, as_floats
 from tmi.encoders import encode, hashed_words
 from tmi.errors import TmiError
 
@@ -67,12 +69,115 @@ def test_queries_depend_on_the_seed_alone() -> None:
     [
         ("text", QueryConfig(augmentation="shift", count=2, strength=1), "is for images; the points are texts"),
         ("image", QueryConfig(augmentation="word-dropout", count=2, strength=1), "is for texts; the points are images"),
+        ("text", QueryConfig(augmentation="flip-crop", count=2), "is for images; the points are texts"),
         ("image", QueryConfig(count=2), "query.count is 2, expected 1"),
+        ("image", QueryConfig(augmentation="flip-crop", count=3, strength=1.5), "query.strength is 1.5, expected a"),
+        ("image", QueryConfig(augmentation="flip-crop", count=3, strength=6), "whole number of pixels below 6"),
     ],
 )
 def test_queries_that_do_not_fit(kind: Literal["image", "text"], query: QueryConfig, sentence: str) -> None:
     with pytest.raises(TmiError, match=sentence):
         make_queries(points(kind), query, seed=0)
+
+
+@st.composite
+def image_points(draw: st.DrawFn) -> tuple[Points, int, int]:
+    """Images of any size, with or without channels, in bytes or floats; pixels of a crop; a seed."""
+    height, width = draw(st.integers(2, 6)), draw(st.integers(2, 6))
+    channels = draw(st.sampled_from([(), (1,), (3,)]))
+    number, seed = draw(st.integers(1, 5)), draw(st.integers(0, 1000))
+    images = np.random.default_rng(seed).integers(0, 256, (number, *channels, height, width), dtype=np.uint8)
+    raw: NDArray[Any] = images if draw(st.booleans()) else images.astype(np.float32) / 255
+    pixels = draw(st.integers(0, min(height, width) - 1))
+    return Points(raw, np.zeros(number, dtype=np.int64), ("a",), "image"), pixels, seed
+
+
+def crop_queries(points: Points, pixels: int, seed: int, count: int = 6) -> NDArray[Any]:
+    return make_queries(points, QueryConfig(augmentation="flip-crop", count=count, strength=pixels), seed)
+
+
+def _reflected(start: int, size: int) -> list[int]:
+    """Where the pixels of a window come from that begins at ``start``: the border pixel itself is not repeated."""
+    return [abs(place) if place < size else 2 * (size - 1) - place for place in range(start, start + size)]
+
+
+def windows(image: NDArray[Any], pixels: int) -> set[bytes]:
+    """All windows of an image padded by reflection, and their mirror images."""
+    height, width = image.shape[-2:]
+    found = set()
+    for top in range(-pixels, pixels + 1):
+        for left in range(-pixels, pixels + 1):
+            rows, columns = _reflected(top, height), _reflected(left, width)
+            cut = image[..., rows, :][..., columns]
+            found |= {cut.tobytes(), cut[..., ::-1].tobytes()}
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(image_points())
+def test_flip_crop_asks_about_the_image_its_mirror_image_and_windows(drawn: tuple[Points, int, int]) -> None:
+    points, pixels, seed = drawn
+    queries = crop_queries(points, pixels, seed)
+    assert queries.shape == (len(points), 6, *points.raw.shape[1:])
+    assert queries.dtype == points.raw.dtype
+    assert (queries[:, 0] == points.raw).all()
+    assert (queries[:, 1] == points.raw[..., ::-1]).all()
+    for image, own in zip(points.raw, queries, strict=True):
+        allowed = windows(image, pixels)
+        assert all(query.tobytes() in allowed for query in own)
+
+
+@settings(deadline=None, max_examples=60)
+@given(image_points(), st.randoms(use_true_random=False))
+def test_flip_crop_of_a_point_depends_on_the_point_and_the_seed_alone(
+    drawn: tuple[Points, int, int], random: Any
+) -> None:
+    points, pixels, seed = drawn
+    queries = crop_queries(points, pixels, seed)
+    # Any other points in any other order, fewer queries, another process: the same queries.
+    order = np.array(random.choices(range(len(points)), k=4))
+    assert (crop_queries(points.take(order), pixels, seed) == queries[order]).all()
+    for count in (1, 2, 4):
+        assert (crop_queries(points, pixels, seed, count) == queries[:, :count]).all()
+    if points.raw.dtype == np.uint8:
+        floats = Points(as_floats(points.raw), points.labels, points.class_names, "image")
+        assert (crop_queries(floats, pixels, seed) == as_floats(queries)).all()
+
+
+def test_flip_crop_draws_every_window_and_differs_between_points_seeds_and_purposes() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 5, 5), dtype=np.uint8)
+    both = Points(np.stack([image, image[::-1]]), np.zeros(2, dtype=np.int64), ("a",), "image")
+    queries = crop_queries(both, 1, seed=0, count=400)
+    assert {query.tobytes() for query in queries[0]} == windows(image, 1)
+    assert len(windows(image, 1)) == 18
+    # About half of them are mirrored, about one in nine is not moved.
+    same = (queries[0] == image).all(axis=(1, 2, 3)) | (queries[0] == image[..., ::-1]).all(axis=(1, 2, 3))
+    assert 25 < same.sum() < 70
+    # The planes of the second image are those of the first in another order: other draws, not the same ones.
+    assert not (queries[0] == queries[1, :, ::-1]).all()
+    assert not (queries == crop_queries(both, 1, seed=1, count=400)).all()
+    query = QueryConfig(augmentation="flip-crop", count=400, strength=1)
+    assert not (queries == make_queries(both, query, 0, "reference queries")).all()
+
+
+def test_shift_of_bytes_is_that_of_floats_and_other_queries_stay_bytes() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 6), dtype=np.uint8)
+    in_bytes = Points(images, np.arange(4), ("a", "b", "c", "d"), "image")
+    in_floats = Points(images.astype(np.float32) / 255, np.arange(4), ("a", "b", "c", "d"), "image")
+    query = QueryConfig(augmentation="shift", count=3, strength=0.25)
+    shifted = make_queries(in_bytes, query, 0)
+    assert shifted.dtype == np.float32
+    assert (shifted == make_queries(in_floats, query, 0)).all()
+    assert shifted.max() <= 1
+    assert make_queries(in_bytes, QueryConfig(), 0).dtype == np.uint8
+
+
+def test_pixels_in_bytes_are_encoded_without_a_copy() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 6, 6), dtype=np.uint8)
+    encoded = encode(images, "image", EncoderConfig(kind="pixels"))
+    assert encoded.dtype == np.uint8
+    assert np.shares_memory(encoded, images)
+    assert encode(images.astype(np.float64), "image", EncoderConfig(kind="pixels")).dtype == np.float32
 
 
 def test_hashed_words() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tmi.config import QueryConfig
-from tmi.datasets import Points
+from tmi.datasets import Points, as_floats
 from tmi.errors import TmiError
 from tmi.seeding import stream
 
@@ -25,12 +25,13 @@ def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "
         purpose: names the random stream, so that two sets of points draw independently.
 
     Returns:
-        An array like ``points.raw`` with an axis more: ``[points, augmentations, ...]``.
+        An array like ``points.raw`` with an axis more: ``[points, augmentations, ...]``. Images that are uint8 stay
+        so, except for those of ``shift``, which are between pixels: float32 in [0, 1].
 
     Raises:
         TmiError: the augmentation does not fit points of this kind.
     """
-    suits = {"none": points.kind, "shift": "image", "word-dropout": "text"}[query.augmentation]
+    suits = {"none": points.kind, "shift": "image", "flip-crop": "image", "word-dropout": "text"}[query.augmentation]
     if suits != points.kind:
         raise TmiError(
             f"query.augmentation is {query.augmentation!r}, which is for {suits}s; the points are {points.kind}s"
@@ -38,9 +39,13 @@ def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "
     if query.augmentation == "none" and query.count > 1:
         raise TmiError(f"query.count is {query.count}, expected 1 with query.augmentation 'none'")
 
+    if query.augmentation == "flip-crop":
+        return flip_crop(points, query.count, _whole_pixels(points, query), seed, purpose)
     variations = [points.raw]
     if query.augmentation == "shift":
-        variations += [shift(points.raw, direction, query.strength) for direction in _directions(query.count - 1)]
+        images = as_floats(points.raw)
+        directions = _directions(query.count - 1)
+        variations = [images, *(shift(images, direction, query.strength) for direction in directions)]
     elif query.augmentation == "word-dropout":
         random = stream(seed, purpose)
         variations += [drop_words(points.raw, query.strength, random) for _ in range(query.count - 1)]
@@ -60,6 +65,38 @@ def shift(images: NDArray[np.float32], direction: float, pixels: float) -> NDArr
     return shifted
 
 
+def flip_crop(points: Points, count: int, pixels: int, seed: int, purpose: str) -> NDArray[Any]:
+    """The image, its mirror image, then windows of the image padded by reflection, mirrored or not.
+
+    These are the augmentations that networks for images are commonly trained with (He et al. 2016, section 4.2). Each
+    image draws from a stream of its own, named by its content: which others there are changes no draw.
+
+    Args:
+        points: images ``[points, ..., height, width]``.
+        count: queries per image.
+        pixels: of the padding on every side, fewer than the image has; a window may begin anywhere in it.
+        seed: the run's seed.
+        purpose: names the random streams.
+
+    Returns:
+        ``[points, count, ..., height, width]``, of the type of ``points.raw``.
+    """
+    images = points.raw
+    height, width = images.shape[-2:]
+    queries = np.empty((len(images), count, *images.shape[1:]), dtype=images.dtype)
+    queries[:, 0] = images
+    queries[:, 1:2] = images[:, None, ..., ::-1]
+    padding = [(0, 0)] * (images.ndim - 3) + [(pixels, pixels)] * 2
+    for image, digest, windows in zip(images, points.digests, queries[:, 2:], strict=True):
+        random = stream(seed, purpose, int.from_bytes(digest, "big"))
+        padded = np.pad(image, padding, mode="reflect")
+        draws = random.integers(0, [2, 2 * pixels + 1, 2 * pixels + 1], size=(len(windows), 3))
+        for window, (mirrored, top, left) in zip(windows, draws, strict=True):
+            cut = padded[..., top : top + height, left : left + width]
+            window[...] = cut[..., ::-1] if mirrored else cut
+    return queries
+
+
 def drop_words(texts: NDArray[Any], fraction: float, random: np.random.Generator) -> NDArray[Any]:
     """Leave out each word with probability ``fraction``, but never all of them."""
     shortened = np.empty_like(texts)
@@ -68,6 +105,16 @@ def drop_words(texts: NDArray[Any], fraction: float, random: np.random.Generator
         kept = [word for word, draw in zip(words, random.random(len(words)), strict=True) if draw >= fraction]
         shortened[index] = " ".join(kept or words[:1])
     return shortened
+
+
+def _whole_pixels(points: Points, query: QueryConfig) -> int:
+    least = min(points.raw.shape[-2:])
+    if not query.strength.is_integer() or query.strength >= least:
+        raise TmiError(
+            f"query.strength is {query.strength:g}, expected a whole number of pixels below {least}, the size of the "
+            "images, with query.augmentation 'flip-crop'"
+        )
+    return int(query.strength)
 
 
 def _directions(number: int) -> list[float]:

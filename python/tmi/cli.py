@@ -5,6 +5,7 @@ Torch, LightGBM and everything that imports them are imported inside the command
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -52,6 +53,24 @@ def _parse_numbers(context: click.Context, option: click.Parameter, texts: tuple
     return [int(entry) for entry in entries]
 
 
+def _parse_names(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str] | None:
+    names = _parse_list(context, option, texts)
+    return None if not texts else [] if names == ["none"] else names
+
+
+def _parse_epsilons(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[float]:
+    epsilons = []
+    for entry in _parse_list(context, option, texts):
+        try:
+            epsilon = float(entry)
+        except ValueError:
+            epsilon = math.nan
+        if not epsilon > 0:
+            raise click.BadParameter(f"{entry!r} is no privacy budget; expected for instance 1,8,inf")
+        epsilons.append(epsilon)
+    return epsilons
+
+
 def training_options(command: Command) -> Command:
     """Options of the commands that train."""
     for option in reversed(
@@ -82,6 +101,20 @@ def training_options(command: Command) -> Command:
                 metavar="KEY=VALUE",
                 callback=_parse_settings,
                 help="Any other key of the configuration, for instance pretrain.epochs=10. Repeatable.",
+            ),
+            click.option(
+                "--variants",
+                multiple=True,
+                metavar="NAME",
+                callback=_parse_names,
+                help="Which of the configuration's other finetunings to do as well; all if left out, or none.",
+            ),
+            click.option(
+                "--epsilons",
+                multiple=True,
+                metavar="E",
+                callback=_parse_epsilons,
+                help="Also finetune with differential privacy, with these budgets and always without noise: 1,8,inf.",
             ),
             click.option("--fresh", is_flag=True, help="Throw away the run in the directory and start anew."),
         ]
@@ -241,7 +274,8 @@ def attacks() -> None:
     Console().print(table)
 
 
-@tmi.command()
+@tmi.group(invoke_without_command=True)
+@click.pass_context
 @click.option("--models", type=click.IntRange(min=3), default=65, show_default=True, help="Models.")
 @click.option("--points", type=click.IntRange(min=2), default=1000, show_default=True, help="Challenge points.")
 @click.option("--augmentations", type=click.IntRange(min=1), default=8, show_default=True, help="Queries per point.")
@@ -266,9 +300,21 @@ def attacks() -> None:
 )
 @debuggable
 def bench(
-    attacks: tuple[str, ...], targets: int, threads: int, repeat: int, json_file: Path | None, **size: Any
+    context: click.Context,
+    /,
+    attacks: tuple[str, ...],
+    targets: int,
+    threads: int,
+    repeat: int,
+    json_file: Path | None,
+    **size: Any,
 ) -> None:
-    """Time the kernels on this machine, next to good NumPy and to a copy of their input."""
+    """Time the kernels on this machine, next to good NumPy and to a copy of their input.
+
+    `tmi bench train` times the training of shadow models instead.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
 
     from tmi.bench.cases import Size
@@ -283,6 +329,35 @@ def bench(
     console.print(EXPLANATION, style="dim", markup=False, highlight=False)
     if json_file is not None:
         write(json_file, document(results, made_up, threads))
+
+
+@bench.command("train")
+@click.argument("preset", metavar="[PRESET|FILE.toml]", default="cifar100-coarse")
+@click.option("--models", type=click.IntRange(min=1), default=4, show_default=True, help="Models trained by tmi.")
+@click.option("--points", type=click.IntRange(min=1), default=2048, show_default=True, help="Images of an epoch.")
+@click.option("--epochs", type=click.IntRange(min=1), default=1, show_default=True, help="Epochs that are timed.")
+@click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is timed.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps or auto.")
+@click.option("--workers", type=click.IntRange(min=0), help="Worker processes; 0: one per core.")
+@debuggable
+def bench_train(
+    preset: str, models: int, points: int, epochs: int, repeat: int, device: str | None, workers: int | None
+) -> None:
+    """Time the pretraining of a preset's network on made-up images, next to a plain PyTorch loop.
+
+    The plain loop trains one model at a time in float32, with a DataLoader whose worker processes augment the images.
+    """
+    from rich.console import Console
+
+    from tmi.bench.table import machine_line, training_table
+    from tmi.bench.training import Load, bench_training
+    from tmi.config import load_config
+
+    config = load_config(preset, _changes(device=device, workers=workers), data=Path(), variants=[])
+    load = Load(config, models, points, epochs)
+    console = Console()
+    console.print(machine_line(), highlight=False)
+    console.print(training_table(load, bench_training(load, repeat, _progress())))
 
 
 @tmi.group(invoke_without_command=True)
@@ -310,10 +385,17 @@ def show_preset(name: str) -> None:
     click.echo(preset_text(name), nl=False)
 
 
-def _configured(preset: str, settings: dict[str, Any], data: Path | None, **options: Any) -> Config:
+def _configured(
+    preset: str,
+    settings: dict[str, Any],
+    data: Path | None,
+    variants: list[str] | None,
+    epsilons: list[float],
+    **options: Any,
+) -> Config:
     from tmi.config import load_config
 
-    return load_config(preset, settings | _changes(**options), data)
+    return load_config(preset, settings | _changes(**options), data, variants=variants, epsilons=epsilons)
 
 
 def _changes(
@@ -354,12 +436,19 @@ def _show(results: dict[str, Any], out: Path) -> None:
     from rich.console import Console
 
     from tmi.report.adversaries import adversary_tables
+    from tmi.report.learning import training_warnings
     from tmi.report.table import results_table, verdict
+    from tmi.report.variants import variants_table
 
     console = Console()
+    tables = [results_table(results, console.width), *adversary_tables(results, console.width)]
+    if "variants" in results:
+        tables.append(variants_table(results, console.width))
     console.print()
-    for table in [results_table(results, console.width), *adversary_tables(results, console.width)]:
+    for table in tables:
         console.print(table)
         console.print()
     console.print(verdict(results), markup=False, highlight=False)
+    for sentence in training_warnings(results):
+        console.print(f"\nCaution. {sentence}", style="yellow", markup=False, highlight=False)
     console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

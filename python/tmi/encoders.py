@@ -17,16 +17,17 @@ from tmi.errors import TmiError
 WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def encode(raw: NDArray[Any], kind: PointKind, encoder: EncoderConfig) -> NDArray[np.float32]:
+def encode(raw: NDArray[Any], kind: PointKind, encoder: EncoderConfig) -> NDArray[Any]:
     """Encode points.
 
     Args:
         raw: as in `Points.raw`.
         kind: what ``raw`` holds.
         encoder: ``pixels`` leaves images and vectors as they are; ``hashed-words`` turns a text into a bag of words.
+            ``mean`` and ``std`` are for the network, which scales and standardises its inputs batch by batch.
 
     Returns:
-        float32 ``[points, ...]``.
+        ``[points, ...]``: uint8 for images that are uint8, else float32.
 
     Raises:
         TmiError: the encoder does not read points of this kind.
@@ -35,7 +36,7 @@ def encode(raw: NDArray[Any], kind: PointKind, encoder: EncoderConfig) -> NDArra
         raise TmiError(f"encoder.kind is {encoder.kind!r}, which does not read {kind}s")
     if kind == "text":
         return hashed_words(list(raw), encoder.dimensions, encoder.norm)
-    return np.ascontiguousarray(raw, dtype=np.float32)
+    return np.ascontiguousarray(raw, dtype=np.uint8 if raw.dtype == np.uint8 else np.float32)
 
 
 def hashed_words(texts: list[str], dimensions: int, norm: float) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from typing import Any
 from tmi import __version__
 from tmi.attacks import attack_named
 from tmi.config import Config, differences, load_config
+from tmi.devices import on_this_machine
 from tmi.errors import TmiError
 from tmi.report import write_report
 from tmi.run import Run
@@ -34,7 +35,16 @@ FREE_TO_CHANGE = (
     "variants.",
 )
 # Everything that a run writes.
-FOLDERS = ("pretrained", "finetuned", "predictions", "pretrained_predictions", "reference_predictions", "scores")
+FOLDERS = (
+    "checkpoints",
+    "pretrained",
+    "finetuned",
+    "predictions",
+    "pretrained_predictions",
+    "reference_predictions",
+    "scores",
+    "variants",
+)
 FILES = (
     "config.toml",
     "manifest.json",
@@ -50,7 +60,11 @@ FILES = (
     "views.svg",
     "shadows.png",
     "shadows.svg",
+    "variants.png",
+    "variants.svg",
 )
+# The stages that a variant has of its own.
+VARIED_STAGES = ("finetune", "query", "score")
 
 Stage = Callable[[Run, Workers], None]
 TRAINING: dict[str, Stage] = {
@@ -89,7 +103,7 @@ def opened(config: Config, out: Path, *, fresh: bool = False) -> Iterator[Run]:
     """A locked run directory for a configuration; see `run_attack`."""
     for name in config.attack.names:
         attack_named(name)
-    config = _on_actual_device(config)
+    config = on_this_machine(config)
     directory = RunDirectory(out)
     run = Run(config, directory)
     _refuse_foreign(directory)
@@ -123,16 +137,22 @@ def crew(run: Run, progress: Progress | None) -> Iterator[Workers]:
 def run_stages(run: Run, workers: Workers, stages: dict[str, Stage]) -> None:
     """Run stages and record their time; what exists and is current is not made again."""
     for name, stage in stages.items():
-        started = time.monotonic()
-        try:
-            stage(run, workers)
-        finally:
-            _record(run, name, time.monotonic() - started)
+        for each in [run, *run.variants] if name in VARIED_STAGES else [run]:
+            started = time.monotonic()
+            try:
+                stage(each, workers)
+            finally:
+                _record(run, each.label(name), time.monotonic() - started)
 
 
 def report(run: Run, workers: Workers) -> dict[str, Any]:
-    """Judge the scores and write the results, the figure and the report."""
-    results = evaluate.run_stage(run, workers, _manifest(run)["seconds"])
+    """Judge the scores and write the results, the figures and the report, of the run and of its variants."""
+    seconds = _manifest(run)["seconds"]
+    of_variants = {}
+    for variant in run.variants:
+        of_variants[variant.directory.variant_name] = evaluate.run_stage(variant, workers, seconds)
+        write_report(variant, of_variants[variant.directory.variant_name])
+    results = evaluate.run_stage(run, workers, seconds, of_variants)
     write_report(run, results)
     return results
 
@@ -148,34 +168,18 @@ def require(run: Run, stage: str, command: str) -> None:
     Raises:
         TmiError: a file is missing, damaged or of another configuration.
     """
-    directory, keys, models = run.directory, run.keys, range(run.config.models)
-    needed = {
-        "finetune": dict.fromkeys(map(directory.pretrained, models), keys["pretrain"])
-        | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
-        "query": {path: keys["query"] for model in models for path in run.query_files(model)},
-        "score": run.score_files,
-    }[stage]
-    for path, key in needed.items():
-        if not directory.is_current(path, key):
-            state = "is missing" if not path.exists() else "is damaged or of another configuration"
-            raise TmiError(f"{path} {state}; run `{command}` first")
-
-
-def _on_actual_device(config: Config) -> Config:
-    """Replace the device ``auto``, and refuse a device that is not there."""
-    import torch
-
-    device = config.compute.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise TmiError(
-            f"compute.device is {config.compute.device!r}, which this machine does not have: {reason}"
-        ) from None
-    return config.model_copy(update={"compute": config.compute.model_copy(update={"device": device})})
+    for each in [run, *run.variants]:
+        directory, keys, models = each.directory, each.keys, range(run.config.models)
+        needed = {
+            "finetune": dict.fromkeys(map(directory.pretrained, models), keys["pretrain"])
+            | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
+            "query": {path: key for model in models for path, key in each.query_files(model).items()},
+            "score": each.score_files,
+        }[stage]
+        for path, key in needed.items():
+            if not directory.is_current(path, key):
+                state = "is missing" if not path.exists() else "is damaged or of another configuration"
+                raise TmiError(f"{path} {state}; run `{command}` first")
 
 
 def _refuse_foreign(directory: RunDirectory) -> None:

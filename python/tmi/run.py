@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.adversary import Adversary, all_adversaries, by_view
+from tmi.attacks import attack_named
 from tmi.augmentations import make_queries
-from tmi.config import Config
+from tmi.config import Config, variant_of
+from tmi.devices import on_this_machine
 from tmi.encoders import encode
+from tmi.errors import TmiError
 from tmi.membership import draw_finetuning_set
 from tmi.rundir import RunDirectory, content_key
 from tmi.task import Task, load_task
@@ -20,6 +23,9 @@ from tmi.task import Task, load_task
 # The stages that leave artefacts, in their order, with a number that is raised when a change of the code changes
 # what the stage computes. It is part of the key of the stage and of every later one.
 STAGE_VERSIONS = {"membership": 1, "pretrain": 1, "finetune": 1, "query": 1, "score": 1}
+
+# Tasks that a process keeps; variants may have downstream tasks of their own.
+TASKS_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,38 @@ class Run:
     @property
     def task(self) -> Task:
         """The pool, challenge points and downstream task, loaded once per process."""
-        return _cached_task(self.config.model_dump_json())
+        return _cached_task(self.config)
 
     @property
     def keys(self) -> dict[str, str]:
         """The artefact key of every stage."""
         return _cached_keys(self.config.model_dump_json())
 
-    def query_files(self, model: int) -> list[Path]:
-        """What the query stage writes about a model."""
-        files = [self.directory.predictions(model), self.directory.pretrained_predictions(model)]
-        return [*files, self.directory.reference_predictions(model)] if self.config.query.reference_points else files
+    @property
+    def variants(self) -> list[Run]:
+        """The other finetunings of the same pretrained models, each a run of its own from finetuning on."""
+        return [
+            Run(on_this_machine(_as_variant(variant_of(self.config, name))), self.directory.variant(name))
+            for name in self.config.variants
+        ]
+
+    def label(self, stage: str) -> str:
+        """What a stage of this run is called in the progress display."""
+        return f"{stage} {self.directory.variant_name}".rstrip()
+
+    def query_files(self, model: int) -> dict[Path, str]:
+        """What the query stage writes about a model, with the keys of the files."""
+        directory, key = self.directory, self.keys["query"]
+        files = {
+            directory.predictions(model): key,
+            directory.pretrained_predictions(model): self.pretrained_query_key,
+        }
+        return files | ({directory.reference_predictions(model): key} if self.config.query.reference_points else {})
+
+    @property
+    def pretrained_query_key(self) -> str:
+        """The artefact key of the answers of the pretrained models, which no finetuning changes."""
+        return content_key("pretrained query", self.keys["pretrain"], self.config.query.model_dump())
 
     def check(self) -> None:
         """Find out whether the configuration fits its data, before anything is written.
@@ -54,7 +81,23 @@ class Run:
             adversary.view.require_classes(len(self.task.downstream.class_names))
         challenges = self.task.challenges.take(np.arange(1))
         queries = make_queries(challenges, self.config.query, self.config.seed)
-        encode(queries[:, 0], challenges.kind, self.config.encoder)
+        encoded = encode(queries[:, 0], challenges.kind, self.config.encoder)
+        self._check_network(encoded.shape[1:])
+
+    def _check_network(self, input_shape: tuple[int, ...]) -> None:
+        from tmi.models import apply_transfer, build_classifier, point_mixing_layer
+
+        config, task = self.config, self.task
+        for finetune in (config.finetune, *(variant.config.finetune for variant in self.variants)):
+            classifier = build_classifier(
+                config.model, config.encoder, input_shape, len(task.pool.class_names), config.seed
+            )
+            apply_transfer(classifier, finetune, len(task.downstream.class_names), config.seed)
+            if finetune.private is not None and (layer := point_mixing_layer(classifier)):
+                raise TmiError(
+                    f"finetune.private: the layer {layer!r} mixes the points of a batch, so that it cannot be trained "
+                    'privately; set model.normalisation to "group", or let finetune.transfer leave it frozen'
+                )
 
     def score_key(self, attack: str, adversary: Adversary) -> str:
         """The artefact key of the scores of an adversary's attack."""
@@ -76,16 +119,34 @@ class Run:
         return draw_finetuning_set(self.config.seed, model, points, size)
 
 
-@lru_cache(maxsize=2)
-def _cached_task(config_json: str) -> Task:
-    return load_task(Config.model_validate_json(config_json))
+def _as_variant(config: Config) -> Config:
+    """Only the main view and all shadows, and no attack whose answers no finetuning changes."""
+    names = [name for name in config.attack.names if not attack_named(name).upper_bound]
+    attack = config.attack.model_copy(
+        update={"names": names or config.attack.names, "views": config.attack.views[:1], "shadows": []}
+    )
+    return config.model_copy(update={"attack": attack})
 
 
-@lru_cache(maxsize=2)
+_tasks: dict[str, Task] = {}
+
+
+def _cached_task(config: Config) -> Task:
+    """The task, loaded once per process for all variants that have the same."""
+    parts = (config.seed, config.pool.model_dump(), config.downstream.model_dump(), config.query.reference_points)
+    key = content_key(*parts)
+    if key not in _tasks:
+        if len(_tasks) >= TASKS_IN_MEMORY:
+            del _tasks[next(iter(_tasks))]
+        _tasks[key] = load_task(config)
+    return _tasks[key]
+
+
+@lru_cache(maxsize=64)
 def _cached_keys(config_json: str) -> dict[str, str]:
     """Every key covers the configuration that its stage reads and, through the key before it, all earlier stages."""
     config = Config.model_validate_json(config_json)
-    task = _cached_task(config_json)
+    task = _cached_task(config)
     compute = {"device": config.compute.device, "models_at_once": config.compute.models_at_once}
     inputs = {
         "membership": [config.seed, config.models, config.pool.model_dump(), task.pool.fingerprint],

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,11 +29,30 @@ from tmi.errors import TmiError
 TEMPORARY = ".tmp"
 
 
+@dataclass(frozen=True)
 class RunDirectory:
-    """The files of one run below ``root``."""
+    """The files of one run below ``root``.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    A variant of a run has a directory of its own below that of the run, which also holds what they share: the
+    membership and everything about the pretrained models.
+    """
+
+    root: Path
+    base: Path | None = None
+    """The directory of the run, for that of a variant."""
+
+    @property
+    def _base(self) -> Path:
+        return self.base or self.root
+
+    def variant(self, name: str) -> RunDirectory:
+        """The directory of a variant."""
+        return RunDirectory(self.root / "variants" / name, self.root)
+
+    @property
+    def variant_name(self) -> str:
+        """The variant that this directory is of; empty for the run itself."""
+        return self.root.name if self.base else ""
 
     @property
     def config(self) -> Path:
@@ -47,12 +67,12 @@ class RunDirectory:
     @property
     def membership(self) -> Path:
         """Bool ``[models, points]``."""
-        return self.root / "membership.npy"
+        return self._base / "membership.npy"
 
     @property
     def challenge_points(self) -> Path:
         """int64 ``[points]``, indices into the pool."""
-        return self.root / "challenge_points.npy"
+        return self._base / "challenge_points.npy"
 
     @property
     def results(self) -> Path:
@@ -66,7 +86,7 @@ class RunDirectory:
 
     def pretrained(self, model: int) -> Path:
         """Weights of a pretrained model."""
-        return self.root / "pretrained" / f"{model:03d}.safetensors"
+        return self._base / "pretrained" / f"{model:03d}.safetensors"
 
     def finetuned(self, model: int) -> Path:
         """The weights that finetuning changed or added."""
@@ -78,11 +98,15 @@ class RunDirectory:
 
     def pretrained_predictions(self, model: int) -> Path:
         """The same of a pretrained model under its own head, for the upper bound."""
-        return self.root / "pretrained_predictions" / f"{model:03d}.npy"
+        return self._base / "pretrained_predictions" / f"{model:03d}.npy"
 
     def reference_predictions(self, model: int) -> Path:
         """Those of a finetuned model at the reference points."""
         return self.root / "reference_predictions" / f"{model:03d}.npy"
+
+    def checkpoint(self, stage: str, model: int) -> Path:
+        """The state of a training that goes on, named by its first model."""
+        return self.root / "checkpoints" / f"{stage}-{model:03d}.safetensors"
 
     def scores(self, attack: str, folder: str = "") -> Path:
         """float64 ``[targets, points]``, higher = member; in a folder of its own for all but the usual adversary."""
@@ -116,7 +140,7 @@ class RunDirectory:
 
     def relative(self, path: Path) -> str:
         """A path as it is named in messages."""
-        return str(path.relative_to(self.root))
+        return str(path.relative_to(self._base))
 
     def is_current(self, path: Path, key: str) -> bool:
         """Whether an artefact exists, was made from what ``key`` stands for and is undamaged."""

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -17,15 +17,21 @@ from tmi.errors import TmiError
 
 Result = TypeVar("Result")
 
+# How often the progress of worker processes is looked at.
+REFRESH_SECONDS = 0.2
+
 
 class Progress(Protocol):
     """Where the advance of long work is shown."""
 
-    def begin(self, label: str, total: int) -> None:
-        """A piece of work of ``total`` steps begins."""
+    def begin(self, label: str, total: int, samples: int = 0) -> None:
+        """A piece of work of ``total`` steps begins; where it is training, on so many samples."""
 
     def advance(self, steps: int) -> None:
         """Some steps are done."""
+
+    def trained(self, samples: int) -> None:
+        """Some samples were trained on."""
 
     def end(self) -> None:
         """The piece of work is done."""
@@ -37,10 +43,13 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def begin(self, label: str, total: int) -> None:
+    def begin(self, label: str, total: int, samples: int = 0) -> None:
         """Nothing."""
 
     def advance(self, steps: int) -> None:
+        """Nothing."""
+
+    def trained(self, samples: int) -> None:
         """Nothing."""
 
     def end(self) -> None:
@@ -48,6 +57,21 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Nothing."""
+
+
+def samples_trained(samples: int) -> None:
+    """Called by a job: it has trained on some samples."""
+    _report(samples)
+
+
+def worker_index() -> int:
+    """Which of the worker processes this is, from 0; 0 in the main process."""
+    return _index
+
+
+# What a job's report does in this process, and which of the workers the process is.
+_report: Callable[[int], None] = Silent().trained
+_index = 0
 
 
 def available_cores() -> int:
@@ -68,6 +92,9 @@ class Workers:
         self.progress = progress
         self._executor: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
+        # Samples that each worker process has trained on. One writer each, so that none waits for another or dies
+        # with a lock.
+        self._samples = multiprocessing.get_context("spawn").RawArray("q", processes)
 
     def __enter__(self) -> Workers:
         return self
@@ -86,6 +113,7 @@ class Workers:
         function: Callable[..., Result],
         jobs: Sequence[tuple[Any, ...]],
         steps: Iterable[int],
+        samples: int = 0,
     ) -> list[Result]:
         """``[function(*job) for job in jobs]``, in parallel and with progress.
 
@@ -94,12 +122,13 @@ class Workers:
             function: a function of a module, so that another process can find it.
             jobs: arguments of every call.
             steps: how much progress each job is worth.
+            samples: what all jobs together will report with `samples_trained`.
 
         Raises:
             TmiError: a worker process was killed from outside; whatever a job raised.
         """
         steps = list(steps)
-        with _shown(self.progress, label, sum(steps)):
+        with _shown(self.progress, label, sum(steps), samples):
             if self.processes == 1 or len(jobs) <= 1:
                 return list(self._here(function, jobs, steps))
             return self._elsewhere(function, jobs, steps)
@@ -107,9 +136,10 @@ class Workers:
     def _here(
         self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
     ) -> Iterator[Result]:
-        for job, size in zip(jobs, steps, strict=True):
-            yield function(*job)
-            self.progress.advance(size)
+        with _reporting_to(self.progress.trained):
+            for job, size in zip(jobs, steps, strict=True):
+                yield function(*job)
+                self.progress.advance(size)
 
     def _elsewhere(
         self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
@@ -118,9 +148,16 @@ class Workers:
         futures: list[Future[Result]] = [executor.submit(function, *job) for job in jobs]
         size_of = dict(zip(futures, steps, strict=True))
         try:
-            for future in as_completed(futures):
-                future.result()
-                self.progress.advance(size_of[future])
+            running = set(futures)
+            seen = sum(self._samples)
+            while running:
+                done, running = wait(running, REFRESH_SECONDS, FIRST_COMPLETED)
+                if (now := sum(self._samples)) > seen:
+                    self.progress.trained(now - seen)
+                    seen = now
+                for future in done:
+                    future.result()
+                    self.progress.advance(size_of[future])
         except BrokenProcessPool:
             raise TmiError(
                 "a worker process was killed, most likely because memory ran out; try fewer --workers or a smaller "
@@ -138,13 +175,26 @@ class Workers:
             context = multiprocessing.get_context("spawn")
             worker_end, self._lifeline = context.Pipe(duplex=False)
             self._executor = ProcessPoolExecutor(
-                self.processes, mp_context=context, initializer=_start_worker, initargs=(worker_end,)
+                self.processes,
+                mp_context=context,
+                initializer=_start_worker,
+                initargs=(worker_end, context.Value("i", 0), self._samples),
             )
         return self._executor
 
 
-def _start_worker(lifeline: Connection) -> None:
+def _start_worker(lifeline: Connection, started: Any, samples: Any) -> None:
     """Leave ctrl-C to the parent, and end when the parent is gone or lets go of its end of the lifeline."""
+    global _index, _report
+    with started.get_lock():
+        # A process that replaces another shares its place; they count on.
+        _index = started.value % len(samples)
+        started.value += 1
+
+    def report(number: int) -> None:
+        samples[_index] += number
+
+    _report = report
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
 
@@ -157,8 +207,18 @@ def _exit_at_end_of(lifeline: Connection) -> None:
 
 
 @contextmanager
-def _shown(progress: Progress, label: str, total: int) -> Iterator[None]:
-    progress.begin(label, total)
+def _reporting_to(report: Callable[[int], None]) -> Iterator[None]:
+    global _report
+    before, _report = _report, report
+    try:
+        yield
+    finally:
+        _report = before
+
+
+@contextmanager
+def _shown(progress: Progress, label: str, total: int, samples: int) -> Iterator[None]:
+    progress.begin(label, total, samples)
     try:
         yield
     finally:

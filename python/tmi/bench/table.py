@@ -8,7 +8,10 @@ from rich.table import Table
 
 from tmi.bench.measure import Spread
 from tmi.bench.run import COPY, KERNEL, MORE_THREADS, REFERENCE, Result, machine, versions
+from tmi.bench.training import Load, Speed, full_run_seconds
 
+# Points of CIFAR-100's training set, for a preset that takes all of them.
+FULL_POOL = 50_000
 # Below this many characters the table has medians only, and no GB/s.
 ROOM_FOR_SPREAD = 120
 EXPLANATION = (
@@ -37,6 +40,26 @@ def bench_table(results: Sequence[Result], threads: int, width: int) -> Table:
             _short(case.source.nbytes / seconds.median / 1e9),
         ]
         table.add_row(case.name, *cells[: len(headings)])
+    return table
+
+
+def training_table(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> Table:
+    """Both loops of ``tmi bench train``, and how long the preset's whole pretraining would take with each."""
+    config = load.config
+    points = (config.pool.size or FULL_POOL) // 2
+    table = Table("loop", box=None, pad_edge=False)
+    for heading in ("samples/s", "ratio", f"{config.models} models x {config.pretrain.epochs} epochs x {points:,}"):
+        table.add_column(heading, justify="right")
+    ratios = Spread.of([fast.rate / plain.rate for plain, fast in rounds])
+    for name, speeds in (("plain PyTorch", [plain for plain, _ in rounds]), ("tmi", [fast for _, fast in rounds])):
+        rate = Spread.of([speed.rate for speed in speeds])
+        hours = full_run_seconds(config.pretrain, config.models, points, rate.median) / 3600
+        table.add_row(
+            name,
+            f"{rate.median:,.0f} [{rate.low:,.0f}-{rate.high:,.0f}]",
+            "1" if name != "tmi" else _spread(ratios, True),
+            f"{hours:,.2f} h",
+        )
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ else:
 
 # The tables that a variant may change.
 VARIED = ("downstream", "finetune")
+# The keys of a private recipe that say how private it is.
+BUDGETS = ("epsilon", "noise_multiplier")
 PRESETS = resources.files("tmi") / "presets"
 
 
@@ -43,13 +46,22 @@ def preset_description(name: str) -> str:
     return str(_parse(preset_text(name), name)["description"])
 
 
-def load_config(preset_or_file: str, overrides: dict[str, Any] | None = None, data: Path | None = None) -> Config:
+def load_config(
+    preset_or_file: str,
+    overrides: dict[str, Any] | None = None,
+    data: Path | None = None,
+    *,
+    variants: Sequence[str] | None = None,
+    epsilons: Sequence[float] = (),
+) -> Config:
     """Read a preset or a TOML file and validate it.
 
     Args:
         preset_or_file: the name of a preset, or the path of a file that ends in ``.toml``.
         overrides: values by dotted key (``{"pretrain.epochs": 10}``) that replace those of the file.
         data: the folder in which relative paths start; that of the TOML file if left out.
+        variants: only these of the variants; all if left out.
+        epsilons: privacy budgets, each of which makes a variant that finetunes as the run itself does, but privately.
 
     Raises:
         TmiError: no such preset or file, not TOML, an unknown or missing key, a wrong type or value, or a preset whose
@@ -66,6 +78,12 @@ def load_config(preset_or_file: str, overrides: dict[str, Any] | None = None, da
     _anchor_paths(document, data, preset_or_file)
     for key, value in (overrides or {}).items():
         _override(document, key, value)
+    if variants is not None:
+        document["variants"] = _chosen(document.get("variants", {}), variants, preset_or_file)
+    for epsilon in epsilons:
+        recipe = {key: value for key, value in _table(document, "finetune", "private").items() if key not in BUDGETS}
+        name = f"epsilon-{epsilon:g}"
+        document.setdefault("variants", {})[name] = {"finetune": {"private": recipe | {"epsilon": float(epsilon)}}}
     return validate(document, preset_or_file)
 
 
@@ -79,9 +97,22 @@ def validate(document: dict[str, Any], origin: str) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         raise TmiError(f"{origin}: {_explain(error)}") from None
-    for name in config.variants:
-        variant_of(config, name)
-    return config
+    return _with_controls(config)
+
+
+def _with_controls(config: Config) -> Config:
+    """Add a finetuning without noise for every private one, so that the noise can be told apart from the recipe."""
+    recipes = [config.finetune, *(variant_of(config, name).finetune for name in config.variants)]
+    controls: dict[str, Any] = {}
+    for recipe in list(recipes):
+        if recipe.private is None or recipe.private.noise_multiplier == 0:
+            continue
+        silent = recipe.model_copy(update={"private": recipe.private.without_noise()})
+        if silent not in recipes:
+            recipes.append(silent)
+            name = "epsilon-inf" if not controls else f"epsilon-inf-{len(controls) + 1}"
+            controls[name] = {"finetune": silent.model_dump(exclude_none=True)}
+    return config.model_copy(update={"variants": config.variants | controls})
 
 
 def variant_of(config: Config, name: str) -> Config:
@@ -160,6 +191,21 @@ def _anchored(name: str, folder: Path | None, origin: str) -> str:
     if folder is None:
         raise TmiError(f"{origin} reads data of yours: say with --data DIR in which directory it is")
     return str(folder.resolve() / path)
+
+
+def _table(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """A table of a document, empty if there is none."""
+    for name in names:
+        value = document.get(name)
+        document = value if isinstance(value, dict) else {}
+    return document
+
+
+def _chosen(variants: dict[str, Any], names: Sequence[str], origin: str) -> dict[str, Any]:
+    for name in names:
+        if name not in variants:
+            raise TmiError(f"{origin} has no variant named {name!r}{did_you_mean(name, sorted(variants))}")
+    return {name: variants[name] for name in names}
 
 
 def _override(document: dict[str, Any], key: str, value: Any) -> None:

@@ -19,6 +19,13 @@ Entry = TypeVar("Entry", str, int)
 
 # Sources that name a file or a folder: their path is relative to the TOML file that names it, in a preset to --data.
 FILE_SOURCES = ("npz", "jsonl", "parquet", "cifar10", "cifar100", "imagefolder")
+# What only some kinds of models read.
+KEYS_OF_MODELS = {
+    ("mlp",): ("hidden",),
+    ("cnn",): ("channels", "features"),
+    ("transformers", "python"): ("architecture",),
+    ("transformers",): ("settings", "stem", "checkpoint"),
+}
 # Three models are the least with which a target has one shadow that was trained on a point and one that was not.
 FEWEST_MODELS = 3
 
@@ -108,8 +115,19 @@ class ModelConfig(Table):
 
     @model_validator(mode="after")
     def _architecture_is_named(self) -> ModelConfig:
-        if self.kind in ("transformers", "python") and self.architecture is None and self.checkpoint is None:
+        from_checkpoint = self.kind == "transformers" and self.checkpoint is not None
+        if self.kind in ("transformers", "python") and self.architecture is None and not from_checkpoint:
             raise ValueError(f"model.architecture is missing, which model.kind {self.kind!r} needs")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_of_the_kind(self) -> ModelConfig:
+        for kinds, keys in KEYS_OF_MODELS.items():
+            for key in keys:
+                if key in self.model_fields_set and self.kind not in kinds and getattr(self, key) != _default(key):
+                    raise ValueError(
+                        f"model.{key} is for model.kind {' or '.join(map(repr, kinds))}, not {self.kind!r}"
+                    )
         return self
 
 
@@ -136,8 +154,8 @@ class TrainingConfig(Table):
     """Mirror every image with probability one half, anew in every epoch."""
     crop: Annotated[int, Field(ge=0)] = 0
     """Shift every image by up to so many pixels, its border mirrored, anew in every epoch."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16``: automatic mixed precision; weights and their updates stay float32."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """``bfloat16``: automatic mixed precision; weights and their updates stay float32. ``auto``: where it is faster."""
 
 
 class PrivacyConfig(Table):
@@ -162,6 +180,10 @@ class PrivacyConfig(Table):
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise ValueError("finetune.private needs either epsilon or noise_multiplier, and not both")
         return self
+
+    def without_noise(self) -> PrivacyConfig:
+        """The same recipe, clipping and sampling included, without noise: what a private result is compared with."""
+        return self.model_copy(update={"epsilon": None, "noise_multiplier": 0.0, "delta": None})
 
     @model_validator(mode="before")
     @classmethod
@@ -309,6 +331,10 @@ class Config(Table):
     def to_toml(self) -> str:
         """The complete configuration as TOML text."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def _default(key: str) -> Any:
+    return ModelConfig.model_fields[key].default
 
 
 def _without_repetition(entries: list[Entry]) -> list[Entry]:

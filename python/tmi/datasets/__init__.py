@@ -1,6 +1,7 @@
 """Labelled points, whatever their source: ``load_points("sklearn:digits")``.
 
-A source is named ``KIND:NAME``. Each kind is one function in ``SOURCES`` that takes NAME and returns `Points`.
+A source is named ``KIND:NAME``. Each kind is one function, named in ``SOURCES``, that takes NAME and those keys of
+`SourceConfig` that mean something for it, and returns `Points`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.config import SourceConfig
 from tmi.errors import TmiError, did_you_mean
 
 PointKind = Literal["image", "text", "vector"]
+OPTIONS = ("split", "inputs", "labels")
+# A pixel of 0 to 255 as a float in [0, 1].
+INTENSITIES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,10 @@ class Points:
     """Labelled points of one kind.
 
     Attributes:
-        raw: images: float32 ``[points, height, width]`` or ``[points, channels, height, width]`` in [0, 1]; texts:
-            ``str`` objects ``[points]``; vectors: float32 ``[points, dimensions]``.
+        raw: images: ``[points, height, width]`` or ``[points, channels, height, width]``, either uint8 or float32 in
+            [0, 1], three channels being RGB; texts: ``str`` objects ``[points]``; vectors: float32
+            ``[points, dimensions]``. Images that are uint8 stay so until the network scales them: a copy in floats
+            would take four times the memory.
         labels: int64 ``[points]``, indices into ``class_names``.
         class_names: what the labels mean.
         kind: what ``raw`` holds.
@@ -42,15 +49,24 @@ class Points:
 
     def take(self, indices: NDArray[Any]) -> Points:
         """The points at ``indices``, in that order."""
-        return replace(self, raw=self.raw[indices], labels=self.labels[indices])
+        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices])
+        if "digests" in self.__dict__:
+            taken.__dict__["digests"] = np.array(self.digests, dtype=object)[indices].tolist()
+        return taken
 
     def relabelled(self, new_labels: NDArray[np.int64], class_names: tuple[str, ...]) -> Points:
         """The same points with other labels."""
-        return replace(self, labels=new_labels, class_names=class_names)
+        same = replace(self, labels=new_labels, class_names=class_names)
+        if "digests" in self.__dict__:
+            same.__dict__["digests"] = self.digests
+        return same
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """A content hash of every point, its label left out: equal for duplicates."""
+        """A content hash of every point, its label left out: equal for duplicates.
+
+        An image has the same hash in uint8 and in float32. Computed once, also for what is taken afterwards.
+        """
         return [hashlib.sha256(_content(point)).digest() for point in self.raw]
 
     @property
@@ -62,38 +78,63 @@ class Points:
         return combined.hexdigest()
 
 
-def load_points(source: str) -> Points:
+def load_points(source: SourceConfig | str) -> Points:
     """Load every point of a source.
 
     Args:
-        source: ``KIND:NAME``, for instance ``sklearn:digits`` or ``npz:photos.npz``.
+        source: where the points come from; a string is a source without options, for instance ``sklearn:digits``.
 
     Raises:
-        TmiError: an unknown kind, or a source that cannot be read.
+        TmiError: an unknown kind, an option that the kind does not have, or a source that is empty or cannot be read.
     """
-    kind, _, name = source.partition(":")
+    if isinstance(source, str):
+        source = SourceConfig(source=source)
+    kind, _, name = source.source.partition(":")
     if kind not in SOURCES:
-        raise TmiError(f"source {source!r}: unknown kind {kind!r}{did_you_mean(kind, sorted(SOURCES))}")
-    return SOURCES[kind](name)
+        raise TmiError(f"source {source.source!r}: unknown kind {kind!r}{did_you_mean(kind, sorted(SOURCES))}")
+    load, accepted = SOURCES[kind]
+    options = {option: getattr(source, option) for option in OPTIONS}
+    for option, value in options.items():
+        if value is not None and option not in accepted:
+            known = f"only {' and '.join(accepted)}" if accepted else "nor any other option"
+            raise TmiError(f"source {source.source!r}: {option} is {value!r}, but {kind} has no {option}, {known}")
+    points = load(name, **{option: options[option] for option in accepted})
+    if not len(points):
+        raise TmiError(f"source {source.source!r}: holds no points")
+    return points
 
 
-def _content(point: Any) -> bytes:
-    return point.encode() if isinstance(point, str) else np.ascontiguousarray(point).tobytes()
+def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Images as float32 in [0, 1]; those that are float32 already as they are."""
+    floats: NDArray[np.float32] = INTENSITIES[images] if images.dtype == np.uint8 else images
+    return floats
 
 
-def _lazy(module: str, function: str) -> Callable[[str], Points]:
+def _content(point: Any) -> Any:
+    """The bytes of a point, those of an image in floats."""
+    return point.encode() if isinstance(point, str) else np.ascontiguousarray(as_floats(point))
+
+
+def _lazy(module: str, function: str) -> Callable[..., Points]:
     """A loader whose module, and the libraries behind it, are imported on first use."""
 
-    def load(name: str) -> Points:
-        loaded: Points = getattr(import_module(f"tmi.datasets.{module}"), function)(name)
+    def load(name: str, **options: str | None) -> Points:
+        loaded: Points = getattr(import_module(f"tmi.datasets.{module}"), function)(name, **options)
         return loaded
 
     return load
 
 
-SOURCES: dict[str, Callable[[str], Points]] = {
-    "sklearn": _lazy("embedded", "load_sklearn"),
-    "pydoc": _lazy("embedded", "load_pydoc"),
-    "npz": _lazy("files", "load_npz"),
-    "jsonl": _lazy("files", "load_jsonl"),
+# The loader of each kind and the options that it accepts.
+SOURCES: dict[str, tuple[Callable[..., Points], tuple[str, ...]]] = {
+    "sklearn": (_lazy("embedded", "load_sklearn"), ()),
+    "pydoc": (_lazy("embedded", "load_pydoc"), ()),
+    "cifar10": (_lazy("cifar", "load_cifar10"), ("split",)),
+    "cifar100": (_lazy("cifar", "load_cifar100"), ("split", "labels")),
+    "imagefolder": (_lazy("images", "load_imagefolder"), ("split",)),
+    "npz": (_lazy("files", "load_npz"), ("inputs", "labels")),
+    "jsonl": (_lazy("files", "load_jsonl"), ("inputs", "labels")),
+    "parquet": (_lazy("tables", "load_parquet"), ("inputs", "labels")),
+    "hf": (_lazy("hub", "load_hf"), ("split", "inputs", "labels")),
+    "python": (_lazy("functions", "load_python"), ()),
 }

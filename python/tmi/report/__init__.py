@@ -7,14 +7,18 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from tmi.report.curves import shadows_figure, views_figure
+from tmi.report.curves import shadows_figure, variants_figure, views_figure
 from tmi.report.figures import png_bytes, roc_figure, svg_text
 from tmi.report.page import Exhibit, render_page
 from tmi.run import Run
 from tmi.rundir import atomic, write_text
 
 # Figures by the part of the results that they show.
-FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {"views": views_figure, "shadows": shadows_figure}
+FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
+    "views": views_figure,
+    "shadows": shadows_figure,
+    "variants": variants_figure,
+}
 
 
 def write_report(run: Run, results: dict[str, Any]) -> None:

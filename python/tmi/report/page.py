@@ -17,7 +17,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from tmi.report import wording
+from tmi.report import finetunings, wording
+from tmi.report.learning import training_warnings
 from tmi.report.table import verdict
 from tmi.report.wording import Results
 from tmi.views import LOGITS, View
@@ -87,8 +88,8 @@ def render_page(
             where that is not known.
         roc_svg: the ROC figure, trusted to be an SVG of this package.
         config_toml: the resolved configuration.
-        further_svgs: the figures of ``results["views"]`` and ``results["shadows"]``, trusted likewise; a section
-            without its figure has the table alone.
+        further_svgs: the figures of ``results["views"]``, ``results["shadows"]`` and ``results["variants"]``, trusted
+            likewise; a section without its figure has the table alone.
 
     Raises:
         ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
@@ -106,45 +107,42 @@ def render_page(
         rates=wording.false_positive_rates(results),
         confidence=wording.confidence(results),
         resolution_note=wording.resolution_note(results),
+        comparisons={name: entry for name, entry in results["comparisons"].items() if name != "against"},
         qualities=list(_qualities(results)),
         warnings=training_warnings(results),
         points=list(zip_longest(points, exhibits)),
         extreme=expected_extreme(results),
         roc_svg=_embedded(roc_svg),
-        adversary_svgs={name: _embedded(svg) for name, svg in (further_svgs or {}).items()},
+        finetunings=finetunings.finetunings(results) if "variants" in results else [],
+        details=finetunings.details,
+        privacy=_privacy(results),
+        privacy_notes=(finetunings.PRIVACY_NOTE, finetunings.COMPARISON_NOTE),
+        any_private=finetunings.any_private(results),
+        baseline_attack=wording.BASELINE_ATTACK,
+        representative_rate=wording.representative_rate(results),
+        further_svgs={name: _embedded(svg) for name, svg in (further_svgs or {}).items()},
         view_of=lambda name: View.parse(name).description,
         main_view=results.get("view", LOGITS.name),
         config_toml=config_toml,
     )
 
 
+def _privacy(results: Results) -> str:
+    """What the finetuning of the run itself promises its own points; empty where it is not private."""
+    private = results["data"]["downstream"]["private"]
+    if private is None:
+        return ""
+    epsilon = finetunings.epsilon_text(finetunings.epsilon_of(private))
+    promise = f"ε = {epsilon} at δ = {private['delta']:g}" if "epsilon" in private else f"ε = {epsilon}, without noise"
+    return (
+        f"{promise}; {private['steps']:,} steps with noise multiplier {private['noise_multiplier']:.3g}, "
+        f"each on a random {wording.percent(private['sampling_rate'])} of the points"
+    )
+
+
 def _embedded(svg: str) -> Markup:
     """An SVG without its XML prolog, which HTML does not know."""
     return Markup(svg[svg.index("<svg") :])
-
-
-def training_warnings(results: Results) -> list[str]:
-    """Sentences on models that hardly learned their task; empty where all did.
-
-    An attack on models that did not train measures nothing, whatever figures come out.
-    """
-    sentences = []
-    for task, table in (("pretraining", "pool"), ("downstream", "downstream")):
-        accuracy = results["models"][f"{task}_test_accuracy"]
-        chance = 1 / results["data"][table]["classes"]
-        context = f"({wording.percent(chance)} is chance among {results['data'][table]['classes']} classes)"
-        if _near_chance(accuracy["mean"], chance):
-            sentences.append(
-                f"The {task} test accuracy is near chance: {wording.percent(accuracy['mean'])} on average "
-                f"{context}. The models have hardly learned the task, so these results say little about "
-                "models that have."
-            )
-        elif _near_chance(accuracy["min"], chance):
-            sentences.append(
-                f"At least one model has hardly learned the {task} task: its test accuracy is "
-                f"{wording.percent(accuracy['min'])} {context}."
-            )
-    return sentences
 
 
 def expected_extreme(results: Results) -> float | None:
@@ -212,11 +210,6 @@ def _first_values(vector: NDArray[Any]) -> str:
     return shown if len(vector) <= MOST_VALUES else f"{shown}, … ({len(vector):,} values)"
 
 
-def _near_chance(accuracy: float, chance: float) -> bool:
-    """Whether it is less than twice chance, or than a tenth of the way from chance to a perfect score."""
-    return accuracy < min(2 * chance, chance + 0.1 * (1 - chance))
-
-
 def _qualities(results: Results) -> Iterator[Quality]:
     for task in ("pretraining", "downstream"):
         for data in ("train", "test"):
@@ -232,12 +225,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
+        finetunings.epsilon_text,
+        finetunings.trained,
+        wording.difference,
+        wording.difference_interval,
         wording.duration,
         wording.interval,
         wording.percent,
         wording.percent_interval,
         wording.signed,
         wording.tpr,
+        wording.tpr_difference,
+        wording.tpr_difference_interval,
         wording.tpr_interval,
         wording.tpr_label,
     ):

@@ -12,6 +12,7 @@ from rich.text import Text
 from tmi.report.wording import (
     CHANCE_AUC,
     DEFAULT_ATTACK,
+    REPRESENTATIVE_RATE,
     Results,
     confidence,
     false_positive_rates,
@@ -26,9 +27,6 @@ from tmi.report.wording import (
     upper_bounds,
     with_interval,
 )
-
-# Where the verdict names a TPR, it is the one at this false positive rate or the next higher one measured.
-VERDICT_RATE = 0.01
 
 
 def results_table(results: Results, width: int = 80) -> Table:
@@ -76,7 +74,7 @@ def _members_found(results: Results, name: str) -> str:
     """Clause on the members found at few false positives; empty where no such rate is resolvable."""
     rates = results["attacks"][name]["tpr_at_fpr"]
     for rate in false_positive_rates(results):
-        if float(rate) >= VERDICT_RATE and rates[rate]["resolvable"]:
+        if float(rate) >= REPRESENTATIVE_RATE and rates[rate]["resolvable"]:
             found = tpr(rates[rate], rate)
             return f" and finds {found} of the members at {rate_percent(rate)} false positives"
     return ""

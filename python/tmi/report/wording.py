@@ -19,8 +19,12 @@ Estimate: TypeAlias = Mapping[str, Any]
 """``{"estimate", "low", "high", "resolvable"}``: a figure, its interval, whether the data can carry it."""
 
 DEFAULT_ATTACK = "tmi"
+BASELINE_ATTACK = "adapted-lira"
+"""The baseline of the paper, which finetunings are compared by besides the main attack."""
 CHANCE_AUC = 0.5
 NOT_RESOLVABLE = "–"
+# Where one TPR stands for all, it is the one at this false positive rate or the next higher one measured.
+REPRESENTATIVE_RATE = 0.01
 
 
 def ranked(results: Results) -> list[str]:
@@ -52,6 +56,12 @@ def false_positive_rates(results: Results) -> list[str]:
     """Keys of ``tpr_at_fpr``, the same for every attack, lowest rate first."""
     first = next(iter(results["attacks"].values()))
     return sorted(first["tpr_at_fpr"], key=float)
+
+
+def representative_rate(results: Results) -> str:
+    """Key of the true positive rate that is shown where there is room for one."""
+    rates = false_positive_rates(results)
+    return next((rate for rate in rates if float(rate) >= REPRESENTATIVE_RATE), rates[-1])
 
 
 def percent(fraction: float, decimals: int = 1) -> str:
@@ -96,7 +106,31 @@ def with_interval(estimate: Estimate) -> str:
 
 def signed(value: float) -> str:
     """A number to two decimals with a true minus sign."""
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return _true_minus(f"{value:.2f}")
+
+
+def difference(estimate: Estimate) -> str:
+    """A difference of AUCs with its sign, ``+0.084*``; the star says that its interval excludes 0."""
+    return _true_minus(f"{estimate['estimate']:+.3f}{_star(estimate)}")
+
+
+def difference_interval(estimate: Estimate) -> str:
+    """The interval of a difference of AUCs with signs: ``[+0.067, +0.102]``."""
+    return _true_minus(f"[{estimate['low']:+.3f}, {estimate['high']:+.3f}]")
+
+
+def tpr_difference(estimate: Estimate) -> str:
+    """A difference of true positive rates in percentage points, ``+5.2*``; a dash where it cannot be resolved."""
+    if not estimate["resolvable"]:
+        return NOT_RESOLVABLE
+    return _true_minus(f"{100 * estimate['estimate']:+.1f}{_star(estimate)}")
+
+
+def tpr_difference_interval(estimate: Estimate) -> str:
+    """Its interval, ``[+2.2, +8.0]``; empty where the data cannot resolve it."""
+    if not estimate["resolvable"]:
+        return ""
+    return _true_minus(f"[{100 * estimate['low']:+.1f}, {100 * estimate['high']:+.1f}]")
 
 
 def confidence(results: Results) -> str:
@@ -133,6 +167,14 @@ def _sorted(results: Results, upper_bound: bool) -> list[str]:
     attacks = results["attacks"]
     names = [name for name in attacks if attacks[name]["upper_bound"] == upper_bound]
     return sorted(names, key=lambda name: -attacks[name]["auc"]["estimate"])
+
+
+def _star(difference: Estimate) -> str:
+    return "*" if difference["low"] > 0 or difference["high"] < 0 else ""
+
+
+def _true_minus(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _decimals(rate: str) -> int:

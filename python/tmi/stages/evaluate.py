@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tmi.metrics import judge, point_aucs
 from tmi.run import Run
 from tmi.rundir import write_json
 from tmi.stages.adversaries import adversary_results
+from tmi.stages.variants import variant_results
 from tmi.workers import Workers
 
 SCHEMA = 1
@@ -23,13 +25,16 @@ EXPOSED_POINTS = 12
 DEFAULT_ATTACK = "tmi"
 
 
-def run_stage(run: Run, workers: Workers, seconds: dict[str, float]) -> dict[str, Any]:
+def run_stage(
+    run: Run, workers: Workers, seconds: dict[str, float], variants: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """Judge all scores and write ``results.json``.
 
     Args:
         run: the run; the scores of all its attacks are current.
         workers: for its progress display and its number of threads.
         seconds: time of every stage, for the report.
+        variants: the results of the run's variants, by name.
 
     Returns:
         The content of ``results.json``.
@@ -51,13 +56,15 @@ def run_stage(run: Run, workers: Workers, seconds: dict[str, float]) -> dict[str
         "evaluation": {"confidence": config.evaluation.confidence, "resamples": config.evaluation.resamples},
         "points": _exposed_points(run, scores, labels),
     }
-    workers.progress.begin("evaluate", len(run.score_files))
+    workers.progress.begin(run.label("evaluate"), len(run.score_files))
     for name, attack_scores in scores.items():
         results["attacks"][name] = _judged(run, attack_named(name), attack_scores, labels, workers.processes)
         workers.progress.advance(1)
     results |= adversary_results(run, labels, results["attacks"], workers)
     results["comparisons"] = _compared(run, scores, labels, workers.processes)
     workers.progress.end()
+    if variants:
+        results["variants"] = variant_results(run, results, variants, _default_attack(scores))
     write_json(directory.results, results)
     return results
 
@@ -118,6 +125,8 @@ def _models(run: Run) -> dict[str, Any]:
         "pretraining_test_accuracy": _summary([facts["test_accuracy"] for facts in pretrained]),
         "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in finetuned]),
         "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in finetuned]),
+        "not_pretrained": [model for model, facts in zip(models, pretrained, strict=True) if not facts["learned"]],
+        "not_finetuned": [model for model, facts in zip(models, finetuned, strict=True) if not facts["learned"]],
     }
 
 
@@ -136,7 +145,9 @@ def _data(run: Run, labels: NDArray[np.bool_]) -> dict[str, Any]:
             "points": len(task.downstream),
             "classes": len(task.downstream.class_names),
             "points_per_model": len(run.finetuning_set(0)),
+            "left_out": task.left_out,
             "transfer": config.finetune.transfer,
+            "private": run.directory.facts(run.directory.finetuned(0)).get("private"),
             "fingerprint": task.downstream.fingerprint,
         },
         "challenge_points": labels.shape[1],

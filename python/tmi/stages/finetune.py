@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from tmi.config import FinetuneConfig
+from tmi.devices import own_device
 from tmi.encoders import encode
-from tmi.models import blank_head, weights_of
+from tmi.models import Classifier, apply_transfer, changed_weights
 from tmi.run import Run
 from tmi.saved import load_pretrained
 from tmi.seeding import torch_seed
+from tmi.stages.checkpoints import Checkpoints
 from tmi.stages.groups import run_groups
-from tmi.training.loop import TrainingSet, train
-from tmi.training.measure import accuracies, logits_of, on_one_thread
-from tmi.workers import Workers
+from tmi.stages.outcome import measured, named_if_diverged
+from tmi.training.data import TrainingSet
+from tmi.training.loop import train
+from tmi.training.measure import logits_of, on_one_thread
+from tmi.training.private import train_privately
+from tmi.workers import Workers, samples_trained
 
 
 def run_stage(run: Run, workers: Workers) -> None:
     """Write ``finetuned/`` for all models that have no current weights."""
-    run_groups(run, workers, "finetune", finetune_group, lambda model: [run.directory.finetuned(model)])
+    key = run.keys["finetune"]
+    samples = run.config.finetune.epochs * len(run.finetuning_set(0))
+    run_groups(run, workers, "finetune", finetune_group, lambda model: {run.directory.finetuned(model): key}, samples)
 
 
 @on_one_thread
 def finetune_group(run: Run, models: range) -> None:
-    """Train new heads for a group of models on the cached features of their frozen backbones."""
+    """Finetune a group of models and write what that changed, and their accuracies."""
     config, downstream = run.config, run.task.downstream
-    device = torch.device(config.compute.device)
+    device = own_device(config.compute.device)
     inputs = torch.from_numpy(encode(downstream.raw, downstream.kind, config.encoder)).to(device)
     labels = torch.from_numpy(downstream.labels).to(device)
-    subsets = np.stack([run.finetuning_set(model) for model in models])
+    subsets = torch.from_numpy(np.stack([run.finetuning_set(model) for model in models])).to(device)
 
-    features = torch.stack([logits_of(load_pretrained(run, model).backbone, inputs) for model in models])
-    heads = [blank_head(features.shape[-1], len(downstream.class_names)).to(device) for _ in models]
+    classifiers = [load_pretrained(run, model) for model in models]
+    for model, classifier in zip(models, classifiers, strict=True):
+        seed = torch_seed(config.seed, "adapters", model)
+        apply_transfer(classifier, config.finetune, len(downstream.class_names), seed)
+        classifier.to(device)
+    checkpoints = Checkpoints(run, "finetune", models)
     seeds = [torch_seed(config.seed, "finetuning order", model) for model in models]
-    data = TrainingSet(features, labels, torch.from_numpy(subsets).to(device), per_model=True)
-    train(heads, data, config.finetune, seeds)
+    promised = _finetune(classifiers, inputs, labels, subsets, config.finetune, seeds, models, checkpoints)
 
-    for model, head, own_features, subset in zip(models, heads, features, subsets, strict=True):
+    for model, classifier, subset in zip(models, classifiers, subsets, strict=True):
         seen = torch.zeros(len(downstream), dtype=torch.bool, device=device)
-        seen[torch.from_numpy(subset)] = True
-        train_accuracy, test_accuracy = accuracies(head, own_features, labels, seen)
+        seen[subset] = True
         run.directory.save_tensors(
             run.directory.finetuned(model),
-            {f"head.{name}": array for name, array in weights_of(head).items()},
+            changed_weights(classifier),
             run.keys["finetune"],
-            {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy},
+            measured(classifier, inputs, labels, seen) | promised,
         )
+    checkpoints.remove()
+
+
+def _finetune(
+    classifiers: list[Classifier],
+    inputs: Tensor,
+    labels: Tensor,
+    subsets: Tensor,
+    recipe: FinetuneConfig,
+    seeds: list[int],
+    models: range,
+    checkpoints: Checkpoints,
+) -> dict[str, Any]:
+    """Train what the transfer setting leaves trainable; what was promised about the finetuning points."""
+    data = TrainingSet(inputs, labels, subsets)
+    networks: list[torch.nn.Module] = list(classifiers)
+    if recipe.transfer == "head" and not (recipe.flip or recipe.crop):
+        # A frozen backbone always says the same about a point: it is asked once.
+        features = torch.stack([logits_of(classifier.backbone, inputs) for classifier in classifiers])
+        data = TrainingSet(features, labels, subsets, per_model=True)
+        networks = [classifier.head for classifier in classifiers]
+    if recipe.private is None:
+        with named_if_diverged("finetune", models):
+            train(networks, data, recipe, seeds, checkpoints)
+        return {}
+    for index, (network, seed) in enumerate(zip(networks, seeds, strict=True)):
+        alone = data.of(slice(index, index + 1))
+        guarantee = train_privately(network, alone, recipe, seed, samples_trained)
+    # The same for all models: it depends on the recipe and on the number of points only.
+    return {"private": {name: value for name, value in asdict(guarantee).items() if value != float("inf")}}

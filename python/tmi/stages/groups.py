@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from tmi.config import Config
+from tmi.devices import training_processes
+from tmi.errors import TmiError
 from tmi.run import Run
 from tmi.workers import Workers
 
+Group = Callable[[Run, range], None]
 
-def groups(config: Config) -> list[range]:
-    """Consecutive models in groups of ``compute.models_at_once``.
+
+def groups(config: Config, stage: str) -> list[range]:
+    """Consecutive models that are worked on together.
 
     The grouping depends on the configuration alone, never on what an interrupted run has left: a group is trained
     again as a whole, and so ends in the same bits.
     """
-    size = config.compute.models_at_once
+    size = _group_size(config, stage)
     return [range(start, min(start + size, config.models)) for start in range(0, config.models, size)]
 
 
@@ -24,25 +30,72 @@ def run_groups(
     run: Run,
     workers: Workers,
     stage: str,
-    function: Callable[[Run, range], None],
-    artefacts: Callable[[int], list[Path]],
+    function: Group,
+    artefacts: Callable[[int], dict[Path, str]],
+    samples_per_model: int = 0,
 ) -> None:
     """Call a stage's function for every group in which a model's artefacts are missing, outdated or damaged.
 
     Args:
         run: the run.
         workers: where the groups are worked on.
-        stage: name of the stage; its key decides what is current.
+        stage: name of the stage.
         function: writes the artefacts of one group.
-        artefacts: the files of one model.
+        artefacts: the files of one model with their keys.
+        samples_per_model: how many samples the function trains each model on.
     """
-    key, directory = run.keys[stage], run.directory
+    directory = run.directory
     missing = []
-    for group in groups(run.config):
-        stale = [path for model in group for path in artefacts(model) if not directory.is_current(path, key)]
+    for group in groups(run.config, stage):
+        files = {path: key for model in group for path, key in artefacts(model).items()}
+        stale = {path: key for path, key in files.items() if not directory.is_current(path, key)}
         if stale:
             missing.append(group)
-        for path in stale:
+        for path, key in stale.items():
             if directory.is_damaged(path, key):
                 workers.progress.note(f"{directory.relative(path)} is damaged (its checksum is wrong): made anew")
-    workers.map(stage, function, [(run, group) for group in missing], [len(group) for group in missing])
+    jobs = [(function, run, group) for group in missing]
+    models = [len(group) for group in missing]
+    processes = training_processes(run.config.compute.device, workers.processes)
+    if processes == workers.processes:
+        noted = workers.map(run.label(stage), work_on, jobs, models, sum(models) * samples_per_model)
+    else:
+        with Workers(processes, workers.progress) as crew:
+            noted = crew.map(run.label(stage), work_on, jobs, models, sum(models) * samples_per_model)
+    for note in sorted({note for notes in noted for note in notes}):
+        workers.progress.note(note)
+
+
+def work_on(function: Group, run: Run, models: range) -> list[str]:
+    """Call a stage's function, with fewer models at a time where the device's memory does not hold them all.
+
+    Returns:
+        What the user should know about it.
+
+    Raises:
+        TmiError: the memory does not hold one model.
+    """
+    try:
+        function(run, models)
+    except torch.OutOfMemoryError:
+        if len(models) == 1:
+            raise TmiError(
+                f"the memory of {run.config.compute.device} does not hold the training of one model; "
+                "try a smaller batch_size or a smaller model"
+            ) from None
+    else:
+        return []
+    # Only here is the error gone, and with it its frames, which hold the tensors.
+    torch.cuda.empty_cache()
+    middle = models.start + len(models) // 2
+    note = f"the memory of the device does not hold {len(models)} models: {len(models) // 2} at once now"
+    halves = (range(models.start, middle), range(middle, models.stop))
+    return [note, *(note for half in halves for note in work_on(function, run, half))]
+
+
+def _group_size(config: Config, stage: str) -> int:
+    """Side by side only where it helps: small networks and heads anywhere, others on an accelerator."""
+    stacked = config.model.kind == "mlp" or (stage == "finetune" and config.finetune.transfer == "head")
+    if stacked or not config.compute.device.startswith("cpu"):
+        return config.compute.models_at_once
+    return 1

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tmi.augmentations import make_queries
 from tmi.datasets import Points
+from tmi.devices import own_device
 from tmi.encoders import encode
 from tmi.models import Classifier
 from tmi.run import Run
@@ -31,11 +32,11 @@ def query_group(run: Run, models: range) -> None:
     for model in models:
         finetuned = load_finetuned(run, model)
         directory.save_array(directory.predictions(model), challenges.put_to(finetuned), key)
-        directory.save_array(
-            directory.pretrained_predictions(model), challenges.put_to(load_pretrained(run, model)), key
-        )
         if references is not None:
             directory.save_array(directory.reference_predictions(model), references.put_to(finetuned), key)
+        pretrained = directory.pretrained_predictions(model)
+        if not directory.is_current(pretrained, run.pretrained_query_key):
+            directory.save_array(pretrained, challenges.put_to(load_pretrained(run, model)), run.pretrained_query_key)
 
 
 class _Queries:
@@ -47,7 +48,7 @@ class _Queries:
         self._shape = queries.shape[:2]
         flat = queries.reshape(-1, *queries.shape[2:])
         encoded = encode(flat, points.kind, config.encoder)
-        self._inputs = torch.from_numpy(encoded).to(torch.device(config.compute.device))
+        self._inputs = torch.from_numpy(encoded).to(own_device(config.compute.device))
 
     def put_to(self, classifier: Classifier) -> NDArray[np.float32]:
         """Logits ``[points, augmentations, classes]``."""

@@ -38,7 +38,7 @@ def _score(run: Run, workers: Workers, attack: str, adversary: Adversary) -> Non
     memory = run.config.compute.memory_bytes // workers.processes
     jobs = parts(attack_named(attack), run.config.targets, points, workers.processes)
     arguments = [(run, attack, adversary, part, memory) for part in jobs]
-    label = f"attack {attack}{', ' if adversary.label else ''}{adversary.label}"
+    label = run.label(f"attack {attack}{', ' if adversary.label else ''}{adversary.label}")
     scored = workers.map(label, score_job, arguments, [part.size for part in jobs])
     scores = join(list(zip(jobs, scored, strict=True)))
     run.directory.save_array(path, scores, key, {"seconds": time.monotonic() - started})
@@ -49,7 +49,7 @@ def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: i
     config = run.config
     has_references = config.query.reference_points > 0
     answers = load_answers(
-        run.directory.root, run.keys["query"], config.models, config.seed, memory, adversary.view, has_references
+        run.directory, run.keys["query"], config.models, config.seed, memory, adversary.view, has_references
     )
     if adversary.shadows is None:
         return score_part(attack_named(attack), answers, part)
@@ -69,10 +69,9 @@ def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: i
 
 @lru_cache(maxsize=1)
 def load_answers(
-    root: Path, key: str, models: int, seed: int, memory: int, view: View, has_references: bool
+    directory: RunDirectory, key: str, models: int, seed: int, memory: int, view: View, has_references: bool
 ) -> Answers:
     """What is seen of the answers of all models of a run, as memory maps; ``key`` is that of the query stage."""
-    directory = RunDirectory(root)
 
     def predictions(path_of: Callable[[int], Path]) -> Predictions:
         return Predictions([directory.load_array(path_of(model)) for model in range(models)], memory)

@@ -1,45 +1,70 @@
-"""The training loop: many models at once over data that stays on the device."""
+"""The training loop: every model of a group through all its epochs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tmi.config import TrainingConfig
+from tmi.errors import TmiError
+from tmi.training.data import Epoch, TrainingSet, epoch_seed, epochs
+from tmi.training.recipe import learning_rate, set_learning_rate
+from tmi.training.solo import Solo
 from tmi.training.stack import Stack
+from tmi.training.state import load_state
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a group of models is trained on.
+class Learner(Protocol):
+    """Some networks that are updated together."""
 
-    Attributes:
-        inputs: ``[points, ...]`` shared by all models, or ``[models, points, ...]`` if ``per_model``.
-        labels: int64 ``[points]``.
-        subsets: int64 ``[models, size]``, the points that each model may see.
-        per_model: whether every model has inputs of its own (features of its own backbone).
-    """
+    optimizer: torch.optim.Optimizer
 
-    inputs: Tensor
-    labels: Tensor
-    subsets: Tensor
-    per_model: bool = False
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from inputs and labels ``[networks, batch, ...]``."""
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and labels ``[models, batch, ...]`` at indices ``[models, batch]``."""
-        if self.per_model:
-            model = torch.arange(len(indices), device=indices.device)[:, None]
-            return self.inputs[model, indices], self.labels[indices]
-        return self.inputs[indices], self.labels[indices]
+    def mean_losses(self) -> Tensor:
+        """The mean losses ``[networks]`` of the steps since the last call."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything of the networks that training changes."""
+
+    def write_back(self) -> None:
+        """Make sure that the networks themselves have the trained weights."""
 
 
-def train(networks: Sequence[nn.Module], data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int]) -> None:
-    """Train networks of one architecture together, in place.
+class Watch:
+    """What goes on beside the training; this one does nothing."""
+
+    def saved(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Where an interrupted training was: the number of epochs done and the state after them."""
+        return None
+
+    def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
+        """So many epochs are done."""
+
+    def samples_done(self, samples: int) -> None:
+        """So many more samples were trained on."""
+
+
+class DivergenceError(TmiError):
+    """A loss became infinite or NaN."""
+
+    def __init__(self, network: int, epoch: int, rate: float) -> None:
+        super().__init__(f"network {network} diverged in epoch {epoch} with learning rate {rate:g}")
+        self.network, self.epoch, self.rate = network, epoch, rate
+
+
+def train(
+    networks: Sequence[nn.Module],
+    data: TrainingSet,
+    recipe: TrainingConfig,
+    seeds: Sequence[int],
+    watch: Watch | None = None,
+) -> None:
+    """Train networks of one architecture, in place.
 
     Each network has its own subset and its own order of batches, which depends on nothing but its seed; which other
     networks are trained beside it changes its weights by rounding only.
@@ -47,41 +72,55 @@ def train(networks: Sequence[nn.Module], data: TrainingSet, recipe: TrainingConf
     Args:
         networks: at least one, all on the device of ``data``.
         data: inputs, labels and the subset of each network.
-        recipe: optimiser, schedule, epochs and batch size.
-        seeds: one per network, for the order of its batches.
+        recipe: optimiser, schedule, epochs, batch size, augmentation and precision.
+        seeds: one per network, for the order of its batches and all other draws.
+        watch: is told of the progress, and knows where an interrupted training was.
+
+    Raises:
+        DivergenceError: a loss is no longer finite.
     """
-    stack = Stack(networks)
-    optimizer = _optimizer(list(stack.parameters.values()), recipe)
-    # On the CPU whatever the device, so that the order of the data does not depend on it.
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    size = data.subsets.shape[1]
-    steps_per_epoch = math.ceil(size / recipe.batch_size)
-    steps = recipe.epochs * steps_per_epoch
+    watch = watch or Watch()
+    lanes = _lanes(networks, recipe)
+    first = 0
+    if (saved := watch.saved()) is not None:
+        first, state = saved
+        load_state([learner for _, learner in lanes], state)
+        watch.samples_done(first * data.size * len(networks))
 
-    for epoch in range(recipe.epochs):
-        orders = torch.stack([torch.randperm(size, generator=generator) for generator in generators])
-        shuffled = data.subsets.gather(1, orders.to(data.subsets.device))
-        for step, indices in enumerate(torch.split(shuffled, recipe.batch_size, dim=1)):
-            _set_learning_rate(optimizer, recipe, (epoch * steps_per_epoch + step) / steps)
-            inputs, labels = data.batch(indices)
-            # The sum over models of each model's mean: every model gets the gradient that it would have alone.
-            loss = functional.cross_entropy(stack(inputs).flatten(0, 1), labels.flatten(), reduction="sum")
-            torch.autograd.backward(loss / indices.shape[1])
-            optimizer.step()
-            optimizer.zero_grad()
-    stack.write_back()
-
-
-def _optimizer(parameters: list[Tensor], recipe: TrainingConfig) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    with torch.random.fork_rng(devices=[]):
+        for number, epoch in enumerate(epochs(data, recipe, seeds, first), start=first):
+            for turn in _turns(lanes, data.inputs.device):
+                # What a network draws while it is evaluated, for instance for dropout.
+                torch.manual_seed(epoch_seed(seeds[turn[0][0].start], number))
+                _run_epoch(turn, epoch, number, recipe, watch)
+            losses = torch.cat([learner.mean_losses() for _, learner in lanes])
+            if not torch.isfinite(losses).all():
+                raise DivergenceError(int((~torch.isfinite(losses)).nonzero()[0]), number + 1, recipe.learning_rate)
+            watch.epoch_done(number + 1, [learner for _, learner in lanes])
+    for _, learner in lanes:
+        learner.write_back()
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: TrainingConfig, progress: float) -> None:
-    """The schedule's learning rate when ``progress`` in [0, 1) of the steps are done."""
-    factor = 0.5 * (1 + math.cos(math.pi * progress)) if recipe.schedule == "cosine" else 1.0
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * factor
+Lane = tuple[slice, Learner]
+
+
+def _lanes(networks: Sequence[nn.Module], recipe: TrainingConfig) -> list[Lane]:
+    """The learners, each with the networks that it trains."""
+    if Stack.fits(networks[0]):
+        return [(slice(0, len(networks)), Stack(networks, recipe))]
+    return [(slice(index, index + 1), Solo(network, recipe)) for index, network in enumerate(networks)]
+
+
+def _turns(lanes: list[Lane], device: torch.device) -> list[list[Lane]]:
+    """The learners that take their steps by turns: all of them where they overlap, else one after another."""
+    return [lanes] if device.type == "cuda" else [[lane] for lane in lanes]
+
+
+def _run_epoch(lanes: list[Lane], epoch: Epoch, number: int, recipe: TrainingConfig, watch: Watch) -> None:
+    steps = epoch.steps
+    for step, batches in enumerate(zip(*(epoch.batches(models) for models, _ in lanes), strict=True)):
+        rate = learning_rate(recipe, (number * steps + step) / (recipe.epochs * steps))
+        for (_, learner), (inputs, labels) in zip(lanes, batches, strict=True):
+            set_learning_rate(learner.optimizer, rate)
+            learner.step(inputs, labels)
+            watch.samples_done(labels.numel())

@@ -1,0 +1,89 @@
+"""Sentences on models that did not learn their task, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tmi.report import wording
+from tmi.report.wording import Results
+
+MOST_NAMED = 12
+"""Models that a sentence names one by one."""
+
+
+def training_warnings(results: Results) -> list[str]:
+    """Sentences on models that hardly learned their task, of the run and of its variants; empty where all did.
+
+    An attack on models that did not train measures nothing, whatever figures come out.
+    """
+    models, data = results["models"], results["data"]
+    sentences = [
+        *_of_task("pretraining", "", models, models["not_pretrained"], data["pool"]["classes"], models["count"]),
+        *_of_task("downstream", "", models, models["not_finetuned"], data["downstream"]["classes"], models["count"]),
+    ]
+    rows = list(results["variants"]["rows"].items()) if "variants" in results else []
+    for name, row in rows[1:]:  # the first is the run itself
+        where = f" in the finetuning {name}"
+        sentences += _of_task("downstream", where, row, row["not_finetuned"], row["classes"], models["count"])
+    return sentences
+
+
+def _of_task(
+    task: str, where: str, accuracies: Mapping[str, Any], unlearned: Sequence[int], classes: int, count: int
+) -> list[str]:
+    """Sentences on one task in one finetuning.
+
+    Args:
+        task: ``pretraining`` or ``downstream``.
+        where: which finetuning, as a phrase that follows the task; empty for the run itself.
+        accuracies: has the summary of the task's test accuracy.
+        unlearned: the models whose training accuracy is no better than that of a constant answer.
+        classes: of the task.
+        count: number of models.
+    """
+    accuracy = accuracies[f"{task}_test_accuracy"]
+    chance = 1 / classes
+    context = f"({wording.percent(chance)} is chance among {classes} classes)"
+    sentences = []
+    if unlearned:
+        sentences.append(_unlearned(f"the {task} task{where}", unlearned, count))
+    if _near_chance(accuracy["mean"], chance):
+        sentences.append(
+            f"The {task} test accuracy{where} is near chance: {wording.percent(accuracy['mean'])} on average "
+            f"{context}. The models have hardly learned the task, so these results say little about "
+            "models that have."
+        )
+    elif _near_chance(accuracy["min"], chance) and not unlearned:
+        sentences.append(
+            f"At least one model has hardly learned the {task} task{where}: its test accuracy is "
+            f"{wording.percent(accuracy['min'])} {context}."
+        )
+    return sentences
+
+
+def _unlearned(task: str, models: Sequence[int], count: int) -> str:
+    constant = "clearly better than always naming the commonest class"
+    if len(models) == count:
+        return f"None of the {count} models learned {task}: on its training data, none is {constant}."
+    if len(models) == 1:
+        return (
+            f"Model {models[0]} did not learn {task}: on its training data, it is not {constant}. "
+            "It is part of the figures."
+        )
+    return (
+        f"Models {_listed(models)} did not learn {task}: on their training data, they are not {constant}. "
+        "They are part of the figures."
+    )
+
+
+def _listed(models: Sequence[int]) -> str:
+    """``3, 5 and 17``, or the first of them and how many more there are."""
+    first, rest = models[:MOST_NAMED], len(models) - MOST_NAMED
+    *others, last = [*map(str, first), *([f"{rest} more"] if rest > 0 else [])]
+    return f"{', '.join(others)} and {last}"
+
+
+def _near_chance(accuracy: float, chance: float) -> bool:
+    """Whether it is less than twice chance, or than a tenth of the way from chance to a perfect score."""
+    return accuracy < min(2 * chance, chance + 0.1 * (1 - chance))

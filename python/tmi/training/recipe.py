@@ -1,0 +1,65 @@
+"""What a training recipe says, as torch objects: optimiser, learning rate and loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmi.config import TrainingConfig
+
+
+def optimizer_of(parameters: Iterable[Tensor], recipe: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; its learning rate is set before every step."""
+    chosen = list(parameters)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            chosen,
+            recipe.learning_rate,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+            fused=True,
+        )
+    return torch.optim.AdamW(chosen, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def learning_rate(recipe: TrainingConfig, progress: float) -> float:
+    """The learning rate when the share ``progress`` in [0, 1) of all steps is done."""
+    if progress < recipe.warmup:
+        return recipe.learning_rate * progress / recipe.warmup
+    if recipe.schedule == "step":
+        # A step that begins an epoch must count as that epoch's, whatever the rounding of its share.
+        epoch = math.floor(progress * recipe.epochs + 1e-9)
+        return recipe.learning_rate * recipe.gamma ** (epoch // recipe.step_epochs)
+    if recipe.schedule == "cosine":
+        remaining = (progress - recipe.warmup) / (1 - recipe.warmup)
+        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * remaining))
+    return recipe.learning_rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters, in place where a captured graph reads it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def loss_of(logits: Tensor, labels: Tensor, recipe: TrainingConfig) -> Tensor:
+    """Cross entropy of every point, ``[points]``, of logits ``[points, classes]`` and labels int64 ``[points]``."""
+    return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=recipe.label_smoothing)
+
+
+def autocast(device: torch.device, recipe: TrainingConfig) -> torch.autocast:
+    """Mixed precision where the recipe asks for it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training may change."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
