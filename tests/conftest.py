@@ -25,6 +25,12 @@ TINY = {
 }
 
 
+def fitting(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Without the widths of a multilayer perceptron where the network is another one."""
+    is_mlp = overrides.get("model.kind", "mlp") == "mlp"
+    return {key: value for key, value in overrides.items() if is_mlp or key != "model.hidden"}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that repeat whole experiments")
 
@@ -42,7 +48,7 @@ def tiny() -> Callable[..., Config]:
 
     def make(preset: str = "digits", **changes: Any) -> Config:
         overrides = {key.replace("__", "."): value for key, value in changes.items()}
-        return load_config(preset, TINY | overrides)
+        return load_config(preset, fitting(TINY | overrides))
 
     return make
 

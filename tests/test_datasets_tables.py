@@ -81,7 +81,7 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     ("columns", "options", "sentence"),
     [
         ({"words": ["a"], "label": [0]}, {}, "say with inputs which column to read, of words, label"),
-        ({"text": ["a"], "mood": [0]}, {}, "say with labels which column to read, of text, mood"),
+        ({"text": ["a", " \n"]}, {}, "column 'text', row 1: the text is empty"),
         ({"text": ["a"], "label": [0]}, {"labels": "lable"}, "labels is 'lable', but there is no such column (did you"),
         ({"text": ["a", None], "label": [0, 1]}, {}, "column 'text' is empty in 1 rows"),
         ({"text": ["a", "b"], "label": [0, None]}, {}, "column 'label' is empty in 1 rows"),
@@ -102,6 +102,22 @@ def test_bad_tables_are_named(tmp_path: Path, columns: dict[str, Any], options: 
         load(path, **options)
     assert sentence in str(error.value).replace("float64", "double")
     assert str(path) in str(error.value)
+
+
+def test_texts_that_are_not_utf_8_are_named(tmp_path: Path) -> None:
+    content = pyarrow.array([b"a", b"\xff"])
+    texts = pyarrow.Array.from_buffers(pyarrow.string(), 2, content.buffers())
+    with pytest.raises(TmiError, match=r"data.parquet: column 'text', row 1: not UTF-8 text: invalid start byte"):
+        load(written(tmp_path / "data.parquet", {"text": texts}))
+
+
+def test_a_table_may_have_no_labels(tmp_path: Path) -> None:
+    points = load(written(tmp_path / "data.parquet", {"text": ["a", "b"], "mood": ["x", "y"]}))
+    assert (points.labels.tolist(), points.class_names) == ([0, 0], ("unlabelled",))
+    assert load(tmp_path / "data.parquet", labels="mood").class_names == ("x", "y")
+    with pytest.raises(TmiError, match="labels is 'label', but there is no such column"):
+        load(tmp_path / "data.parquet", labels="label")
+    assert load(written(tmp_path / "data.parquet", {"vector": [[1.0], [2.0]]})).class_names == ("unlabelled",)
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
@@ -155,6 +171,12 @@ def test_saved_data_sets(tmp_path: Path, hub: Any) -> None:
     for folder, sentence in (("both", r"split is 'tset' \(did you mean 'test'"), ("one", "split is 'tset', but one")):
         with pytest.raises(TmiError, match=sentence):
             load_points(SourceConfig(source=f"hf:{tmp_path / folder}", split="tset"))
+
+
+def test_a_data_set_without_labels(tmp_path: Path, hub: Any) -> None:
+    hub.Dataset.from_dict({"id": [3, 4], "text": ["a", "b"]}).save_to_disk(tmp_path / "plain")
+    points = load_points(f"hf:{tmp_path / 'plain'}")
+    assert (points.raw.tolist(), points.class_names) == (["a", "b"], ("unlabelled",))
 
 
 def test_a_folder_as_it_is_downloaded(tmp_path: Path, hub: Any) -> None:

@@ -52,6 +52,19 @@ def wrong_size(input_shape, classes):
 
 def failing(input_shape, classes):
     raise RuntimeError("out of ideas")
+
+class Words(nn.Module):
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary + 1, 7)
+
+    def forward(self, ids):
+        assert ids.dtype == torch.int64
+        return self.embedding(ids + 1).sum(dim=1)
+
+def words(input_shape, classes, vocabulary):
+    assert input_shape == (6,)
+    return Words(vocabulary)
 """
 
 
@@ -96,7 +109,7 @@ def test_group_normalisation_of_a_function_s_network() -> None:
         ("own_networks.no_module", "returned int, expected a torch.nn.Module"),
         ("own_networks.no_features", r"returns shape \(2, 8, 8\) for two points"),
         ("own_networks.wrong_size", r"does not read inputs of shape \(8, 8\)"),
-        ("own_networks.failing", "the function failed: RuntimeError: out of ideas"),
+        ("own_networks.failing", "the function raised RuntimeError: out of ideas"),
         ("own_networks.absent", "has no function 'absent'"),
         ("no_such_module.function", "the module 'no_such_module' cannot be imported"),
         ("function", "expected module.function"),
@@ -105,3 +118,17 @@ def test_group_normalisation_of_a_function_s_network() -> None:
 def test_functions_that_do_not_fit_are_named(architecture: str, message: str) -> None:
     with pytest.raises(TmiError, match=message):
         build(ModelConfig(kind="python", architecture=architecture))
+
+
+@pytest.mark.usefixtures("own")
+def test_a_function_makes_a_text_network() -> None:
+    encoder = EncoderConfig(kind="tokens")
+    built = build_classifier(of_function("words"), encoder, (6,), 4, 0, vocabulary=30)
+    assert built.head.in_features == 7
+    assert built(torch.tensor([[0, 29, 5, -1, -1, -1]])).shape == (1, 4)
+    with pytest.raises(
+        TmiError, match=r"objective is 'causal', which needs model\.kind 'transformers', found 'python'"
+    ):
+        build_classifier(of_function("words"), encoder, (6,), 4, 0, vocabulary=30, objective="causal")
+    with pytest.raises(TmiError, match="unexpected keyword argument 'vocabulary'"):
+        build_classifier(of_function("backbone"), encoder, (6,), 4, 0, vocabulary=30)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 import numpy as np
@@ -70,6 +71,13 @@ def test_queries_depend_on_the_seed_alone() -> None:
         ("text", QueryConfig(augmentation="shift", count=2, strength=1), "is for images; the points are texts"),
         ("image", QueryConfig(augmentation="word-dropout", count=2, strength=1), "is for texts; the points are images"),
         ("text", QueryConfig(augmentation="flip-crop", count=2), "is for images; the points are texts"),
+        ("image", QueryConfig(augmentation="truncation", count=2), "is for texts; the points are images"),
+        ("text", QueryConfig(augmentation="word-masking", count=2, strength=1.5), "query.strength is 1.5, expected at"),
+        (
+            "text",
+            QueryConfig(augmentation="truncation", count=2, strength=20),
+            "query.strength is 20, expected at most",
+        ),
         ("image", QueryConfig(count=2), "query.count is 2, expected 1"),
         ("image", QueryConfig(augmentation="flip-crop", count=3, strength=1.5), "query.strength is 1.5, expected a"),
         ("image", QueryConfig(augmentation="flip-crop", count=3, strength=6), "whole number of pixels below 6"),
@@ -158,6 +166,80 @@ def test_flip_crop_draws_every_window_and_differs_between_points_seeds_and_purpo
     assert not (queries == crop_queries(both, 1, seed=1, count=400)).all()
     query = QueryConfig(augmentation="flip-crop", count=400, strength=1)
     assert not (queries == make_queries(both, query, 0, "reference queries")).all()
+
+
+def text_points(texts: list[str]) -> Points:
+    return Points(np.array(texts, dtype=object), np.zeros(len(texts), dtype=np.int64), ("a",), "text")
+
+
+def text_queries(texts: list[str], augmentation: str, strength: float, seed: int, count: int = 6) -> NDArray[Any]:
+    query = QueryConfig.model_validate({"augmentation": augmentation, "count": count, "strength": strength})
+    return make_queries(text_points(texts), query, seed, mask_token="[M]")
+
+
+words_and_spaces = st.text(st.sampled_from("abc \n\u00a0"), max_size=40).filter(str.strip)
+
+
+@settings(deadline=None, max_examples=150)
+@given(words_and_spaces, st.floats(0, 1), st.integers(0, 5))
+def test_masking_replaces_words_and_leaves_all_else(text: str, strength: float, seed: int) -> None:
+    own = text_queries([text], "word-masking", strength, seed)[0]
+    assert own[0] == text
+    for query in own[1:]:
+        words = query.split()
+        assert [old for old, new in zip(text.split(), words, strict=True) if new not in (old, "[M]")] == []
+        assert words.count("[M]") < len(words)
+        assert re.split(r"\S+", query) == re.split(r"\S+", text)
+    without_token = make_queries(
+        text_points([text]), QueryConfig(augmentation="word-masking", count=6, strength=strength), seed
+    )
+    assert [" ".join(w for w in query.split() if w != "[M]") for query in own[1:]] == without_token[0, 1:].tolist()
+
+
+@settings(deadline=None, max_examples=150)
+@given(words_and_spaces, st.floats(0, 1), st.integers(0, 5))
+def test_truncation_cuts_at_most_its_share(text: str, strength: float, seed: int) -> None:
+    own = text_queries([text], "truncation", strength, seed)[0]
+    assert own[0] == text
+    number = len(text.split())
+    for query in own[1:]:
+        assert text.startswith(query)
+        left_out = number - len(query.split())
+        assert query.split() == text.split()[: number - left_out]
+        assert 0 <= left_out <= min(strength * number, number - 1)
+        assert left_out > 0 or strength * number < 1 or number == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(words_and_spaces, min_size=1, max_size=4), st.sampled_from(["word-masking", "truncation"]), st.data())
+def test_variations_of_a_text_depend_on_the_text_and_the_seed_alone(
+    texts: list[str], augmentation: str, data: st.DataObject
+) -> None:
+    queries = text_queries(texts, augmentation, 0.6, seed=3)
+    order = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=5))
+    assert (text_queries([texts[i] for i in order], augmentation, 0.6, seed=3) == queries[order]).all()
+    for count in (1, 3):
+        assert (text_queries(texts, augmentation, 0.6, seed=3, count=count) == queries[:, :count]).all()
+
+
+def test_shares_of_masked_and_cut_words() -> None:
+    text = " ".join(f"w{i}" for i in range(50))
+    masked = text_queries([text], "word-masking", 0.3, seed=0, count=201)[0, 1:]
+    shares = [query.split().count("[M]") / 50 for query in masked]
+    assert 0.27 < np.mean(shares) < 0.33
+    assert len(set(masked)) == 200
+    lengths = [len(query.split()) for query in text_queries([text], "truncation", 0.2, seed=0, count=201)[0, 1:]]
+    assert set(lengths) == set(range(40, 50))
+    # Another seed or purpose, other draws.
+    assert (masked != text_queries([text], "word-masking", 0.3, seed=1, count=201)[0, 1:]).all()
+    query = QueryConfig(augmentation="word-masking", count=201, strength=0.3)
+    other = make_queries(text_points([text]), query, 0, "reference queries", mask_token="[M]")
+    assert (masked != other[0, 1:]).all()
+
+
+def test_word_dropout_draws_what_it_always_drew() -> None:
+    dropped = text_queries([f"a{i} b c d e f g h" for i in range(3)], "word-dropout", 0.4, seed=7, count=3)
+    assert dropped[:, 1:].tolist() == [["a0 b c f g", "c e"], ["d f g", "d e f"], ["a2 b c d h", "g"]]
 
 
 def test_shift_of_bytes_is_that_of_floats_and_other_queries_stay_bytes() -> None:

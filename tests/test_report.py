@@ -91,7 +91,13 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
         },
         "stages": {"pretrain": 12.3, "attack": 125.0},
         "data": {
-            "pool": {"source": "sklearn:digits", "points": 300, "classes": 10, "duplicates": 2},
+            "pool": {
+                "source": "sklearn:digits",
+                "points": 300,
+                "classes": 10,
+                "objective": "classification",
+                "duplicates": 2,
+            },
             "downstream": {
                 "source": "sklearn:digits",
                 "points": 1000,

@@ -62,9 +62,8 @@ def test_a_model_that_does_not_fit_alone_is_an_error(tiny: Configured, tmp_path:
 def test_a_run_goes_on_inside_a_models_training(
     tiny: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    config = tiny(
-        models=3, model__kind=kind, model__channels=[4], compute__checkpoint_minutes=0, attack__names=["gaussian"]
-    )
+    network = {"model__kind": "cnn", "model__channels": [4]} if kind == "cnn" else {}
+    config = tiny(models=3, compute__checkpoint_minutes=0, attack__names=["gaussian"], **network)
     run_attack(config, tmp_path / "undisturbed")
 
     class Killed(BaseException):

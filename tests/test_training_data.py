@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tmi.config import TrainingConfig
-from tmi.training.data import TrainingSet, cut_images, epochs
+from tmi.tokens import PADDING
+from tmi.training.data import IGNORED, Masking, TrainingSet, cut_images, epochs
+from tmi.training.recipe import loss_of, mean_loss
 
 
 def recipe(**changes: object) -> TrainingConfig:
@@ -84,3 +86,55 @@ def test_about_half_of_the_images_are_mirrored() -> None:
     inputs, labels = next(iter(next(iter(epochs(data, recipe(flip=True, batch_size=2000), [3]))).batches()))
     mirrored = (inputs[0] == images[labels[0]].flip(-1)).flatten(1).all(dim=1).float().mean()
     assert 0.45 < mirrored < 0.55
+
+
+def token_set(models: int = 1, masking: Masking | None = None) -> TrainingSet:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 50, (12, 8), generator=generator)
+    lengths = torch.arange(12) % 6 + 2
+    ids[torch.arange(8) >= lengths[:, None]] = PADDING
+    targets = ids.masked_fill(ids == PADDING, IGNORED)
+    return TrainingSet(ids, targets, torch.arange(12).expand(models, -1), masking=masking)
+
+
+def test_batches_of_texts_are_as_short_as_they_can_be() -> None:
+    data = token_set()
+    for epoch in epochs(data, recipe(batch_size=3), [1]):
+        for ids, targets in epoch.batches():
+            assert ids.shape == targets.shape
+            assert (ids[..., -1] != PADDING).any()
+            assert torch.equal(ids.masked_fill(ids == PADDING, IGNORED), targets)
+
+
+def test_masked_tokens_are_targets_and_nothing_else_is() -> None:
+    data = token_set(masking=Masking(token=3, fraction=0.4))
+    hidden_before: set[tuple[int, ...]] = set()
+    for epoch in epochs(data, recipe(epochs=4, batch_size=12), [7]):
+        ((ids, targets),) = list(epoch.batches())
+        hidden = ids == 3
+        assert torch.equal(hidden, targets != IGNORED)
+        assert not (hidden & (ids == PADDING)).any()
+        assert 0.2 < hidden.sum() / (ids != PADDING).sum() < 0.6
+        hidden_before.add(tuple(hidden.flatten().int().tolist()))
+    assert len(hidden_before) == 4
+
+
+def test_masks_to_measure_with_are_fixed() -> None:
+    data = token_set()
+    masking = Masking(token=3, fraction=0.25)
+    ids, targets = masking.every_so_many(data.inputs, data.labels)
+    places = torch.arange(8) % 4 == 0
+    assert torch.equal(ids == 3, places & (data.inputs != PADDING))
+    assert torch.equal(targets != IGNORED, ids == 3)
+
+
+def test_ignored_targets_count_for_nothing() -> None:
+    logits = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(1))
+    targets = torch.tensor([[1, 2, IGNORED, IGNORED], [0, 6, 3, IGNORED]])
+    losses = loss_of(logits, targets, recipe())
+    assert losses.shape == targets.shape
+    assert (losses[targets == IGNORED] == 0).all()
+    counted = targets != IGNORED
+    expected = functional.cross_entropy(logits[counted], targets[counted])
+    torch.testing.assert_close(mean_loss(logits, targets, recipe()), expected)
+    assert mean_loss(logits, torch.full_like(targets, IGNORED), recipe()) == 0

@@ -119,6 +119,7 @@ class Answers:
             known; `conditioning` uses them in place of the challenge points.
         labels: int64 ``[points]``, the class of each point among those of the predictions, for attacks that look at the
             confidence in it; None where pretraining points have no such class, which is the usual case.
+        inputs: the points themselves, as in `tmi.datasets.Points.raw`, for attacks that look at them.
     """
 
     predictions: Predictions
@@ -128,6 +129,7 @@ class Answers:
     threads: int = 1
     reference: Predictions | None = None
     labels: NDArray[np.int64] | None = None
+    inputs: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         models, points, _, classes = self.predictions.shape
@@ -157,6 +159,7 @@ class Answers:
             membership=self.membership[:, points],
             pretrained=self.pretrained and self.pretrained.at(points),
             labels=None if self.labels is None else self.labels[points],
+            inputs=None if self.inputs is None else self.inputs[points],
         )
 
     def restricted(self, models: Sequence[int]) -> Answers:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,21 @@ from tmi.datasets import Points, as_floats
 from tmi.errors import TmiError
 from tmi.seeding import stream
 
+# What each augmentation is for; ``none`` is for all points.
+SUITS = {
+    "shift": "image",
+    "flip-crop": "image",
+    "word-dropout": "text",
+    "word-masking": "text",
+    "truncation": "text",
+}
+WORD = re.compile(r"\S+")
+Variation = Callable[[str, np.random.Generator], str]
 
-def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "queries") -> NDArray[Any]:
+
+def make_queries(
+    points: Points, query: QueryConfig, seed: int, purpose: str = "queries", mask_token: str | None = None
+) -> NDArray[Any]:
     """All queries about all points.
 
     Args:
@@ -23,6 +38,8 @@ def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "
         query: which variations and how many; query 0 is the point itself.
         seed: the run's seed; what is drawn depends on it, on the purpose and on the points only.
         purpose: names the random stream, so that two sets of points draw independently.
+        mask_token: what ``word-masking`` puts in the place of a word (`tmi.tokens.Tokenizer.mask_token`); None leaves
+            the word out, for encoders that have no such token.
 
     Returns:
         An array like ``points.raw`` with an axis more: ``[points, augmentations, ...]``. Images that are uint8 stay
@@ -31,7 +48,7 @@ def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "
     Raises:
         TmiError: the augmentation does not fit points of this kind.
     """
-    suits = {"none": points.kind, "shift": "image", "flip-crop": "image", "word-dropout": "text"}[query.augmentation]
+    suits = SUITS.get(query.augmentation, points.kind)
     if suits != points.kind:
         raise TmiError(
             f"query.augmentation is {query.augmentation!r}, which is for {suits}s; the points are {points.kind}s"
@@ -41,6 +58,8 @@ def make_queries(points: Points, query: QueryConfig, seed: int, purpose: str = "
 
     if query.augmentation == "flip-crop":
         return flip_crop(points, query.count, _whole_pixels(points, query), seed, purpose)
+    if query.augmentation in ("word-masking", "truncation"):
+        return _vary(points, query.count, _variation(query, mask_token), seed, purpose)
     variations = [points.raw]
     if query.augmentation == "shift":
         images = as_floats(points.raw)
@@ -105,6 +124,52 @@ def drop_words(texts: NDArray[Any], fraction: float, random: np.random.Generator
         kept = [word for word, draw in zip(words, random.random(len(words)), strict=True) if draw >= fraction]
         shortened[index] = " ".join(kept or words[:1])
     return shortened
+
+
+def mask_words(text: str, fraction: float, mask_token: str | None, random: np.random.Generator) -> str:
+    """Replace each word with probability ``fraction``, but never all of them; the white space stays as it is.
+
+    Args:
+        text: the text.
+        fraction: of the words.
+        mask_token: what stands in the place of a word; None leaves it out.
+        random: one draw per word is made.
+    """
+    draws = random.random(len(text.split()))
+    masked = draws < fraction
+    if len(draws) and masked.all():
+        masked[draws.argmax()] = False
+    if mask_token is None:
+        return " ".join(word for word, hidden in zip(text.split(), masked, strict=True) if not hidden)
+    hidden = iter(masked)
+    return WORD.sub(lambda word: mask_token if next(hidden) else word[0], text)
+
+
+def truncate(text: str, share: float, random: np.random.Generator) -> str:
+    """Cut off words at the end: at least one of them and at most ``share``, if that is a word, but never all."""
+    ends = [word.end() for word in WORD.finditer(text)]
+    most = min(int(share * len(ends)), len(ends) - 1)
+    return text[: ends[-1 - int(random.integers(1, most + 1))]] if most > 0 else text
+
+
+def _vary(points: Points, count: int, variation: Variation, seed: int, purpose: str) -> NDArray[Any]:
+    """Texts and their variations ``[points, count]``, each text with a stream of its own as in `flip_crop`."""
+    queries = np.empty((len(points), count), dtype=object)
+    for own, text, digest in zip(queries, points.raw, points.digests, strict=True):
+        random = stream(seed, purpose, int.from_bytes(digest, "big"))
+        own[:] = [text, *(variation(text, random) for _ in range(count - 1))]
+    return queries
+
+
+def _variation(query: QueryConfig, mask_token: str | None) -> Variation:
+    if query.strength > 1:
+        raise TmiError(
+            f"query.strength is {query.strength:g}, expected at most 1, a share of the words, with query.augmentation "
+            f"{query.augmentation!r}"
+        )
+    if query.augmentation == "truncation":
+        return lambda text, random: truncate(text, query.strength, random)
+    return lambda text, random: mask_words(text, query.strength, mask_token, random)
 
 
 def _whole_pixels(points: Points, query: QueryConfig) -> int:

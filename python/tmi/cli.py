@@ -261,6 +261,25 @@ def report(directory: Path) -> None:
 
 
 @tmi.command()
+@RUN
+@click.argument("directory_to_make", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--model", type=click.IntRange(min=0), default=0, show_default=True, help="Which of the models.")
+@debuggable
+def export(directory: Path, directory_to_make: Path, model: int) -> None:
+    """Write a pretrained model of RUN as a transformers checkpoint into DIR, with its tokenizer and its known members.
+
+    The checkpoint can be finetuned by anyone, and attacked as a given model (`pool.non_members`).
+    """
+    from tmi import pipeline
+    from tmi.export import export_pretrained
+
+    with pipeline.reopened(directory) as run:
+        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
+        export_pretrained(run, model, directory_to_make)
+    click.echo(f"Wrote {directory_to_make}")
+
+
+@tmi.command()
 def attacks() -> None:
     """List the attacks."""
     from rich.console import Console

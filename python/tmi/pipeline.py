@@ -171,7 +171,7 @@ def require(run: Run, stage: str, command: str) -> None:
     for each in [run, *run.variants]:
         directory, keys, models = each.directory, each.keys, range(run.config.models)
         needed = {
-            "finetune": dict.fromkeys(map(directory.pretrained, models), keys["pretrain"])
+            "finetune": dict.fromkeys(map(directory.pretrained, [] if run.config.given else models), keys["pretrain"])
             | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
             "query": {path: key for model in models for path, key in each.query_files(model).items()},
             "score": each.score_files,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +13,20 @@ from numpy.typing import NDArray
 from tmi.adversary import Adversary, all_adversaries, by_view
 from tmi.attacks import attack_named
 from tmi.augmentations import make_queries
-from tmi.config import Config, variant_of
+from tmi.config import Config, PrivacyConfig, variant_of
+from tmi.datasets import Points
 from tmi.devices import on_this_machine
-from tmi.encoders import encode
+from tmi.encoders import encode, tokenizer_for
 from tmi.errors import TmiError
 from tmi.membership import draw_finetuning_set
 from tmi.rundir import RunDirectory, content_key
 from tmi.task import Task, load_task
+from tmi.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tmi.models import Classifier
 
 # The stages that leave artefacts, in their order, with a number that is raised when a change of the code changes
 # what the stage computes. It is part of the key of the stage and of every later one.
@@ -34,6 +42,27 @@ class Run:
 
     config: Config
     directory: RunDirectory
+    base: Config | None = None
+    """The configuration of the run itself, for a variant of it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What turns texts into tokens: the same for a run and its variants, since the pretrained models are."""
+        return _cached_tokenizer(self.base or self.config)
+
+    def encode(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Points of the run as the numbers that its networks read; see `tmi.encoders.encode`."""
+        return encode(raw, self.task.pool.kind, self.config.encoder, self.tokenizer)
+
+    def queries(self, points: Points, purpose: str) -> tuple[NDArray[Any], tuple[int, int]]:
+        """All queries about points, encoded one after another, and ``(points, augmentations)``."""
+        config = self.config
+        mask = self.tokenizer and self.tokenizer.mask_token
+        queries = make_queries(points, config.query, config.seed, purpose, mask)
+        # A variation of a text may have a token more than the text itself, which is no longer than the models allow.
+        encoder = config.encoder.model_copy(update={"truncate": True})
+        flat = queries.reshape(-1, *queries.shape[2:])
+        return encode(flat, points.kind, encoder, self.tokenizer), (queries.shape[0], queries.shape[1])
 
     @property
     def task(self) -> Task:
@@ -43,13 +72,17 @@ class Run:
     @property
     def keys(self) -> dict[str, str]:
         """The artefact key of every stage."""
-        return _cached_keys(self.config.model_dump_json())
+        return _cached_keys(self.config.model_dump_json(), self.tokenizer and self.tokenizer.fingerprint)
 
     @property
     def variants(self) -> list[Run]:
         """The other finetunings of the same pretrained models, each a run of its own from finetuning on."""
         return [
-            Run(on_this_machine(_as_variant(variant_of(self.config, name))), self.directory.variant(name))
+            Run(
+                on_this_machine(_as_variant(variant_of(self.config, name))),
+                self.directory.variant(name),
+                self.base or self.config,
+            )
             for name in self.config.variants
         ]
 
@@ -60,10 +93,9 @@ class Run:
     def query_files(self, model: int) -> dict[Path, str]:
         """What the query stage writes about a model, with the keys of the files."""
         directory, key = self.directory, self.keys["query"]
-        files = {
-            directory.predictions(model): key,
-            directory.pretrained_predictions(model): self.pretrained_query_key,
-        }
+        files = {directory.predictions(model): key}
+        if not self.config.given:
+            files[directory.pretrained_predictions(model)] = self.pretrained_query_key
         return files | ({directory.reference_predictions(model): key} if self.config.query.reference_points else {})
 
     @property
@@ -79,25 +111,41 @@ class Run:
         """
         for adversary in by_view(self.config).values():
             adversary.view.require_classes(len(self.task.downstream.class_names))
-        challenges = self.task.challenges.take(np.arange(1))
-        queries = make_queries(challenges, self.config.query, self.config.seed)
-        encoded = encode(queries[:, 0], challenges.kind, self.config.encoder)
-        self._check_network(encoded.shape[1:])
+        if self.config.pretrain.objective == "masked" and (self.tokenizer is None or self.tokenizer.mask_id is None):
+            raise TmiError("pretrain.objective is 'masked', but the tokenizer has no mask token; expected one that has")
+        encoded, _ = self.queries(self.task.challenges.take(np.arange(1)), "queries")
+        if self.tokenizer is not None:
+            # Texts that are too long are found now, not when the first model reads them.
+            for points in (self.task.pool, *(each.task.downstream for each in (self, *self.variants))):
+                self.encode(points.raw)
+        self._check_network(encoded)
 
-    def _check_network(self, input_shape: tuple[int, ...]) -> None:
-        from tmi.models import apply_transfer, build_classifier, point_mixing_layer
+    def build(self, input_shape: tuple[int, ...], seed: int) -> Classifier:
+        """A network of the run as it is before pretraining."""
+        from tmi.models import build_classifier
+
+        config = self.config
+        return build_classifier(
+            config.model,
+            config.encoder,
+            input_shape,
+            len(self.task.pool.class_names),
+            seed,
+            vocabulary=self.tokenizer and self.tokenizer.vocabulary,
+            objective=config.pretrain.objective,
+        )
+
+    def _check_network(self, encoded: NDArray[Any]) -> None:
+        import torch
+
+        from tmi.models import apply_transfer
 
         config, task = self.config, self.task
         for finetune in (config.finetune, *(variant.config.finetune for variant in self.variants)):
-            classifier = build_classifier(
-                config.model, config.encoder, input_shape, len(task.pool.class_names), config.seed
-            )
+            classifier = self.build(encoded.shape[1:], seed=config.seed)
             apply_transfer(classifier, finetune, len(task.downstream.class_names), config.seed)
-            if finetune.private is not None and (layer := point_mixing_layer(classifier)):
-                raise TmiError(
-                    f"finetune.private: the layer {layer!r} mixes the points of a batch, so that it cannot be trained "
-                    'privately; set model.normalisation to "group", or let finetune.transfer leave it frozen'
-                )
+            if finetune.private is not None:
+                _check_private(classifier, torch.from_numpy(encoded), finetune.private)
 
     def score_key(self, attack: str, adversary: Adversary) -> str:
         """The artefact key of the scores of an adversary's attack."""
@@ -119,6 +167,17 @@ class Run:
         return draw_finetuning_set(self.config.seed, model, points, size)
 
 
+def _check_private(classifier: Classifier, inputs: Tensor, private: PrivacyConfig) -> None:
+    from tmi.models import check_private, point_mixing_layer
+
+    if layer := point_mixing_layer(classifier):
+        raise TmiError(
+            f"finetune.private: the layer {layer!r} mixes the points of a batch, so that it cannot be trained "
+            'privately; set model.normalisation to "group", or let finetune.transfer leave it frozen'
+        )
+    check_private(classifier, inputs, private.ghost_clipping)
+
+
 def _as_variant(config: Config) -> Config:
     """Only the main view and all shadows, and no attack whose answers no finetuning changes."""
     names = [name for name in config.attack.names if not attack_named(name).upper_bound]
@@ -131,10 +190,22 @@ def _as_variant(config: Config) -> Config:
 _tasks: dict[str, Task] = {}
 
 
+_tokenizers: dict[str, Tokenizer | None] = {}
+
+
+def _cached_tokenizer(config: Config) -> Tokenizer | None:
+    """The tokenizer, trained or loaded once per process."""
+    if config.encoder.kind != "tokens":
+        return None
+    key = content_key(config.encoder.model_dump(), _task_key(config))
+    if key not in _tokenizers:
+        _tokenizers[key] = tokenizer_for(config.encoder, _cached_task(config).downstream.raw)
+    return _tokenizers[key]
+
+
 def _cached_task(config: Config) -> Task:
     """The task, loaded once per process for all variants that have the same."""
-    parts = (config.seed, config.pool.model_dump(), config.downstream.model_dump(), config.query.reference_points)
-    key = content_key(*parts)
+    key = _task_key(config)
     if key not in _tasks:
         if len(_tasks) >= TASKS_IN_MEMORY:
             del _tasks[next(iter(_tasks))]
@@ -142,8 +213,13 @@ def _cached_task(config: Config) -> Task:
     return _tasks[key]
 
 
+def _task_key(config: Config) -> str:
+    tables = (config.pool.model_dump(), config.downstream.model_dump())
+    return content_key(config.seed, *tables, config.pretrain.objective, config.query.reference_points)
+
+
 @lru_cache(maxsize=64)
-def _cached_keys(config_json: str) -> dict[str, str]:
+def _cached_keys(config_json: str, tokenizer: str | None) -> dict[str, str]:
     """Every key covers the configuration that its stage reads and, through the key before it, all earlier stages."""
     config = Config.model_validate_json(config_json)
     task = _cached_task(config)
@@ -155,6 +231,7 @@ def _cached_keys(config_json: str) -> dict[str, str]:
             config.model.model_dump(),
             config.pretrain.model_dump(),
             compute,
+            tokenizer,
         ],
         "finetune": [
             config.downstream.model_dump(),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from tmi.devices import own_device
-from tmi.encoders import encode
-from tmi.models import Classifier, apply_transfer, build_classifier, load_changed, load_weights
+from tmi.models import Classifier, apply_transfer, load_changed, load_weights
 from tmi.run import Run
 
 
 def load_pretrained(run: Run, model: int) -> Classifier:
-    """A pretrained model with its own head, on the run's device, in evaluation mode."""
-    pool, config = run.task.pool, run.config
-    input_shape = encode(pool.raw[:1], pool.kind, config.encoder).shape[1:]
-    classifier = build_classifier(config.model, config.encoder, input_shape, len(pool.class_names), seed=0)
-    load_weights(classifier, run.directory.load_tensors(run.directory.pretrained(model)))
-    return classifier.to(own_device(config.compute.device)).eval()
+    """A pretrained model with its own head, on the run's device, in evaluation mode.
+
+    A given model is the checkpoint itself, which is not copied into the run.
+    """
+    classifier = run.build(run.encode(run.task.pool.raw[:1]).shape[1:], seed=0)
+    if not run.config.given:
+        load_weights(classifier, run.directory.load_tensors(run.directory.pretrained(model)))
+    return classifier.to(own_device(run.config.compute.device)).eval()
 
 
 def load_finetuned(run: Run, model: int) -> Classifier:

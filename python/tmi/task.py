@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.config import Config, DownstreamConfig, PoolConfig
+from tmi.config import Config, DownstreamConfig, PoolConfig, SourceConfig
 from tmi.datasets import Points, load_points
 from tmi.errors import TmiError, did_you_mean
+from tmi.overlap import WordRuns
 from tmi.seeding import stream
 
 
@@ -26,10 +27,13 @@ class Task:
         downstream: the finetuning task; no point of it is in the pool.
         challenge_points: int64 ``[points]``, ascending indices into the pool.
         reference_points: int64, ascending indices of pool points that are asked about but not challenged.
-        duplicates: number of pool points that occur more than once; none of them is a challenge point.
+        duplicates: number of pool points that occur more than once, or that have ``pool.overlap_words`` words in a row
+            in common with another one; none of them is a challenge point.
         left_out: number of points of the downstream source and its classes that were left out of the downstream task
-            because the pool has the same content. The pool's own points do not count where pool and downstream are
-            drawn from the same split.
+            because the pool has the same content, or so many words in a row of it. The pool's own points do not count
+            where pool and downstream are drawn from the same split.
+        known_members: bool ``[points]`` of the pool, whether each was in the pretraining data of the given model; None
+            where shadow models are pretrained.
     """
 
     pool: Points
@@ -38,6 +42,7 @@ class Task:
     reference_points: NDArray[np.int64]
     duplicates: int
     left_out: int
+    known_members: NDArray[np.bool_] | None = None
 
     @property
     def challenges(self) -> Points:
@@ -55,32 +60,114 @@ def load_task(config: Config) -> Task:
 
     A point is in the pool or in the downstream task, never in both, whatever its label. What is in both of two parts
     of one source is left out of the downstream task; two sources that share points are refused, since nobody would
-    expect it.
+    expect it. Texts of either that share ``pool.overlap_words`` words in a row with the pool are left out: that much
+    boilerplate is to be expected of two sources.
 
     Raises:
-        TmiError: a source has fewer points or classes than asked for, the points of pool and downstream are of
-            different kinds or sizes, or the pool and the downstream task of different sources share points.
+        TmiError: a source has fewer points or classes than asked for, or no labels where classes are to be learned,
+            the points of pool and downstream are of different kinds or sizes, or the pool and the downstream task of
+            different sources share points.
     """
-    source = load_points(config.pool)
+    _require_alike_cut(config)
+    source, members = _pool_source(config.pool)
     if _same_points(config):
         # Hashed as a whole, so that what is taken from it for the pool and for downstream is not hashed again.
         _ = source.digests
     pool_classes = _chosen_classes(source, config.pool.classes, "pool")
-    pool_indices = _draw(_of_classes(source, pool_classes), config.pool.size, config.seed, "pool")
+    candidates = _of_classes(source, pool_classes)
+    pool_indices = (
+        _draw(candidates, config.pool.size, config.seed, "pool")
+        if members is None
+        else _draw_of_both(candidates, members, config.pool.size, config.seed)
+    )
     pool = _restrict(source, pool_indices, pool_classes)
-    challenge_points, duplicates = _challenge_points(pool, config.pool, config.seed)
+    _require_classes(pool, config)
+    runs = _word_runs(pool, config.pool.overlap_words)
+    challenge_points, duplicates = _challenge_points(pool, runs, config.pool, config.seed)
     downstream_source = _downstream_source(config, source)
     _require_alike(downstream_source, pool)
     own = pool_indices if _same_points(config) else np.empty(0, dtype=np.int64)
-    downstream, left_out = _draw_downstream(config, downstream_source, pool, own)
+    downstream, left_out = _draw_downstream(config, downstream_source, pool, runs, own)
     reference_points = _reference_points(pool, challenge_points, config)
-    return Task(pool, downstream, challenge_points, reference_points, duplicates, left_out)
+    known = None if members is None else members[pool_indices]
+    return Task(pool, downstream, challenge_points, reference_points, duplicates, left_out, known)
+
+
+def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
+    """All points that the pool is drawn from; with known non-members, behind the members and without their labels."""
+    source = load_points(wanted)
+    if wanted.non_members is None:
+        return source, None
+    others = load_points(wanted.model_copy(update={"source": wanted.non_members}))
+    if (others.kind, others.raw.shape[1:]) != (source.kind, source.raw.shape[1:]):
+        raise TmiError(f"pool.non_members {wanted.non_members!r} holds points of another kind or size than pool.source")
+    if shared := len(set(source.digests) & set(others.digests)):
+        raise TmiError(
+            f"pool.source {wanted.source!r} and pool.non_members {wanted.non_members!r} have {shared} points in "
+            "common, expected none: a point is either a member or not"
+        )
+    raw = np.concatenate([source.raw, others.raw])
+    members = np.arange(len(raw)) < len(source)
+    return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind), members
+
+
+def _draw_of_both(
+    candidates: NDArray[np.int64], members: NDArray[np.bool_], size: int | None, seed: int
+) -> NDArray[np.int64]:
+    """As many members as non-members, or all of both."""
+    sides = [candidates[members[candidates] == side] for side in (True, False)]
+    half = None if size is None else size // 2
+    return np.concatenate([_draw(side, half, seed, "pool") for side in sides])
 
 
 def _same_points(config: Config) -> bool:
     """Whether pool and downstream are drawn from the same points, be they labelled alike or not."""
+    return _same_part(config) and _cut(config.pool) == _cut(config.downstream)
+
+
+def _cut(source: SourceConfig) -> tuple[bool, int | None]:
+    return source.words_only, source.chunk_words
+
+
+def _same_part(config: Config) -> bool:
     pool, downstream = config.pool, config.downstream
     return (pool.source, pool.split, pool.inputs) == (downstream.source, downstream.split, downstream.inputs)
+
+
+def _require_alike_cut(config: Config) -> None:
+    """Texts of one source that are cut in two ways are no equal points, but hold the same words."""
+    pool, downstream = config.pool, config.downstream
+    if not _same_part(config) or pool.overlap_words:
+        return
+    for key in ("chunk_words", "words_only"):
+        wanted, found = getattr(pool, key), getattr(downstream, key)
+        if wanted != found:
+            raise TmiError(
+                f"downstream.{key} is {found}, but pool.{key} {wanted}, of the same source: expected the same, or "
+                "pool.overlap_words, which leaves out of the downstream task what is in the pool"
+            )
+
+
+def _require_classes(pool: Points, config: Config) -> None:
+    if config.pretrain.objective == "classification" and len(pool.class_names) < 2 and not config.given:
+        raise TmiError(
+            f"the pool {config.pool.source!r} has {_classes_of(pool)}, but pretrain.objective is 'classification', "
+            "which learns two or more: set pretrain.objective to 'causal' or 'masked', or take a source with labels "
+            "(pool.labels says where they are)"
+        )
+
+
+def _classes_of(points: Points) -> str:
+    return f"the single class {points.class_names[0]!r}" if points.class_names else "no classes"
+
+
+def _word_runs(points: Points, words: int) -> WordRuns | None:
+    """What tells which texts overlap, if that is asked for."""
+    if not words:
+        return None
+    if points.kind != "text":
+        raise TmiError(f"pool.overlap_words is {words}, which is for texts; the pool holds {points.kind}s")
+    return WordRuns.of(points.raw, words)
 
 
 def _downstream_source(config: Config, pool_source: Points) -> Points:
@@ -110,7 +197,9 @@ def _described(points: Points) -> str:
     return f"images of {width} x {height} pixels with {channels[0] if channels else 'no axis for'} channels"
 
 
-def _draw_downstream(config: Config, source: Points, pool: Points, own: NDArray[np.int64]) -> tuple[Points, int]:
+def _draw_downstream(
+    config: Config, source: Points, pool: Points, runs: WordRuns | None, own: NDArray[np.int64]
+) -> tuple[Points, int]:
     """The downstream task, and how many points were left out of it; ``own``: the indices of the pool's points."""
     wanted = config.downstream
     classes = _downstream_classes(config, source, pool)
@@ -123,13 +212,18 @@ def _draw_downstream(config: Config, source: Points, pool: Points, own: NDArray[
             f"downstream.source {wanted.source!r} has {shared} points in common with the pool {config.pool.source!r}, "
             "expected none: finetuning on pretraining data would be measured as a leak of pretraining"
         )
+    if runs is not None and len(outside):
+        outside = outside[~WordRuns.of(source.raw[outside], config.pool.overlap_words).also_in(runs)]
     points = _restrict(source, _draw(outside, wanted.size, config.seed, "downstream"), classes)
     if wanted.points_per_model is not None and wanted.points_per_model >= len(points):
         raise TmiError(
             f"downstream.points_per_model is {wanted.points_per_model}, expected fewer than the {len(points)} points "
             "of the downstream task: the others measure the downstream accuracy"
         )
-    return _relabel(points, wanted, source.class_names), shared - int(np.isin(own, candidates).sum())
+    task = _relabel(points, wanted, source.class_names)
+    if len(task.class_names) < 2:
+        raise TmiError(f"the downstream task has {_classes_of(task)}, expected two or more to tell apart")
+    return task, len(candidates) - len(outside) - int(np.isin(own, candidates).sum())
 
 
 def _downstream_classes(config: Config, source: Points, pool: Points) -> list[int]:
@@ -141,9 +235,12 @@ def _downstream_classes(config: Config, source: Points, pool: Points) -> list[in
     return [label for label, name in enumerate(source.class_names) if name not in pool.class_names]
 
 
-def _challenge_points(pool: Points, wanted: PoolConfig, seed: int) -> tuple[NDArray[np.int64], int]:
+def _challenge_points(
+    pool: Points, runs: WordRuns | None, wanted: PoolConfig, seed: int
+) -> tuple[NDArray[np.int64], int]:
     occurrences = Counter(pool.digests)
-    unique = np.array([i for i, digest in enumerate(pool.digests) if occurrences[digest] == 1], dtype=np.int64)
+    repeated = np.array([occurrences[digest] > 1 for digest in pool.digests], dtype=np.bool_)
+    unique = np.flatnonzero(~repeated if runs is None else ~(repeated | runs.in_several()))
     number = len(unique) if wanted.challenge_points is None else wanted.challenge_points
     if number > len(unique):
         raise TmiError(

@@ -34,7 +34,7 @@ class Attack(Protocol):
     name: str
     summary: str
     source: str
-    needs: Literal["shadow models", "no shadow models", "the pretrained model"]
+    needs: Literal["shadow models", "no shadow models", "the pretrained model", "known members"]
     upper_bound: bool
     point_by_point: bool
 

@@ -1,5 +1,6 @@
 """The configuration of a run: its tables, and how they are read."""
 
+from tmi.config.data import DownstreamConfig, EncoderConfig, PoolConfig, QueryConfig, SourceConfig
 from tmi.config.reading import (
     differences,
     load_config,
@@ -10,21 +11,8 @@ from tmi.config.reading import (
     validate,
     variant_of,
 )
-from tmi.config.tables import (
-    AttackConfig,
-    ComputeConfig,
-    Config,
-    DownstreamConfig,
-    EncoderConfig,
-    EvaluationConfig,
-    FinetuneConfig,
-    ModelConfig,
-    PoolConfig,
-    PrivacyConfig,
-    QueryConfig,
-    SourceConfig,
-    TrainingConfig,
-)
+from tmi.config.tables import AttackConfig, ComputeConfig, Config, EvaluationConfig
+from tmi.config.training import FinetuneConfig, ModelConfig, PretrainConfig, PrivacyConfig, TrainingConfig
 
 __all__ = [
     "AttackConfig",
@@ -36,6 +24,7 @@ __all__ = [
     "FinetuneConfig",
     "ModelConfig",
     "PoolConfig",
+    "PretrainConfig",
     "PrivacyConfig",
     "QueryConfig",
     "SourceConfig",

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tmi.config.tables import FILE_SOURCES, Config
+from tmi.config.data import FILE_SOURCES
+from tmi.config.tables import Config
 from tmi.errors import TmiError, did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -169,6 +170,11 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 
 def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) -> None:
     """Make relative paths absolute, so that the resolved configuration works from anywhere."""
+    for named, key in ((document.get("model"), "checkpoint"), (document.get("encoder"), "tokenizer")):
+        if isinstance(named, dict) and isinstance(name := named.get(key), str):
+            # A directory or file beside the TOML file, or else a name on the hub.
+            beside = (folder or Path()).resolve() / Path(name).expanduser()
+            named[key] = str(beside) if beside.exists() else name
     variants = document.get("variants")
     varied = (
         [v.get("downstream") for v in variants.values() if isinstance(v, dict)] if isinstance(variants, dict) else []
@@ -176,10 +182,10 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
     for table in (document.get("pool"), document.get("downstream"), *varied):
         if not isinstance(table, dict):
             continue
-        if isinstance(table.get("source"), str):
-            kind, _, name = table["source"].partition(":")
+        for key in ("source", "non_members"):
+            kind, _, name = str(table.get(key, "")).partition(":")
             if kind in FILE_SOURCES:
-                table["source"] = f"{kind}:{_anchored(name, folder, origin)}"
+                table[key] = f"{kind}:{_anchored(name, folder, origin)}"
         if isinstance(table.get("relabel"), str):
             table["relabel"] = _anchored(table["relabel"], folder, origin)
 

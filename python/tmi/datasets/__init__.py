@@ -7,6 +7,7 @@ A source is named ``KIND:NAME``. Each kind is one function, named in ``SOURCES``
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from tmi.config import SourceConfig
 from tmi.errors import TmiError, did_you_mean
 
+WORDS = re.compile(r"[^\W_]+")
 PointKind = Literal["image", "text", "vector"]
 OPTIONS = ("split", "inputs", "labels")
 # A pixel of 0 to 255 as a float in [0, 1].
@@ -54,6 +56,13 @@ class Points:
             taken.__dict__["digests"] = np.array(self.digests, dtype=object)[indices].tolist()
         return taken
 
+    def cut(self, words: int) -> Points:
+        """Texts cut into consecutive pieces of so many words, as points with their text's label; see `pieces`."""
+        cut = [pieces(text, words) for text in self.raw]
+        labels = np.repeat(self.labels, [len(found) for found in cut])
+        raw = np.array([piece for found in cut for piece in found], dtype=object)
+        return Points(raw, labels, self.class_names, self.kind)
+
     def relabelled(self, new_labels: NDArray[np.int64], class_names: tuple[str, ...]) -> Points:
         """The same points with other labels."""
         same = replace(self, labels=new_labels, class_names=class_names)
@@ -85,7 +94,8 @@ def load_points(source: SourceConfig | str) -> Points:
         source: where the points come from; a string is a source without options, for instance ``sklearn:digits``.
 
     Raises:
-        TmiError: an unknown kind, an option that the kind does not have, or a source that is empty or cannot be read.
+        TmiError: an unknown kind, an option that the kind or its points do not have, or a source that is empty or
+            cannot be read.
     """
     if isinstance(source, str):
         source = SourceConfig(source=source)
@@ -101,13 +111,41 @@ def load_points(source: SourceConfig | str) -> Points:
     points = load(name, **{option: options[option] for option in accepted})
     if not len(points):
         raise TmiError(f"source {source.source!r}: holds no points")
-    return points
+    if source.words_only:
+        points = _words_only(points, source.source)
+    return points if source.chunk_words is None else _in_pieces(points, source.chunk_words, source.source)
 
 
 def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
     """Images as float32 in [0, 1]; those that are float32 already as they are."""
     floats: NDArray[np.float32] = INTENSITIES[images] if images.dtype == np.uint8 else images
     return floats
+
+
+def pieces(text: str, words: int) -> list[str]:
+    """Consecutive pieces of so many words, joined by single spaces; an end that is shorter is left out."""
+    found = text.split()
+    return [" ".join(found[start : start + words]) for start in range(0, len(found) - words + 1, words)]
+
+
+def _words_only(points: Points, source: str) -> Points:
+    """Lower-case words and numbers, separated by single spaces; texts without any are left out."""
+    if points.kind != "text":
+        raise TmiError(f"source {source!r}: words_only is for texts; it holds {points.kind}s")
+    raw = np.array([" ".join(WORDS.findall(text.lower())) for text in points.raw], dtype=object)
+    return replace(points, raw=raw).take(np.flatnonzero(raw != ""))
+
+
+def _in_pieces(points: Points, words: int, source: str) -> Points:
+    if points.kind != "text":
+        raise TmiError(f"source {source!r}: chunk_words is {words}, which is for texts; it holds {points.kind}s")
+    cut = points.cut(words)
+    if not len(cut):
+        longest = max(len(text.split()) for text in points.raw)
+        raise TmiError(
+            f"source {source!r}: chunk_words is {words}, but its longest text has {longest} words: expected fewer"
+        )
+    return cut
 
 
 def _content(point: Any) -> Any:
@@ -133,7 +171,8 @@ SOURCES: dict[str, tuple[Callable[..., Points], tuple[str, ...]]] = {
     "cifar100": (_lazy("cifar", "load_cifar100"), ("split", "labels")),
     "imagefolder": (_lazy("images", "load_imagefolder"), ("split",)),
     "npz": (_lazy("files", "load_npz"), ("inputs", "labels")),
-    "jsonl": (_lazy("files", "load_jsonl"), ("inputs", "labels")),
+    "jsonl": (_lazy("texts", "load_jsonl"), ("inputs", "labels")),
+    "text": (_lazy("texts", "load_text"), ()),
     "parquet": (_lazy("tables", "load_parquet"), ("inputs", "labels")),
     "hf": (_lazy("hub", "load_hf"), ("split", "inputs", "labels")),
     "python": (_lazy("functions", "load_python"), ()),

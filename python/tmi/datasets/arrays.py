@@ -12,6 +12,8 @@ from tmi.datasets import PointKind, Points
 from tmi.errors import TmiError
 
 CHANNELS = (1, 3, 4)
+# The single class of points that have no labels.
+UNLABELLED = "unlabelled"
 
 
 def points_from_arrays(
@@ -73,9 +75,31 @@ def with_named_labels(raw: NDArray[Any], labels: Sequence[str], kind: PointKind)
     return Points(raw, np.array([position[label] for label in labels], dtype=np.int64), tuple(names), kind)
 
 
+def unlabelled(raw: NDArray[Any], kind: PointKind) -> Points:
+    """Points without labels: all of a single class."""
+    return Points(raw, np.zeros(len(raw), dtype=np.int64), (UNLABELLED,), kind)
+
+
+def checked_text(text: str, where: str) -> str:
+    """The text itself.
+
+    Raises:
+        TmiError: it has no words, or half of a character, which JSON can hold and UTF-8 cannot.
+    """
+    if not text.strip():
+        raise TmiError(f"{where}: the text is empty, expected at least one word")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = text[error.start]
+        raise TmiError(f"{where}: the text holds {found!a}, half of a character, expected UTF-8 text") from None
+    return text
+
+
 def _checked_inputs(inputs: NDArray[Any], where: str, key: str) -> tuple[NDArray[Any], PointKind]:
     if inputs.ndim == 1 and (inputs.dtype.kind == "U" or _are_strings(inputs)):
-        return inputs.astype(object), "text"
+        texts = [checked_text(str(text), f"{where}: {key!r}, point {index}") for index, text in enumerate(inputs)]
+        return np.array(texts, dtype=object), "text"
     is_image = inputs.ndim in (3, 4)
     if inputs.ndim == 4 and inputs.shape[1] not in CHANNELS and inputs.shape[3] in CHANNELS:
         raise TmiError(

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from tmi.datasets import Points
+from tmi.datasets import Points, pieces
 from tmi.errors import TmiError, did_you_mean
 
 WORDS_PER_CHUNK = 40
@@ -48,27 +48,22 @@ def load_pydoc(name: str) -> Points:
     except ImportError:
         raise TmiError("source 'pydoc:topics': this Python has no module pydoc_data, which holds the text") from None
 
-    chunks_of = {topic: _chunks(words) for topic, words in _distinct_words(topics).items()}
+    chunks_of = {topic: pieces(text, WORDS_PER_CHUNK) for topic, text in _distinct_texts(topics).items()}
     kept = sorted(topic for topic, chunks in chunks_of.items() if len(chunks) >= FEWEST_CHUNKS)
     texts = [chunk for topic in kept for chunk in chunks_of[topic]]
     labels = [label for label, topic in enumerate(kept) for _ in chunks_of[topic]]
     return Points(np.array(texts, dtype=object), np.array(labels, dtype=np.int64), tuple(kept), "text")
 
 
-def _distinct_words(topics: dict[str, str]) -> dict[str, list[str]]:
-    """The words of every topic without the paragraphs that a shorter topic already has."""
+def _distinct_texts(topics: dict[str, str]) -> dict[str, str]:
+    """The text of every topic without the paragraphs that a shorter topic already has."""
     seen: set[str] = set()
-    words_of: dict[str, list[str]] = {}
+    texts: dict[str, str] = {}
     for topic in sorted(topics, key=lambda topic: (len(topics[topic]), topic)):
-        words_of[topic] = []
+        kept: list[str] = []
         for paragraph in re.split(r"\n\s*\n", topics[topic]):
-            words = paragraph.split()
-            if words and (text := " ".join(words)) not in seen:
+            if (text := " ".join(paragraph.split())) and text not in seen:
                 seen.add(text)
-                words_of[topic] += words
-    return words_of
-
-
-def _chunks(words: list[str]) -> list[str]:
-    starts = range(0, len(words) - WORDS_PER_CHUNK + 1, WORDS_PER_CHUNK)
-    return [" ".join(words[start : start + WORDS_PER_CHUNK]) for start in starts]
+                kept.append(text)
+        texts[topic] = " ".join(kept)
+    return texts

@@ -1,8 +1,7 @@
-"""Points from a user's own files of arrays or of texts."""
+"""Points from a user's own files of arrays."""
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.datasets import Points
-from tmi.datasets.arrays import points_from_arrays, with_named_labels
+from tmi.datasets.arrays import points_from_arrays
 from tmi.errors import TmiError
 
 
@@ -40,34 +39,6 @@ def load_npz(name: str, inputs: str | None = None, labels: str | None = None) ->
     )
 
 
-def load_jsonl(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
-    """``jsonl:FILE``: one object per line with the strings ``text`` and ``label`` (a number is taken as a name).
-
-    Args:
-        name: the file.
-        inputs: another key to take the texts from.
-        labels: another key to take the labels from.
-
-    Raises:
-        TmiError: the file is missing, or a line is not such an object (the line is named).
-    """
-    path = Path(name)
-    texts: list[str] = []
-    names: list[str] = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    text, label = _text_and_label(line, (inputs or "text", labels or "label"), f"{path}, line {number}")
-                    texts.append(text)
-                    names.append(label)
-    except FileNotFoundError:
-        raise TmiError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TmiError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    return with_named_labels(np.array(texts, dtype=object), names, "text")
-
-
 def _read_arrays(path: Path, required: tuple[str, ...], optional: str) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -80,16 +51,3 @@ def _read_arrays(path: Path, required: tuple[str, ...], optional: str) -> dict[s
         raise TmiError(f"{path}: there is no such file") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TmiError(f"{path}: not a readable .npz file of plain arrays: {error}") from None
-
-
-def _text_and_label(line: str, keys: tuple[str, str], where: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TmiError(f"{where}: not a JSON object: {error}") from None
-    text_key, label_key = keys
-    if not isinstance(record, dict) or not isinstance(record.get(text_key), str):
-        raise TmiError(f"{where}: expected an object with a string {text_key!r}")
-    if not isinstance(record.get(label_key), str | int):
-        raise TmiError(f"{where}: expected an object with a string or whole number {label_key!r}")
-    return record[text_key], str(record[label_key])

@@ -11,13 +11,13 @@ from tmi.errors import TmiError, did_you_mean
 
 
 def load_hf(name: str, split: str | None = None, inputs: str | None = None, labels: str | None = None) -> Points:
-    """``hf:NAME`` or ``hf:NAME:CONFIG``: a column of images, texts or vectors and one of labels.
+    """``hf:NAME`` or ``hf:NAME:CONFIG``: a column of images, texts or vectors, and one of labels if any.
 
     Args:
         name: its name on the hub, or a folder (also one written by ``save_to_disk``), and its configuration.
         split: for instance ``train``; all if left out, ``train`` first.
         inputs: the column of the points; one with a usual name if left out.
-        labels: the column of the labels; one with a usual name if left out.
+        labels: the column of the labels; one with a usual name if left out, none if there is none.
 
     Raises:
         TmiError: the package ``datasets`` is not installed, the data set cannot be loaded, or a column is missing or

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.datasets import PointKind, Points
-from tmi.datasets.arrays import labelled
+from tmi.datasets.arrays import checked_text, labelled, unlabelled
 from tmi.datasets.images import stack_images
 from tmi.errors import TmiError, did_you_mean
 
@@ -22,12 +22,12 @@ ClassNames = dict[str, list[str]]
 
 
 def load_parquet(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
-    """``parquet:FILE``: a column of images, texts or vectors and one of labels; see `points_from_table`.
+    """``parquet:FILE``: a column of images, texts or vectors, and one of labels if any; see `points_from_table`.
 
     Args:
         name: a file, or a folder whose files ``*.parquet`` are read in the order of their names.
         inputs: the column of the points; one with a usual name if left out.
-        labels: the column of the labels; one with a usual name if left out.
+        labels: the column of the labels; one with a usual name if left out, none if there is none.
 
     Raises:
         TmiError: pyarrow is not installed, or a file or column is missing, damaged or of another type.
@@ -66,25 +66,30 @@ def points_from_table(
         where: begins every error message.
         inputs: a column of images (``{bytes, path}`` of an encoded image, or its bytes), strings or lists of floats;
             if left out, the first of ``INPUTS`` that is there.
-        labels: a column of whole numbers or strings; if left out, the first of ``LABELS`` that is there.
+        labels: a column of whole numbers or strings; if left out, the first of ``LABELS`` that is there, and if there
+            is none, all points are of the single class `tmi.datasets.arrays.UNLABELLED`.
 
     Raises:
-        TmiError: a column is missing, has empty cells, or is of another type.
+        TmiError: a column is missing, has empty cells or texts, or is of another type.
     """
-    inputs, labels = _chosen(table, inputs, INPUTS, "inputs", where), _chosen(table, labels, LABELS, "labels", where)
-    raw, kind = _read_inputs(table.column(inputs), f"{where}: column {inputs!r}")
-    return labelled(raw, kind, _read_labels(table.column(labels)), class_names.get(labels), where, labels)
+    input_column = _chosen(table, inputs, INPUTS, "inputs", where)
+    if input_column is None:
+        raise TmiError(f"{where}: say with inputs which column to read, of {', '.join(table.column_names) or 'none'}")
+    label_column = _chosen(table, labels, LABELS, "labels", where)
+    raw, kind = _read_inputs(table.column(input_column), f"{where}: column {input_column!r}")
+    if label_column is None:
+        return unlabelled(raw, kind)
+    names = class_names.get(label_column)
+    return labelled(raw, kind, _read_labels(table.column(label_column)), names, where, label_column)
 
 
-def _chosen(table: Any, wanted: str | None, usual: tuple[str, ...], key: str, where: str) -> str:
-    """The column to read, which is there and has no empty cells."""
+def _chosen(table: Any, wanted: str | None, usual: tuple[str, ...], key: str, where: str) -> str | None:
+    """The column to read, which is there and has no empty cells; None if none is wanted nor has a usual name."""
     columns: list[str] = table.column_names
     if wanted is not None and wanted not in columns:
         raise TmiError(f"{where}: {key} is {wanted!r}, but there is no such column{did_you_mean(wanted, columns)}")
     found = wanted or next((name for name in usual if name in columns), None)
-    if found is None:
-        raise TmiError(f"{where}: say with {key} which column to read, of {', '.join(columns) or 'none'}")
-    if empty := table.column(found).null_count:
+    if found is not None and (empty := table.column(found).null_count):
         raise TmiError(f"{where}: column {found!r} is empty in {empty} rows, expected none")
     return found
 
@@ -94,9 +99,7 @@ def _read_inputs(column: Any, where: str) -> tuple[NDArray[Any], PointKind]:
 
     kind = column.type
     if types.is_string(kind) or types.is_large_string(kind):
-        texts = np.empty(len(column), dtype=object)
-        texts[:] = column.to_pylist()
-        return texts, "text"
+        return np.array([_text(cell, f"{where}, row {row}") for row, cell in enumerate(column)], dtype=object), "text"
     if types.is_struct(kind) and "bytes" in [field.name for field in kind]:
         return _read_images(column, where), "image"
     if types.is_binary(kind) or types.is_large_binary(kind):
@@ -105,6 +108,14 @@ def _read_inputs(column: Any, where: str) -> tuple[NDArray[Any], PointKind]:
     if is_list and types.is_floating(kind.value_type):
         return _read_vectors(column, where), "vector"
     raise TmiError(f"{where} has type {kind}, expected images ({{bytes, path}}), strings or lists of floats")
+
+
+def _text(cell: Any, where: str) -> str:
+    try:
+        text: str = cell.as_py()
+    except UnicodeDecodeError as error:
+        raise TmiError(f"{where}: not UTF-8 text: {error.reason}") from None
+    return checked_text(text, where)
 
 
 def _read_images(column: Any, where: str) -> NDArray[np.uint8]:

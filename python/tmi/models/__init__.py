@@ -4,18 +4,27 @@
 """
 
 from tmi.models.building import build_classifier
+from tmi.models.checkpoints import export_checkpoint
 from tmi.models.classifier import Classifier, blank_head, load_weights, weights_of
+from tmi.models.language import LanguageModel, Likelihoods, sequence_logits, token_targets
 from tmi.models.normalisation import point_mixing_layer
+from tmi.models.private import check_private
 from tmi.models.transfer import apply_transfer, changed_weights, load_changed
 
 __all__ = [
     "Classifier",
+    "LanguageModel",
+    "Likelihoods",
     "apply_transfer",
     "blank_head",
     "build_classifier",
     "changed_weights",
+    "check_private",
+    "export_checkpoint",
     "load_changed",
     "load_weights",
     "point_mixing_layer",
+    "sequence_logits",
+    "token_targets",
     "weights_of",
 ]

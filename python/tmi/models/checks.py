@@ -27,20 +27,23 @@ def image_shape(input_shape: tuple[int, ...], kind: str) -> tuple[int, int, int]
 
 
 @torch.no_grad()
-def feature_width(backbone: nn.Module, input_shape: tuple[int, ...], where: str) -> int:
+def feature_width(
+    backbone: nn.Module, input_shape: tuple[int, ...], where: str, dtype: torch.dtype = torch.float32
+) -> int:
     """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros.
 
     Args:
         backbone: left in training mode.
         input_shape: shape of one input.
         where: what an error message starts with, for instance ``model.architecture 'resnet-18'``.
+        dtype: of the inputs; integers are the ids of tokens.
 
     Raises:
         TmiError: the backbone fails on inputs of this shape, or returns something else than features.
     """
     backbone.eval()
     with explained(f"{where} does not read inputs of shape {input_shape}"):
-        features = backbone(torch.zeros(2, *input_shape))
+        features = backbone(torch.zeros(2, *input_shape, dtype=dtype))
     backbone.train()
     if not isinstance(features, Tensor):
         raise TmiError(f"{where} returns {type(features).__name__}, expected a tensor [points, width] of features")

@@ -37,6 +37,10 @@ class Classifier(nn.Module):
         logits: Tensor = self.head(self.backbone(inputs))
         return logits
 
+    def replace_head(self, head: nn.Linear) -> None:
+        """Give the classifier another head, for the classes of another task."""
+        self.head = head
+
     def train(self, mode: bool = True) -> Self:
         """Put the trained parts in training mode, or everything in evaluation mode."""
         super().train(False)

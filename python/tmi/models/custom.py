@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
+import torch
 from torch import nn
 
 from tmi.config import EncoderConfig, ModelConfig
@@ -26,19 +28,58 @@ def build_custom(model: ModelConfig, encoder: EncoderConfig, input_shape: tuple[
     Raises:
         TmiError: there is no such function, it fails, or its result does not fit.
     """
+    made = _made(model, input_shape=input_shape, classes=classes)
+    return _classifier(made, model, [("pixels", Pixels(input_shape, encoder))], input_shape, classes, torch.float32)
+
+
+def build_custom_text(
+    model: ModelConfig,
+    encoder: EncoderConfig,
+    input_shape: tuple[int, ...],
+    classes: int,
+    vocabulary: int,
+    objective: str,
+) -> Classifier:
+    """As `build_custom`, of ``module.function(input_shape=..., classes=..., vocabulary=...)`` for texts.
+
+    The network reads ids of tokens ``[points, length]``, int64, which end in -1 where a text is shorter.
+
+    Raises:
+        TmiError: as there, or the objective is not ``classification``.
+    """
+    if objective != "classification":
+        raise TmiError(f"pretrain.objective is {objective!r}, which needs model.kind 'transformers', found 'python'")
+    made = _made(model, input_shape=input_shape, classes=classes, vocabulary=vocabulary)
+    return _classifier(made, model, [], input_shape, classes, torch.int64)
+
+
+def _made(model: ModelConfig, **arguments: Any) -> nn.Module:
+    """What the user's function returns."""
     where = f"model.architecture {model.architecture!r}"
-    made = call_named(model.architecture or "", where, input_shape=input_shape, classes=classes)
+    made = call_named(model.architecture or "", where, **arguments)
     if not isinstance(made, nn.Module):
         raise TmiError(f"{where} returned {type(made).__name__}, expected a torch.nn.Module")
     if model.normalisation == "group":
         use_group_normalisation(made)
+    return made
 
+
+def _classifier(
+    made: nn.Module,
+    model: ModelConfig,
+    before: list[tuple[str, nn.Module]],
+    input_shape: tuple[int, ...],
+    classes: int,
+    dtype: torch.dtype,
+) -> Classifier:
+    """The user's network behind the layers that make its inputs, with a head."""
+    where = f"model.architecture {model.architecture!r}"
     whole = hasattr(made, "backbone") and hasattr(made, "head")
     network = made.backbone if whole else made
     if not isinstance(network, nn.Module):
         raise TmiError(f"{where}: its 'backbone' is {type(network).__name__}, expected a torch.nn.Module")
-    backbone = nn.Sequential(OrderedDict(pixels=Pixels(input_shape, encoder), network=network))
-    width = feature_width(backbone, input_shape, where)
+    backbone = nn.Sequential(OrderedDict([*before, ("network", network)]))
+    width = feature_width(backbone, input_shape, where, dtype)
     head = _fitting_head(made.head, width, classes, where) if whole else nn.Linear(width, classes)
     return Classifier(backbone, head, _blocks(made, network))
 

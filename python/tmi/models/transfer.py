@@ -17,6 +17,8 @@ from tmi.models.classifier import Classifier, blank_head, weights_of
 
 # Only these very classes: a subclass may do something else with its weights than multiply by them.
 ADAPTED_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# The linear layer of GPT-2: the transformers library's Conv1D, which is no convolution.
+TRANSPOSED_LINEAR = "transformers.pytorch_utils.Conv1D"
 
 
 def apply_transfer(classifier: Classifier, finetune: FinetuneConfig, classes: int, seed: int) -> None:
@@ -37,7 +39,7 @@ def apply_transfer(classifier: Classifier, finetune: FinetuneConfig, classes: in
     pretrained_head = classifier.head
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        classifier.head = blank_head(pretrained_head.in_features, classes).to(pretrained_head.weight.device)
+        classifier.replace_head(blank_head(pretrained_head.in_features, classes).to(pretrained_head.weight.device))
         classifier.trained_parts = [*_trained_in_backbone(classifier, finetune), classifier.head]
     for part in classifier.trained_parts:
         part.requires_grad_(True)
@@ -125,7 +127,9 @@ def _add_adapters(backbone: nn.Module, rank: int) -> list[nn.Module]:
 
 
 def _can_be_adapted(module: nn.Module) -> bool:
-    return type(module) in ADAPTED_LAYERS and getattr(module, "groups", 1) == 1
+    # By name, so that nothing has to import the transformers library for a network that is not from it.
+    name = f"{type(module).__module__}.{type(module).__qualname__}"
+    return (type(module) in ADAPTED_LAYERS or name == TRANSPOSED_LINEAR) and getattr(module, "groups", 1) == 1
 
 
 def _changed_names(classifier: Classifier) -> set[str]:

@@ -18,8 +18,11 @@ def training_warnings(results: Results) -> list[str]:
     An attack on models that did not train measures nothing, whatever figures come out.
     """
     models, data = results["models"], results["data"]
-    sentences = [
-        *_of_task("pretraining", "", models, models["not_pretrained"], data["pool"]["classes"], models["count"]),
+    sentences = []
+    if "pretraining_test_accuracy" in models:
+        classes = data["pool"]["classes"] if data["pool"]["objective"] == "classification" else None
+        sentences += _of_task("pretraining", "", models, models["not_pretrained"], classes, models["count"])
+    sentences += [
         *_of_task("downstream", "", models, models["not_finetuned"], data["downstream"]["classes"], models["count"]),
     ]
     rows = list(results["variants"]["rows"].items()) if "variants" in results else []
@@ -30,7 +33,7 @@ def training_warnings(results: Results) -> list[str]:
 
 
 def _of_task(
-    task: str, where: str, accuracies: Mapping[str, Any], unlearned: Sequence[int], classes: int, count: int
+    task: str, where: str, accuracies: Mapping[str, Any], unlearned: Sequence[int], classes: int | None, count: int
 ) -> list[str]:
     """Sentences on one task in one finetuning.
 
@@ -39,15 +42,17 @@ def _of_task(
         where: which finetuning, as a phrase that follows the task; empty for the run itself.
         accuracies: has the summary of the task's test accuracy.
         unlearned: the models whose training accuracy is no better than that of a constant answer.
-        classes: of the task.
+        classes: of the task; None for a language model, whose accuracy on new text may be low however well it learned.
         count: number of models.
     """
-    accuracy = accuracies[f"{task}_test_accuracy"]
-    chance = 1 / classes
-    context = f"({wording.percent(chance)} is chance among {classes} classes)"
     sentences = []
     if unlearned:
         sentences.append(_unlearned(f"the {task} task{where}", unlearned, count))
+    if classes is None:
+        return sentences
+    accuracy = accuracies[f"{task}_test_accuracy"]
+    chance = 1 / classes
+    context = f"({wording.percent(chance)} is chance among {classes} classes)"
     if _near_chance(accuracy["mean"], chance):
         sentences.append(
             f"The {task} test accuracy{where} is near chance: {wording.percent(accuracy['mean'])} on average "

@@ -213,7 +213,9 @@ def _first_values(vector: NDArray[Any]) -> str:
 def _qualities(results: Results) -> Iterator[Quality]:
     for task in ("pretraining", "downstream"):
         for data in ("train", "test"):
-            yield Quality(task, data, **results["models"][f"{task}_{data}_accuracy"])
+            # Nothing is pretrained where a given model is attacked.
+            if (accuracy := results["models"].get(f"{task}_{data}_accuracy")) is not None:
+                yield Quality(task, data, **accuracy)
 
 
 def _environment() -> Environment:

@@ -12,9 +12,13 @@ from rich.text import Text
 from tmi.report.wording import (
     CHANCE_AUC,
     DEFAULT_ATTACK,
+    GIVEN_MODEL_ATTACK,
     REPRESENTATIVE_RATE,
+    WITHOUT_MODEL,
     Results,
     confidence,
+    difference,
+    difference_interval,
     false_positive_rates,
     headline,
     percent,
@@ -55,6 +59,8 @@ def verdict(results: Results) -> str:
     name = headline(results)
     auc = results["attacks"][name]["auc"]
     figure = f"AUC {with_interval(auc)} ({confidence(results)} interval; {CHANCE_AUC} = coin flip)"
+    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results["attacks"]:
+        return _verdict_on_given_model(results)
     if name in upper_bounds(results):
         return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
     if auc["low"] > CHANCE_AUC:
@@ -68,6 +74,25 @@ def verdict(results: Results) -> str:
             "often than a coin usually means that the membership or the scores are reversed."
         )
     return f"No leak was shown: {name} has {figure}; this is not proof of its absence.{_hint(results, name)}"
+
+
+def _verdict_on_given_model(results: Results) -> str:
+    """Only what the answers add to the points themselves is the model's doing."""
+    attacks, added = results["attacks"], results["comparisons"][WITHOUT_MODEL]["auc"]
+    both, alone = (attacks[name]["auc"] for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
+    figures = (
+        f"AUC {with_interval(both)} with the model's answers and {with_interval(alone)} from the points alone, "
+        f"a difference of {difference(added)} {difference_interval(added)}"
+    )
+    own = ""
+    if alone["low"] > CHANCE_AUC:
+        own = (
+            " The points alone tell members from non-members to that extent because the two differ by themselves; "
+            "that says nothing about the model."
+        )
+    if added["low"] > 0:
+        return f"The finetuned models leak the pretraining data of the given model: {figures}.{own}"
+    return f"No leak was shown: {figures}; this is not proof of its absence.{own}"
 
 
 def _members_found(results: Results, name: str) -> str:

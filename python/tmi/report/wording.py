@@ -19,6 +19,9 @@ Estimate: TypeAlias = Mapping[str, Any]
 """``{"estimate", "low", "high", "resolvable"}``: a figure, its interval, whether the data can carry it."""
 
 DEFAULT_ATTACK = "tmi"
+GIVEN_MODEL_ATTACK = "inputs-and-answers"
+"""What stands for an audit of one given model, and what it is compared with."""
+WITHOUT_MODEL = "inputs-alone"
 BASELINE_ATTACK = "adapted-lira"
 """The baseline of the paper, which finetunings are compared by besides the main attack."""
 CHANCE_AUC = 0.5
@@ -47,8 +50,9 @@ def headline(results: Results) -> str:
     upper bound): the strongest of many attacks looks stronger than it is.
     """
     attacks: Mapping[str, Any] = results["attacks"]
-    if DEFAULT_ATTACK in attacks:
-        return DEFAULT_ATTACK
+    for name in (DEFAULT_ATTACK, GIVEN_MODEL_ATTACK):
+        if name in attacks:
+            return name
     return min(attacks, key=lambda name: attacks[name]["upper_bound"])
 
 

@@ -84,7 +84,7 @@ def _judged(
     )
     membership = np.asarray(run.directory.load_array(run.directory.membership))
     scores_file = run.directory.scores(attack.name, main_adversary(run.config).folder)
-    compares_shadows = attack.needs != "no shadow models"
+    compares_shadows = attack.needs in ("shadow models", "the pretrained model")
     return {
         "summary": attack.summary,
         "source": attack.source,
@@ -116,17 +116,22 @@ def _compared(
 
 def _models(run: Run) -> dict[str, Any]:
     directory, models = run.directory, range(run.config.models)
-    pretrained = [directory.facts(directory.pretrained(model)) for model in models]
+    pretrained = [] if run.config.given else [directory.facts(directory.pretrained(model)) for model in models]
     finetuned = [directory.facts(directory.finetuned(model)) for model in models]
+    accuracies = {
+        f"pretraining_{side}_accuracy": _summary([facts[f"{side}_accuracy"] for facts in pretrained])
+        for side in ("train", "test")
+        if pretrained
+    }
     return {
         "count": run.config.models,
         "targets": run.config.targets,
-        "pretraining_train_accuracy": _summary([facts["train_accuracy"] for facts in pretrained]),
-        "pretraining_test_accuracy": _summary([facts["test_accuracy"] for facts in pretrained]),
+        "given": run.config.model.checkpoint if run.config.given else None,
+        **accuracies,
         "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in finetuned]),
         "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in finetuned]),
-        "not_pretrained": [model for model, facts in zip(models, pretrained, strict=True) if not facts["learned"]],
-        "not_finetuned": [model for model, facts in zip(models, finetuned, strict=True) if not facts["learned"]],
+        "not_pretrained": [model for model, facts in enumerate(pretrained) if not facts["learned"]],
+        "not_finetuned": [model for model, facts in enumerate(finetuned) if not facts["learned"]],
     }
 
 
@@ -135,8 +140,10 @@ def _data(run: Run, labels: NDArray[np.bool_]) -> dict[str, Any]:
     return {
         "pool": {
             "source": config.pool.source,
+            "non_members": config.pool.non_members,
             "points": len(task.pool),
             "classes": len(task.pool.class_names),
+            "objective": config.pretrain.objective,
             "duplicates": task.duplicates,
             "fingerprint": task.pool.fingerprint,
         },
@@ -158,7 +165,12 @@ def _data(run: Run, labels: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def _default_attack(scores: dict[str, NDArray[np.float64]]) -> str:
-    """The attack that stands for the run: the default one, or the first that is no upper bound."""
+    """The attack that stands for the run: the default one, or the first that is no upper bound.
+
+    For a given model it is the one to be compared with the points alone.
+    """
+    if "inputs-and-answers" in scores:
+        return "inputs-and-answers"
     candidates = [name for name in scores if not attack_named(name).upper_bound] or list(scores)
     return DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from tmi.config import FinetuneConfig
 from tmi.devices import own_device
-from tmi.encoders import encode
 from tmi.models import Classifier, apply_transfer, changed_weights
 from tmi.run import Run
 from tmi.saved import load_pretrained
@@ -38,7 +37,7 @@ def finetune_group(run: Run, models: range) -> None:
     """Finetune a group of models and write what that changed, and their accuracies."""
     config, downstream = run.config, run.task.downstream
     device = own_device(config.compute.device)
-    inputs = torch.from_numpy(encode(downstream.raw, downstream.kind, config.encoder)).to(device)
+    inputs = torch.from_numpy(run.encode(downstream.raw)).to(device)
     labels = torch.from_numpy(downstream.labels).to(device)
     subsets = torch.from_numpy(np.stack([run.finetuning_set(model) for model in models])).to(device)
 

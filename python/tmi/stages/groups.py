@@ -95,7 +95,7 @@ def work_on(function: Group, run: Run, models: range) -> list[str]:
 
 def _group_size(config: Config, stage: str) -> int:
     """Side by side only where it helps: small networks and heads anywhere, others on an accelerator."""
-    stacked = config.model.kind == "mlp" or (stage == "finetune" and config.finetune.transfer == "head")
-    if stacked or not config.compute.device.startswith("cpu"):
+    trains_heads = stage == "finetune" and config.finetune.transfer == "head"
+    if stage == "query" or trains_heads or config.model.kind == "mlp" or not config.compute.device.startswith("cpu"):
         return config.compute.models_at_once
     return 1

@@ -24,13 +24,14 @@ def measured(network: nn.Module, inputs: Tensor, labels: Tensor, seen: Tensor) -
     Args:
         network: the network.
         inputs: ``[points, ...]``.
-        labels: int64 ``[points]``.
+        labels: int64 ``[points]``, or ``[points, length]`` for a language model.
         seen: bool ``[points]``, what it was trained on.
     """
     train_accuracy, test_accuracy = accuracies(network, inputs, labels, seen)
-    counts = torch.bincount(labels[seen])
+    counted = labels[seen]
+    counts = torch.bincount(counted[counted >= 0])
     chance = (counts.max() / counts.sum()).item()
-    error = math.sqrt(chance * (1 - chance) / int(seen.sum()))
+    error = math.sqrt(chance * (1 - chance) / int(counts.sum()))
     return {
         "train_accuracy": train_accuracy,
         "test_accuracy": test_accuracy,

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from tmi.augmentations import make_queries
 from tmi.datasets import Points
 from tmi.devices import own_device
-from tmi.encoders import encode
-from tmi.models import Classifier
+from tmi.models import Classifier, Likelihoods
 from tmi.run import Run
 from tmi.saved import load_finetuned, load_pretrained
 from tmi.stages.groups import run_groups
@@ -27,30 +26,46 @@ def run_stage(run: Run, workers: Workers) -> None:
 def query_group(run: Run, models: range) -> None:
     """Write the logits of a group of finetuned models, and those of their pretrained bases for the upper bound."""
     directory, key = run.directory, run.keys["query"]
-    challenges = _Queries(run, run.task.challenges, "queries")
-    references = _Queries(run, run.task.references, "reference queries") if len(run.task.references) else None
+    challenges, references = _all_queries(run)
     for model in models:
         finetuned = load_finetuned(run, model)
         directory.save_array(directory.predictions(model), challenges.put_to(finetuned), key)
         if references is not None:
             directory.save_array(directory.reference_predictions(model), references.put_to(finetuned), key)
         pretrained = directory.pretrained_predictions(model)
-        if not directory.is_current(pretrained, run.pretrained_query_key):
-            directory.save_array(pretrained, challenges.put_to(load_pretrained(run, model)), run.pretrained_query_key)
+        if not run.config.given and not directory.is_current(pretrained, run.pretrained_query_key):
+            base = as_queried(run, load_pretrained(run, model))
+            directory.save_array(pretrained, challenges.put_to(base), run.pretrained_query_key)
+
+
+def as_queried(run: Run, pretrained: Classifier) -> nn.Module:
+    """A pretrained model under its own head, or for a language model its likelihoods."""
+    if run.config.pretrain.objective == "classification":
+        return pretrained
+    return Likelihoods(pretrained, run.tokenizer and run.tokenizer.mask_id, run.config.pretrain.mask_fraction)
+
+
+_made: dict[str, tuple[_Queries, _Queries | None]] = {}
+
+
+def _all_queries(run: Run) -> tuple[_Queries, _Queries | None]:
+    """About the challenge points and the reference points, made once per process for a run and its variants."""
+    key = run.pretrained_query_key
+    if key not in _made:
+        _made.clear()
+        references = _Queries(run, run.task.references, "reference queries") if len(run.task.references) else None
+        _made[key] = _Queries(run, run.task.challenges, "queries"), references
+    return _made[key]
 
 
 class _Queries:
     """All queries about some points, encoded and on the device."""
 
     def __init__(self, run: Run, points: Points, purpose: str) -> None:
-        config = run.config
-        queries = make_queries(points, config.query, config.seed, purpose)
-        self._shape = queries.shape[:2]
-        flat = queries.reshape(-1, *queries.shape[2:])
-        encoded = encode(flat, points.kind, config.encoder)
-        self._inputs = torch.from_numpy(encoded).to(own_device(config.compute.device))
+        encoded, self._shape = run.queries(points, purpose)
+        self._inputs = torch.from_numpy(encoded).to(own_device(run.config.compute.device))
 
-    def put_to(self, classifier: Classifier) -> NDArray[np.float32]:
+    def put_to(self, classifier: nn.Module) -> NDArray[np.float32]:
         """Logits ``[points, augmentations, classes]``."""
         logits: NDArray[np.float32] = logits_of(classifier, self._inputs).float().cpu().numpy()
         return logits.reshape(*self._shape, -1)

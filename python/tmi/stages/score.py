@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def score_job(run: Run, attack: str, adversary: Adversary, part: Part, memory: i
     answers = load_answers(
         run.directory, run.keys["query"], config.models, config.seed, memory, adversary.view, has_references
     )
+    if config.given:
+        answers = replace(answers, pretrained=None, inputs=run.task.challenges.raw)
     if adversary.shadows is None:
         return score_part(attack_named(attack), answers, part)
     # Every target has shadows of its own, and is the first of the few models that are left.
@@ -79,7 +82,7 @@ def load_answers(
     answers = Answers(
         predictions(directory.predictions),
         np.asarray(directory.load_array(directory.membership)),
-        predictions(directory.pretrained_predictions),
+        predictions(directory.pretrained_predictions) if directory.pretrained_predictions(0).exists() else None,
         seed,
         reference=predictions(directory.reference_predictions) if has_references else None,
     )

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from tmi.config import TrainingConfig
+from tmi.tokens import PADDING
 
+# Of a target that counts for nothing; torch's own default.
+IGNORED = -100
 # Spreads the seeds of a model's epochs over all seeds: an odd number near 2**63 divided by the golden ratio.
 EPOCH_STRIDE = 0x4F1BBCDCBFA53E0B
 
@@ -20,15 +23,17 @@ class TrainingSet:
 
     Attributes:
         inputs: ``[points, ...]`` shared by all models, or ``[models, points, ...]`` if ``per_model``.
-        labels: int64 ``[points]``.
+        labels: int64 ``[points]``, or ``[points, length]`` where every token has a target.
         subsets: int64 ``[models, size]``, the points that each model may see.
         per_model: whether every model has inputs of its own (features of its own backbone).
+        masking: how tokens are masked, other ones in every epoch.
     """
 
     inputs: Tensor
     labels: Tensor
     subsets: Tensor
     per_model: bool = False
+    masking: Masking | None = None
 
     @property
     def size(self) -> int:
@@ -38,7 +43,32 @@ class TrainingSet:
     def of(self, models: slice) -> TrainingSet:
         """The same for some of the models."""
         inputs = self.inputs[models] if self.per_model else self.inputs
-        return TrainingSet(inputs, self.labels, self.subsets[models], self.per_model)
+        return TrainingSet(inputs, self.labels, self.subsets[models], self.per_model, self.masking)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Tokens that are hidden from a model, which learns to fill them in (Devlin et al. 2019).
+
+    All of them are replaced by the mask token; none is left as it is or replaced by another.
+
+    Attributes:
+        token: id of the mask token.
+        fraction: share of the tokens that are masked.
+    """
+
+    token: int
+    fraction: float
+
+    def at(self, hidden: Tensor, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask ids where ``hidden`` is true; what is not hidden is no target."""
+        hidden = hidden & (ids != PADDING)
+        return ids.masked_fill(hidden, self.token), targets.masked_fill(~hidden, IGNORED)
+
+    def every_so_many(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask the share of the tokens at fixed places, to measure with."""
+        places = torch.arange(ids.shape[-1], device=ids.device) % round(1 / self.fraction) == 0
+        return self.at(places.expand_as(ids), ids, targets)
 
 
 def epochs(data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int], first: int = 0) -> Iterator[Epoch]:
@@ -77,11 +107,11 @@ class Epoch:
         for start in range(0, points.shape[1], self._batch_size):
             span = slice(start, start + self._batch_size)
             chosen = points[:, span]
-            yield self._draws.inputs(data, chosen, models, span), data.labels[chosen]
+            yield self._draws.batch(data, chosen, models, span)
 
 
 class _Draws:
-    """The flips and crops of one epoch's images: ``[models, size]`` each, in the order of the batches."""
+    """What one epoch draws, ``[models, size, ...]`` in the order of the batches: flips and crops, or masked tokens."""
 
     def __init__(self, data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int]) -> None:
         self._crop = recipe.crop
@@ -96,8 +126,20 @@ class _Draws:
             shifts = [torch.randint(span, (data.size, 2), generator=generator) for generator in generators]
             self._shifts = torch.stack(shifts).to(device) - recipe.crop
 
-    def inputs(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> Tensor:
-        """The augmented inputs at ``chosen`` int64 ``[models, batch]``."""
+        self._hidden = None
+        if data.masking is not None:
+            shape, share = (data.size, data.inputs.shape[1]), data.masking.fraction
+            hidden = [torch.rand(shape, generator=generator) < share for generator in generators]
+            self._hidden = torch.stack(hidden).to(device)
+
+    def batch(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> tuple[Tensor, Tensor]:
+        """Inputs and labels at ``chosen`` int64 ``[models, batch]``."""
+        inputs, labels = self._inputs(data, chosen, models, span), data.labels[chosen]
+        if data.masking is not None and self._hidden is not None:
+            inputs, labels = data.masking.at(self._hidden[models, span], inputs, labels)
+        return _without_common_padding(inputs, labels) if inputs.dtype == torch.int64 else (inputs, labels)
+
+    def _inputs(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> Tensor:
         if data.per_model:
             return data.inputs[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
         flips = None if self._flips is None else self._flips[models, span]
@@ -105,6 +147,17 @@ class _Draws:
         if flips is None and shifts is None:
             return data.inputs[chosen]
         return cut_images(data.inputs, chosen, flips, shifts)
+
+
+def _without_common_padding(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids ``[models, batch, length]`` and their labels as short as the longest text allows.
+
+    Only on the processor, where padding costs as much as text; on an accelerator batches of one shape cost less.
+    """
+    if ids.device.type != "cpu":
+        return ids, labels
+    longest = int((ids != PADDING).sum(dim=-1).max())
+    return ids[..., :longest], labels[..., :longest] if labels.ndim == ids.ndim else labels
 
 
 def cut_images(images: Tensor, chosen: Tensor, flips: Tensor | None, shifts: Tensor | None) -> Tensor:

@@ -123,4 +123,4 @@ def _run_epoch(lanes: list[Lane], epoch: Epoch, number: int, recipe: TrainingCon
         for (_, learner), (inputs, labels) in zip(lanes, batches, strict=True):
             set_learning_rate(learner.optimizer, rate)
             learner.step(inputs, labels)
-            watch.samples_done(labels.numel())
+            watch.samples_done(labels.shape[0] * labels.shape[1])

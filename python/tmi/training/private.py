@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -186,15 +187,19 @@ def _without_warning(beginning: str) -> Iterator[None]:
         yield
 
 
-# Only the search for the size of a domain is coarse there, not the epsilon itself.
-COARSE_DOMAIN = "Optimal order is the"
+@contextmanager
+def _accounting() -> Iterator[None]:
+    # Only the search for the size of a domain is coarse, not the epsilon itself; and the logarithm of zero that Opacus
+    # takes where every batch has all points is meant to be minus infinity.
+    with _without_warning("Optimal order is the"), np.errstate(divide="ignore"):
+        yield
 
 
 @lru_cache(maxsize=64)
 def _noise_multiplier(epsilon: float, delta: float, rate: float, steps: int) -> float:
     from opacus.accountants.utils import get_noise_multiplier
 
-    with _without_warning(COARSE_DOMAIN):
+    with _accounting():
         noise: float = get_noise_multiplier(
             target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=ACCOUNTANT
         )
@@ -207,5 +212,5 @@ def _epsilon(noise: float, delta: float, rate: float, steps: int) -> float:
 
     accountant = create_accountant(ACCOUNTANT)
     accountant.history = [(noise, rate, steps)]
-    with _without_warning(COARSE_DOMAIN):
+    with _accounting():
         return float(accountant.get_epsilon(delta))

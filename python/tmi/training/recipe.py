@@ -50,9 +50,27 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def loss_of(logits: Tensor, labels: Tensor, recipe: TrainingConfig) -> Tensor:
-    """Cross entropy of every point, ``[points]``, of logits ``[points, classes]`` and labels int64 ``[points]``."""
-    return functional.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=recipe.label_smoothing)
+def loss_of(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
+    """Cross entropy of every target, zero where it is to be ignored.
+
+    Args:
+        logits: ``[..., classes]``.
+        targets: int64 ``[...]``, a class or -100.
+        recipe: its label smoothing.
+
+    Returns:
+        float32 of the shape of ``targets``.
+    """
+    losses = functional.cross_entropy(
+        logits.float().flatten(0, -2), targets.flatten(), reduction="none", label_smoothing=recipe.label_smoothing
+    )
+    return losses.view(targets.shape)
+
+
+def mean_loss(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
+    """The mean of `loss_of` over all targets that count."""
+    counted = (targets >= 0).sum().clamp(min=1)
+    return loss_of(logits, targets, recipe).sum() / counted
 
 
 def autocast(device: torch.device, recipe: TrainingConfig) -> torch.autocast:

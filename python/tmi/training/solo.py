@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tmi.config import TrainingConfig
 from tmi.training.capture import CapturedStep
-from tmi.training.recipe import autocast, loss_of, optimizer_of, trainable
+from tmi.training.recipe import autocast, mean_loss, optimizer_of, trainable
 
 
 class Solo:
@@ -56,7 +56,7 @@ class Solo:
     def _update(self, inputs: Tensor, labels: Tensor) -> Tensor:
         with autocast(self._device, self._recipe):
             logits = self._network(inputs)
-        loss = loss_of(logits, labels, self._recipe).mean()
+        loss = mean_loss(logits, labels, self._recipe)
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -46,7 +46,7 @@ class Stack:
 
     def step(self, inputs: Tensor, labels: Tensor) -> None:
         """One update of every network from inputs and labels ``[networks, batch, ...]``."""
-        losses = loss_of(self(inputs).flatten(0, 1), labels.flatten(), self._recipe).view(labels.shape).sum(dim=1)
+        losses = loss_of(self(inputs), labels, self._recipe).sum(dim=1)
         # The sum over models of each model's mean: every model gets the gradient that it would have alone.
         torch.autograd.backward(losses.sum() / labels.shape[1])
         self.optimizer.step()

@@ -1,0 +1,23 @@
+"""What all tables of a configuration have in common."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+Entry = TypeVar("Entry", str, int)
+
+
+class Table(BaseModel):
+    """A TOML table: unknown keys are errors, numbers are not read from strings, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def without_repetition(entries: list[Entry]) -> list[Entry]:
+    """The entries, which must differ."""
+    for index, entry in enumerate(entries):
+        if entry in entries[:index]:
+            raise ValueError(f"{entry!r} is given twice")
+    return entries

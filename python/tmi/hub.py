@@ -1,0 +1,88 @@
+"""Files of the Hugging Face hub: from the local cache, else fetched once, without waiting for a hub out of reach."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tmi.errors import TmiError
+
+# Seconds to wait for the hub's first answer.
+PATIENCE = 4.0
+MOST_OF_A_MESSAGE = 200
+
+
+def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Callable[[Path], bool]) -> Path:
+    """Some files of a model of the hub, from the local cache or, once, from the hub itself.
+
+    Args:
+        name: for instance ``openai-community/gpt2``.
+        where: what an error message starts with.
+        files: patterns of what to fetch.
+        is_complete: whether a folder has what is needed; the cache may have some files of a model only.
+
+    Raises:
+        TmiError: the files are not in the cache, and the hub is out of reach, does not have them or does not give them.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise TmiError(f"{where}: there is no such file or directory, and the hub has no such names") from None
+    if (cached := _in_cache(name)) is not None and is_complete(cached):
+        return cached
+    problem = "HF_HUB_OFFLINE forbids to ask the hub" if constants.HF_HUB_OFFLINE else _why_unavailable(name)
+    if problem is None:
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=list(files), etag_timeout=PATIENCE))
+            if is_complete(folder):
+                return folder
+            problem = f"the hub's has none of the files {', '.join(files)}"
+        except Exception as error:  # of the network, the hub or the disk
+            problem = f"the download failed ({first_line(error)})"
+    raise TmiError(
+        f"{where}: there is no such file or directory, the local Hugging Face cache does not have it, and {problem}; "
+        f"run `hf download {name} --local-dir DIR` where there is a connection, copy DIR here and name it instead"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what it adds in further lines."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:MOST_OF_A_MESSAGE]}"
+
+
+def _in_cache(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # which one depends on what of the model the cache has
+        return None
+
+
+def _why_unavailable(name: str) -> str | None:
+    """Ask the hub about a model; None if it has it."""
+    answers: list[Exception | None] = []
+    # In a thread that can be left behind: looking up the hub's address may take longer than any timeout of its own,
+    # and a download would try again for half a minute.
+    thread = threading.Thread(target=_ask, args=(name, answers), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    if not answers:
+        return f"the hub did not answer within {PATIENCE:g} seconds"
+    return None if answers[0] is None else f"the hub does not give it ({first_line(answers[0])})"
+
+
+def _ask(name: str, answers: list[Exception | None]) -> None:
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=PATIENCE)
+    except Exception as error:
+        answers.append(error)
+    else:
+        answers.append(None)
