@@ -19,7 +19,7 @@ from tmi.devices import on_this_machine
 from tmi.encoders import encode, tokenizer_for
 from tmi.errors import TmiError
 from tmi.membership import draw_finetuning_set
-from tmi.rundir import RunDirectory, content_key
+from tmi.rundir import RunDirectory, content_key, file_hash
 from tmi.task import Task, load_task
 from tmi.tokens import Tokenizer
 
@@ -109,14 +109,22 @@ class Run:
         Raises:
             TmiError: it does not.
         """
-        for adversary in by_view(self.config).values():
-            adversary.view.require_classes(len(self.task.downstream.class_names))
+        runs = (self, *self.variants)
+        for each in runs:
+            for adversary in by_view(each.config).values():
+                adversary.view.require_classes(len(each.task.downstream.class_names))
+        for table, recipe in (
+            ("pretrain", self.config.pretrain),
+            *(("finetune", each.config.finetune) for each in runs),
+        ):
+            if self.task.pool.kind != "image" and (recipe.flip or recipe.crop):
+                raise TmiError(f"{table}.flip and {table}.crop are for images; the points are {self.task.pool.kind}s")
         if self.config.pretrain.objective == "masked" and (self.tokenizer is None or self.tokenizer.mask_id is None):
             raise TmiError("pretrain.objective is 'masked', but the tokenizer has no mask token; expected one that has")
         encoded, _ = self.queries(self.task.challenges.take(np.arange(1)), "queries")
         if self.tokenizer is not None:
             # Texts that are too long are found now, not when the first model reads them.
-            for points in (self.task.pool, *(each.task.downstream for each in (self, *self.variants))):
+            for points in (self.task.pool, *(each.task.downstream for each in runs)):
                 self.encode(points.raw)
         self._check_network(encoded)
 
@@ -188,8 +196,6 @@ def _as_variant(config: Config) -> Config:
 
 
 _tasks: dict[str, Task] = {}
-
-
 _tokenizers: dict[str, Tokenizer | None] = {}
 
 
@@ -218,6 +224,12 @@ def _task_key(config: Config) -> str:
     return content_key(config.seed, *tables, config.pretrain.objective, config.query.reference_points)
 
 
+@lru_cache(maxsize=4)
+def _checkpoint_hashes(checkpoint: str | None) -> list[str | None]:
+    """The content of a given checkpoint, if it is a directory; a model of the hub goes by its name."""
+    return [file_hash(path) for path in sorted(Path(checkpoint).glob("*.safetensors"))] if checkpoint else []
+
+
 @lru_cache(maxsize=64)
 def _cached_keys(config_json: str, tokenizer: str | None) -> dict[str, str]:
     """Every key covers the configuration that its stage reads and, through the key before it, all earlier stages."""
@@ -232,6 +244,7 @@ def _cached_keys(config_json: str, tokenizer: str | None) -> dict[str, str]:
             config.pretrain.model_dump(),
             compute,
             tokenizer,
+            _checkpoint_hashes(config.model.checkpoint),
         ],
         "finetune": [
             config.downstream.model_dump(),

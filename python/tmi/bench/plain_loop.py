@@ -17,7 +17,7 @@ from tmi.training.recipe import learning_rate
 
 
 class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
-    """Labelled images, flipped and cropped at random when they are read."""
+    """Labelled images, flipped and cropped at random when they are read; or vectors, which stay what they are."""
 
     def __init__(self, images: Tensor, labels: Tensor, recipe: TrainingConfig) -> None:
         self._images, self._labels, self._recipe = images, labels, recipe
@@ -26,7 +26,9 @@ class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = self._images[index].float() / 255
+        image = self._images[index]
+        if image.dtype == torch.uint8:
+            image = image.float() / 255
         if self._recipe.flip and torch.rand(()) < 0.5:
             image = image.flip(-1)
         if crop := self._recipe.crop:
@@ -50,7 +52,7 @@ def train_plainly(
 
     Args:
         networks: on the device.
-        images: uint8 ``[points, channels, height, width]``.
+        images: uint8 ``[points, channels, height, width]``, or float32 vectors ``[points, dimensions]``.
         labels: int64 ``[points]``.
         recipe: all of it but its precision and its epochs.
         epochs: how many to train, at the rates with which the recipe begins.
@@ -66,7 +68,7 @@ def train_plainly(
         persistent_workers=loader_workers > 0,
     )
     for network in networks:
-        optimizer = _optimizer(network, recipe)
+        optimizer = plain_optimizer(network, recipe)
         network.train()
         for epoch in range(epochs):
             for batch, (inputs, targets) in enumerate(loader):
@@ -82,7 +84,7 @@ def train_plainly(
                 optimizer.step()
 
 
-def _optimizer(network: nn.Module, recipe: TrainingConfig) -> torch.optim.Optimizer:
+def plain_optimizer(network: nn.Module, recipe: TrainingConfig) -> torch.optim.Optimizer:
     """With PyTorch's defaults, as most people leave them."""
     parameters = network.parameters()
     if recipe.optimizer == "sgd":

@@ -47,16 +47,22 @@ def training_table(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> Table:
     """Both loops of ``tmi bench train``, and how long the preset's whole pretraining would take with each."""
     config = load.config
     points = (config.pool.size or FULL_POOL) // 2
-    table = Table("loop", box=None, pad_edge=False)
-    for heading in ("samples/s", "ratio", f"{config.models} models x {config.pretrain.epochs} epochs x {points:,}"):
-        table.add_column(heading, justify="right")
+    # A whole pretraining is counted in samples: of the preset's own texts, nothing is known here but their number.
+    texts = f" texts of {rounds[0][1].tokens / rounds[0][1].samples:.0f} tokens" if load.of_tokens else ""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("loop", no_wrap=True)
+    for heading in ("tokens/s" if load.of_tokens else "samples/s", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(f"{config.models} models x {config.pretrain.epochs} epochs x {points:,}{texts}", justify="right")
     ratios = Spread.of([fast.rate / plain.rate for plain, fast in rounds])
-    for name, speeds in (("plain PyTorch", [plain for plain, _ in rounds]), ("tmi", [fast for _, fast in rounds])):
-        rate = Spread.of([speed.rate for speed in speeds])
-        hours = full_run_seconds(config.pretrain, config.models, points, rate.median) / 3600
+    for speeds in ([plain for plain, _ in rounds], [fast for _, fast in rounds]):
+        name = speeds[0].name
+        shown = Spread.of([speed.token_rate if load.of_tokens else speed.rate for speed in speeds])
+        samples = Spread.of([speed.rate for speed in speeds])
+        hours = full_run_seconds(config.pretrain, config.models, points, samples.median) / 3600
         table.add_row(
             name,
-            f"{rate.median:,.0f} [{rate.low:,.0f}-{rate.high:,.0f}]",
+            f"{shown.median:,.0f} [{shown.low:,.0f}-{shown.high:,.0f}]",
             "1" if name != "tmi" else _spread(ratios, True),
             f"{hours:,.2f} h",
         )

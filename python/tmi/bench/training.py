@@ -1,4 +1,7 @@
-"""``tmi bench train``: how fast shadow models are pretrained, next to a plain PyTorch loop, in one run."""
+"""``tmi bench train``: how fast shadow models are pretrained, next to training as it is usually written, in one run.
+
+Images are compared with a plain PyTorch loop, texts as tokens with the ``Trainer`` of the transformers library.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,25 @@ import torch
 from torch import Tensor
 
 from tmi.bench.plain_loop import train_plainly
-from tmi.config import Config, ModelConfig, TrainingConfig
+from tmi.bench.trainer_loop import train_with_trainer
+from tmi.config import Config, TrainingConfig
 from tmi.devices import on_this_machine, own_device, training_processes
 from tmi.errors import TmiError
-from tmi.models import Classifier, build_classifier
+from tmi.models import Classifier, build_classifier, token_targets
 from tmi.stages.groups import groups
-from tmi.training.data import TrainingSet
+from tmi.tokens import PADDING
+from tmi.training.data import Masking, TrainingSet
 from tmi.training.loop import train
 from tmi.training.measure import on_one_thread
 from tmi.workers import Progress, Workers, available_cores
 
 # Of the images that are made up: CIFAR's.
 SHAPE = (3, 32, 32)
+# Most tokens of the texts that are made up.
+LONGEST_TEXT = 64
+# The special tokens of a tokenizer that is trained: padding, the first one and, at last, the mask.
+SPECIAL_TOKENS = 3
+MASK_ID = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Load:
     Attributes:
         config: whose model, pretraining recipe and device are taken.
         models: that the fast loop trains; the plain one trains one.
-        points: images that each model sees in an epoch.
+        points: images or texts that each model sees in an epoch.
         epochs: that are timed.
         classes: of the made-up labels.
     """
@@ -42,85 +52,169 @@ class Load:
     epochs: int
     classes: int = 100
 
+    @property
+    def of_tokens(self) -> bool:
+        """Whether the points are texts as tokens."""
+        return self.config.encoder.kind == "tokens"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one made-up point."""
+        encoder = self.config.encoder
+        shapes = {
+            "pixels": SHAPE,
+            "hashed-words": (encoder.dimensions,),
+            "tokens": (min(encoder.length, LONGEST_TEXT),),
+        }
+        return shapes[encoder.kind]
+
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one loop was."""
+    """How fast one loop was.
+
+    Attributes:
+        name: of the loop.
+        samples: points that it trained on, counted again for every epoch and model.
+        seconds: that this took.
+        tokens: of these points, without padding; 0 if they are none of tokens.
+    """
 
     name: str
     samples: int
     seconds: float
+    tokens: int = 0
 
     @property
     def rate(self) -> float:
         """Samples per second."""
         return self.samples / self.seconds
 
+    @property
+    def token_rate(self) -> float:
+        """Tokens per second."""
+        return self.tokens / self.seconds
 
-def bench_training(load: Load, rounds: int, progress: Progress) -> list[tuple[Speed, Speed]]:
+
+def bench_training(
+    load: Load, rounds: int, progress: Progress, loader_workers: int | None = None
+) -> list[tuple[Speed, Speed]]:
     """Time both loops by turns.
+
+    Args:
+        load: what is trained.
+        rounds: how often each loop is timed.
+        progress: where it is shown.
+        loader_workers: processes that prepare the batches of the plain loop; one per core if left out.
 
     Returns:
         For every round the speeds of the plain loop and of this package's.
 
     Raises:
-        TmiError: the configuration is not one of images, or its device is not there.
+        TmiError: nothing is pretrained in this configuration, its device or a library is not there, or its network
+            is refused.
     """
-    if load.config.encoder.kind != "pixels":
-        raise TmiError(f"encoder.kind is {load.config.encoder.kind!r}, expected 'pixels': images are trained on here")
+    if load.config.given:
+        raise TmiError("pool.non_members is set: a given model is attacked, and no pretraining is there to be timed")
     config = on_this_machine(load.config)
-    load, device = replace(load, config=config), config.compute.device
-    processes = training_processes(device, config.compute.workers or available_cores())
+    load, device = replace(load, config=config), torch.device(config.compute.device)
+    loaders = (os.cpu_count() or 1) if loader_workers is None else loader_workers
+    processes = training_processes(config.compute.device, config.compute.workers or available_cores())
     with Workers(processes, progress) as workers:
         # Starting the processes, choosing kernels and filling caches are not what is compared.
         _fast(workers, load, epochs=1)
-        _plain(load, device, epochs=1)
-        return [(_plain(load, device, load.epochs), _fast(workers, load, load.epochs)) for _ in range(rounds)]
+        _plain(load, device, 1, loaders)
+        return [(_plain(load, device, load.epochs, loaders), _fast(workers, load, load.epochs)) for _ in range(rounds)]
 
 
-def _plain(load: Load, device: str, epochs: int) -> Speed:
-    images, labels = made_up_images(load)
-    network = _network(load, 0).to(torch.device(device))
+def _plain(load: Load, device: torch.device, epochs: int, loader_workers: int) -> Speed:
+    inputs, labels = made_up(load)
+    recipe = load.config.pretrain
+    network = _network(load, 0).to(device)
+    samples = load.points * epochs
+    if load.of_tokens:
+        # The rival shifts the labels in its network and masks them in its loader.
+        labels = labels if recipe.objective == "classification" else token_targets(inputs, "masked")
+        causal = recipe.objective == "causal"
+        seconds = train_with_trainer(
+            network, inputs, labels, recipe, epochs, device, loader_workers, causal, _masking(load)
+        )
+        return Speed("transformers Trainer", samples, seconds, tokens_in(load, inputs) * epochs)
     started = time.perf_counter()
-    train_plainly([network], images, labels, load.config.pretrain, epochs, torch.device(device), os.cpu_count() or 1)
+    train_plainly([network], inputs, labels, recipe, epochs, device, loader_workers)
     _synchronize(device)
-    return Speed("plain loop", load.points * epochs, time.perf_counter() - started)
+    return Speed("plain PyTorch", samples, time.perf_counter() - started)
 
 
 def _fast(workers: Workers, load: Load, epochs: int) -> Speed:
     crew = groups(load.config.model_copy(update={"models": load.models}), "pretrain")
     started = time.perf_counter()
     workers.map("bench train", train_group, [(load, models, epochs) for models in crew], map(len, crew))
-    return Speed("tmi", load.models * load.points * epochs, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    tokens = tokens_in(load, made_up(load)[0])
+    return Speed("tmi", load.models * load.points * epochs, seconds, load.models * tokens * epochs)
 
 
 @on_one_thread
 def train_group(load: Load, models: range, epochs: int) -> None:
-    """Train a group of models on the same images."""
+    """Train a group of models on the same points."""
     device = own_device(load.config.compute.device)
-    images, labels = (tensor.to(device) for tensor in made_up_images(load))
+    inputs, labels = (tensor.to(device) for tensor in made_up(load))
     networks = [_network(load, model).to(device) for model in models]
     recipe = load.config.pretrain.model_copy(update={"epochs": epochs})
+    targets = labels if recipe.objective == "classification" else token_targets(inputs, recipe.objective)
     subsets = torch.arange(load.points, device=device).expand(len(models), -1)
-    train(networks, TrainingSet(images, labels, subsets), recipe, list(models))
-    _synchronize(device.type)
+    train(networks, TrainingSet(inputs, targets, subsets, masking=_masking(load)), recipe, list(models))
+    _synchronize(device)
 
 
-def made_up_images(load: Load) -> tuple[Tensor, Tensor]:
-    """Noise, uint8 ``[points, 3, 32, 32]``, with labels: how fast a network learns depends on no content."""
+def made_up(load: Load) -> tuple[Tensor, Tensor]:
+    """Noise, with labels int64 ``[points]``: how fast a network learns depends on no content.
+
+    Returns:
+        Images uint8 ``[points, 3, 32, 32]``, vectors float32 ``[points, dimensions]``, or ids of tokens int64
+        ``[points, length]``: texts of half the length to all of it, then ``PADDING``.
+    """
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (load.points, *SHAPE), generator=generator, dtype=torch.uint8)
-    return images, torch.randint(load.classes, (load.points,), generator=generator)
+    shape, encoder = (load.points, *load.shape), load.config.encoder
+    if encoder.kind == "pixels":
+        inputs = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    elif encoder.kind == "hashed-words":
+        inputs = torch.randn(shape, generator=generator)
+    else:
+        inputs = torch.randint(SPECIAL_TOKENS, encoder.vocabulary, shape, generator=generator)
+        length = shape[1]
+        lengths = torch.randint((length + 1) // 2, length + 1, (load.points, 1), generator=generator)
+        inputs = inputs.masked_fill(torch.arange(length) >= lengths, PADDING)
+    return inputs, torch.randint(load.classes, (load.points,), generator=generator)
+
+
+def tokens_in(load: Load, inputs: Tensor) -> int:
+    """Tokens of all points, without padding; 0 if they are none of tokens."""
+    return int((inputs != PADDING).sum()) if load.of_tokens else 0
+
+
+def _masking(load: Load) -> Masking | None:
+    recipe = load.config.pretrain
+    return Masking(MASK_ID, recipe.mask_fraction) if recipe.objective == "masked" else None
 
 
 def _network(load: Load, seed: int) -> Classifier:
-    model: ModelConfig = load.config.model
-    return build_classifier(model, load.config.encoder, SHAPE, load.classes, seed)
+    config = load.config
+    return build_classifier(
+        config.model,
+        config.encoder,
+        load.shape,
+        load.classes,
+        seed,
+        vocabulary=config.encoder.vocabulary if load.of_tokens else None,
+        objective=config.pretrain.objective,
+    )
 
 
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def full_run_seconds(recipe: TrainingConfig, models: int, points: int, rate: float) -> float:

@@ -1,0 +1,146 @@
+"""Training of a text network as it is usually done, to compare with: the ``Trainer`` of the transformers library.
+
+One model at a time in float32, its texts padded beforehand, a DataLoader with workers and the library's own collation.
+"""
+
+from __future__ import annotations
+
+import time
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from tmi.bench.plain_loop import plain_optimizer
+from tmi.config import TrainingConfig
+from tmi.errors import TmiError
+from tmi.models.language import NO_TARGET
+from tmi.tokens import PADDING
+from tmi.training.data import Masking
+
+MISSING = (
+    "tmi bench train times texts next to the Trainer of the transformers library, which is missing here or needs "
+    "another accelerate: `pip install transformers accelerate`"
+)
+
+
+class TokenizedTexts(Dataset[dict[str, Tensor]]):
+    """Texts as tokens with attention masks and labels, some tokens masked at random when they are read."""
+
+    def __init__(self, ids: Tensor, labels: Tensor, masking: Masking | None) -> None:
+        real = ids != PADDING
+        self._ids, self._real, self._labels = ids.masked_fill(~real, 0), real, labels
+        self._masking = masking
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        ids, real, labels = self._ids[index], self._real[index], self._labels[index]
+        if self._masking is not None:
+            hidden = (torch.rand(ids.shape) < self._masking.fraction) & real
+            ids, labels = ids.masked_fill(hidden, self._masking.token), labels.masked_fill(~hidden, NO_TARGET)
+        return {"input_ids": ids, "attention_mask": real.long(), "labels": labels}
+
+
+class WithLoss(nn.Module):
+    """A network as the ``Trainer`` expects it: it is called with labels and computes the loss itself.
+
+    Args:
+        network: reads ids that end in ``PADDING``.
+        predicts_next: whether the label of a token is the target of the one before it, as for causal models.
+        label_smoothing: of the cross entropy.
+    """
+
+    def __init__(self, network: nn.Module, predicts_next: bool, label_smoothing: float) -> None:
+        super().__init__()
+        self.network = network
+        self._predicts_next = predicts_next
+        self._label_smoothing = label_smoothing
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Mean loss, and logits ``[points, ..., classes]``, of labels int64 ``[points, ...]``."""
+        logits = self.network(input_ids.masked_fill(attention_mask == 0, PADDING))
+        if self._predicts_next:
+            labels = functional.pad(labels[:, 1:], (0, 1), value=NO_TARGET)
+        loss = functional.cross_entropy(
+            logits.flatten(0, -2),
+            labels.flatten(),
+            ignore_index=NO_TARGET,
+            label_smoothing=self._label_smoothing,
+        )
+        return {"loss": loss, "logits": logits}
+
+
+def train_with_trainer(
+    network: nn.Module,
+    ids: Tensor,
+    labels: Tensor,
+    recipe: TrainingConfig,
+    epochs: int,
+    device: torch.device,
+    loader_workers: int,
+    predicts_next: bool = False,
+    masking: Masking | None = None,
+) -> float:
+    """Train one text network, in place.
+
+    Args:
+        network: reads ids ``[points, length]`` that end in ``PADDING``; its logits are ``[points, length, vocabulary]``
+            or ``[points, classes]``.
+        ids: int64 ``[points, length]``, on the processor.
+        labels: int64 ``[points, length]``, the ids themselves with ``NO_TARGET`` where padding is, or ``[points]``.
+        recipe: optimiser, batch size and label smoothing; the rates are those of the library's default schedule.
+        epochs: how many to train.
+        device: the processor; else the library takes the first accelerator that it finds.
+        loader_workers: processes that prepare batches.
+        predicts_next: whether the label of a token is the target of the one before it.
+        masking: how tokens are masked, other ones in every epoch; none are if left out.
+
+    Returns:
+        Seconds of the training alone: setting up the library's objects takes as long for few texts as for many.
+
+    Raises:
+        TmiError: the library or accelerate, which its ``Trainer`` needs, is missing.
+    """
+    try:
+        from transformers import PrinterCallback, Trainer, TrainingArguments
+        from transformers.utils import is_accelerate_available
+    except ImportError:
+        raise TmiError(MISSING) from None
+    if not is_accelerate_available():
+        raise TmiError(MISSING)
+
+    with TemporaryDirectory() as directory:
+        arguments: Any = TrainingArguments(
+            output_dir=directory,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=0.0,  # the recipe clips nothing
+            use_cpu=device.type == "cpu",
+            dataloader_num_workers=loader_workers,
+            dataloader_persistent_workers=loader_workers > 0,
+            dataloader_pin_memory=device.type == "cuda",
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+        )
+        # Several accelerators would train one model together, each with a batch of its own.
+        arguments._n_gpu = min(1, arguments.n_gpu)
+        own = plain_optimizer(network, recipe) if recipe.optimizer == "sgd" else None
+        trainer = Trainer(
+            WithLoss(network, predicts_next, recipe.label_smoothing),
+            arguments,
+            train_dataset=TokenizedTexts(ids, labels, masking),
+            optimizers=(own, None),
+        )
+        trainer.remove_callback(PrinterCallback)
+        started = time.perf_counter()
+        trainer.train()
+        return time.perf_counter() - started

@@ -1,0 +1,198 @@
+"""The command line: one Click command per verb.
+
+Torch, LightGBM and everything that imports them are imported inside the commands, so that ``--help`` is immediate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tmi.cli.bench import bench
+from tmi.cli.options import RUN, bars, changes, debuggable, scoring_options, training_options
+
+if TYPE_CHECKING:
+    from tmi.config import Config
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tmi-audit", prog_name="tmi")
+def tmi() -> None:
+    """Measure how much a finetuned model leaks about the data its pretrained base was trained on.
+
+    `tmi attack` does everything on handwritten digits in less than a minute. `tmi presets` lists what else is ready
+    to run; `tmi presets show NAME` prints one to start your own configuration from.
+    """
+
+
+tmi.add_command(bench)
+
+
+@tmi.command()
+@training_options
+@scoring_options
+@debuggable
+def attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+    """Train shadow models, finetune and query them, run every attack, and report.
+
+    PRESET is the name of a preset (digits if left out) or a TOML file. The same command goes on where an interrupted
+    one stopped, and ends in the same scores.
+    """
+    config = _configured(preset, **options)
+    from tmi import pipeline
+
+    out = out or Path("runs") / config.name
+    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+        pipeline.run_stages(run, workers, pipeline.TRAINING | pipeline.QUERY | pipeline.SCORE)
+        _show(pipeline.report(run, workers), out)
+
+
+@tmi.command()
+@training_options
+@debuggable
+def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+    """Draw the membership, pretrain all models and finetune them."""
+    config = _configured(preset, **options)
+    from tmi import pipeline
+
+    out = out or Path("runs") / config.name
+    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+        pipeline.run_stages(run, workers, pipeline.TRAINING)
+    click.echo(f"Trained. Next: tmi query {out}")
+
+
+@tmi.command()
+@RUN
+@debuggable
+def query(directory: Path) -> None:
+    """Ask every finetuned model in RUN about every challenge point."""
+    from tmi import pipeline
+
+    with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
+        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.run_stages(run, workers, pipeline.QUERY)
+    click.echo(f"Queried. Next: tmi score {directory}")
+
+
+@tmi.command()
+@RUN
+@scoring_options
+@debuggable
+def score(directory: Path, **options: Any) -> None:
+    """Run the attacks on the answers in RUN."""
+    from tmi import pipeline
+
+    with (
+        pipeline.reopened(directory, changes(**options)) as run,
+        pipeline.crew(run, bars()) as workers,
+    ):
+        pipeline.require(run, "query", f"tmi query {directory}")
+        pipeline.run_stages(run, workers, pipeline.SCORE)
+    click.echo(f"Scored. Next: tmi report {directory}")
+
+
+@tmi.command()
+@RUN
+@debuggable
+def report(directory: Path) -> None:
+    """Judge the scores in RUN and write the table, the ROC figure and the HTML report."""
+    from tmi import pipeline
+
+    with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
+        pipeline.require(run, "score", f"tmi score {directory}")
+        _show(pipeline.report(run, workers), directory)
+
+
+@tmi.command()
+@RUN
+@click.argument("directory_to_make", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--model", type=click.IntRange(min=0), default=0, show_default=True, help="Which of the models.")
+@debuggable
+def export(directory: Path, directory_to_make: Path, model: int) -> None:
+    """Write a pretrained model of RUN as a transformers checkpoint into DIR, with its tokenizer and its known members.
+
+    The checkpoint can be finetuned by anyone, and attacked as a given model (`pool.non_members`).
+    """
+    from tmi import pipeline
+    from tmi.export import export_pretrained
+
+    with pipeline.reopened(directory) as run:
+        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
+        export_pretrained(run, model, directory_to_make)
+    click.echo(f"Wrote {directory_to_make}")
+
+
+@tmi.command()
+def attacks() -> None:
+    """List the attacks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tmi.attacks import all_attacks
+
+    table = Table("attack", "what it does", "needs", box=None, pad_edge=False)
+    for name, entry in all_attacks().items():
+        table.add_row(name, entry.summary, entry.needs)
+    Console().print(table)
+
+
+@tmi.group(invoke_without_command=True)
+@click.pass_context
+def presets(context: click.Context) -> None:
+    """List the presets, or show one."""
+    if context.invoked_subcommand is None:
+        from rich.console import Console
+        from rich.table import Table
+
+        from tmi.config import preset_description, preset_names
+
+        table = Table("preset", "what it attacks", box=None, pad_edge=False)
+        for name in preset_names():
+            table.add_row(name, preset_description(name))
+        Console().print(table)
+
+
+@presets.command("show")
+@click.argument("name")
+def show_preset(name: str) -> None:
+    """Print the preset NAME as TOML, to start your own from."""
+    from tmi.config import preset_text
+
+    click.echo(preset_text(name), nl=False)
+
+
+def _configured(
+    preset: str,
+    settings: dict[str, Any],
+    data: Path | None,
+    variants: list[str] | None,
+    epsilons: list[float],
+    **options: Any,
+) -> Config:
+    from tmi.config import load_config
+
+    return load_config(preset, settings | changes(**options), data, variants=variants, epsilons=epsilons)
+
+
+def _show(results: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+
+    from tmi.report.adversaries import adversary_tables
+    from tmi.report.learning import training_warnings
+    from tmi.report.table import results_table, verdict
+    from tmi.report.variants import variants_table
+
+    console = Console()
+    tables = [results_table(results, console.width), *adversary_tables(results, console.width)]
+    if "variants" in results:
+        tables.append(variants_table(results, console.width))
+    console.print()
+    for table in tables:
+        console.print(table)
+        console.print()
+    console.print(verdict(results), markup=False, highlight=False)
+    for sentence in training_warnings(results):
+        console.print(f"\nCaution. {sentence}", style="yellow", markup=False, highlight=False)
+    console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

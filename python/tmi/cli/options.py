@@ -1,0 +1,207 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+RUN = click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+
+
+def _parse_settings(_: click.Context, __: click.Parameter, settings: tuple[str, ...]) -> dict[str, Any]:
+    from tmi.config import parse_value
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{setting!r} is not of the form key=value, for instance pretrain.epochs=10")
+        values[key] = parse_value(text)
+    return values
+
+
+def _parse_targets(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
+    if text is None or text == "all":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither 'all' nor a number of models from 1")
+    return int(text)
+
+
+def _parse_list(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[str]:
+    """The entries of an option that may be repeated and takes commas."""
+    return [entry.strip() for text in texts for entry in text.split(",")]
+
+
+def _parse_numbers(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[int]:
+    entries = _parse_list(context, option, texts)
+    for entry in entries:
+        if not entry.isdecimal():
+            raise click.BadParameter(f"{entry!r} is no number of shadow models; expected for instance 8,16,32")
+    return [int(entry) for entry in entries]
+
+
+def _parse_names(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[str] | None:
+    names = _parse_list(context, option, texts)
+    return None if not texts else [] if names == ["none"] else names
+
+
+def _parse_epsilons(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[float]:
+    epsilons = []
+    for entry in _parse_list(context, option, texts):
+        try:
+            epsilon = float(entry)
+        except ValueError:
+            epsilon = math.nan
+        if not epsilon > 0:
+            raise click.BadParameter(f"{entry!r} is no privacy budget; expected for instance 1,8,inf")
+        epsilons.append(epsilon)
+    return epsilons
+
+
+def training_options(command: Command) -> Command:
+    """Options of the commands that train."""
+    for option in reversed(
+        [
+            click.argument("preset", metavar="[PRESET|FILE.toml]", default="digits"),
+            click.option(
+                "--data",
+                type=click.Path(path_type=Path),
+                help="Directory of the data that a preset leaves to you; relative paths start there.",
+            ),
+            click.option("--out", type=click.Path(path_type=Path), help="Run directory; runs/NAME if left out."),
+            click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw."),
+            click.option(
+                "--models",
+                type=int,
+                help="Number of models; each is the target once, the others its shadows.",
+            ),
+            click.option("--device", help="cpu, cuda, cuda:1, mps or auto."),
+            click.option(
+                "--workers",
+                type=click.IntRange(min=0),
+                help="Worker processes; 0: one per core. Changes no result.",
+            ),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="KEY=VALUE",
+                callback=_parse_settings,
+                help="Any other key of the configuration, for instance pretrain.epochs=10. Repeatable.",
+            ),
+            click.option(
+                "--variants",
+                multiple=True,
+                metavar="NAME",
+                callback=_parse_names,
+                help="Which of the configuration's other finetunings to do as well; all if left out, or none.",
+            ),
+            click.option(
+                "--epsilons",
+                multiple=True,
+                metavar="E",
+                callback=_parse_epsilons,
+                help="Also finetune with differential privacy, with these budgets and always without noise: 1,8,inf.",
+            ),
+            click.option("--fresh", is_flag=True, help="Throw away the run in the directory and start anew."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def scoring_options(command: Command) -> Command:
+    """Options of the commands that attack."""
+    for option in reversed(
+        [
+            click.option(
+                "--attack",
+                "attacks",
+                multiple=True,
+                metavar="NAME",
+                help="Run only this attack. Repeatable; `tmi attacks` lists them.",
+            ),
+            click.option(
+                "--view",
+                "views",
+                multiple=True,
+                metavar="VIEW",
+                callback=_parse_list,
+                help="What the adversary sees: logits, probabilities, top-K, top-K-unnamed, label or rounded-D. "
+                "Repeatable, or with commas: the first is the main one, the others are compared with it.",
+            ),
+            click.option(
+                "--shadows",
+                multiple=True,
+                metavar="N",
+                callback=_parse_numbers,
+                help="Also attack with only N of the shadow models. Repeatable, or with commas: 8,16,32.",
+            ),
+            click.option(
+                "--targets",
+                callback=_parse_targets,
+                metavar="all|N",
+                help="Let only the first N models be targets.",
+            ),
+            click.option(
+                "--memory",
+                metavar="SIZE",
+                help="Working memory of the attacks, all workers together, for instance 500M or 4G. Changes no result.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def debuggable(command: Command) -> Command:
+    """The option ``--debug``, which is read by the entry point."""
+
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return command(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def changes(
+    seed: int | None = None,
+    models: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    attacks: tuple[str, ...] = (),
+    targets: int | str | None = None,
+    memory: str | None = None,
+    views: Sequence[str] = (),
+    shadows: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Options as configuration keys, those that were not given left out."""
+    values = {
+        "seed": seed,
+        "models": models,
+        "compute.device": device,
+        "compute.workers": workers,
+        "attack.names": list(attacks) or None,
+        "evaluation.targets": targets,
+        "compute.memory": memory,
+        "attack.views": list(views) or None,
+        "attack.shadows": list(shadows) or None,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def bars() -> Any:
+    """Bars on the standard error stream."""
+    from rich.console import Console
+
+    from tmi.progress import Bars
+
+    return Bars(Console(stderr=True))
