@@ -81,6 +81,7 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
         "attacks": attacks,
         "models": {
             "count": 64,
+            "given": None,
             "targets": 64,
             "pretraining_train_accuracy": accuracy,
             "pretraining_test_accuracy": accuracy,
