@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tmi.adversary import Adversary, all_adversaries, by_shadows, by_view
 from tmi.metrics import judge
 from tmi.run import Run
+from tmi.stages.resampling import resampling
 from tmi.workers import Workers
 
 # What is reported of an adversary who is not the main one.
@@ -49,15 +50,11 @@ def adversary_results(
 
 
 def _judged(run: Run, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> dict[str, Any]:
-    evaluation = run.config.evaluation
     scores = np.asarray(run.directory.load_array(run.directory.scores(attack, adversary.folder)))
     judgement = judge(
         scores,
         labels,
-        evaluation.false_positive_rates,
-        resamples=evaluation.resamples,
-        confidence=evaluation.confidence,
-        seed=run.config.seed,
-        threads=threads,
+        run.config.evaluation.false_positive_rates,
+        **resampling(run, threads),
     ).to_dict()
     return {key: judgement[key] for key in FIGURES}

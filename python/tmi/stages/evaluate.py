@@ -17,6 +17,7 @@ from tmi.metrics import judge, point_aucs
 from tmi.run import Run
 from tmi.rundir import write_json
 from tmi.stages.adversaries import adversary_results
+from tmi.stages.resampling import resampling
 from tmi.stages.variants import variant_results
 from tmi.workers import Workers
 
@@ -72,15 +73,11 @@ def run_stage(
 def _judged(
     run: Run, attack: Attack, scores: NDArray[np.float64], labels: NDArray[np.bool_], threads: int
 ) -> dict[str, Any]:
-    evaluation = run.config.evaluation
     judgement = judge(
         scores,
         labels,
-        evaluation.false_positive_rates,
-        resamples=evaluation.resamples,
-        confidence=evaluation.confidence,
-        seed=run.config.seed,
-        threads=threads,
+        run.config.evaluation.false_positive_rates,
+        **resampling(run, threads),
     )
     membership = np.asarray(run.directory.load_array(run.directory.membership))
     scores_file = run.directory.scores(attack.name, main_adversary(run.config).folder)
@@ -100,16 +97,13 @@ def _compared(
     run: Run, scores: dict[str, NDArray[np.float64]], labels: NDArray[np.bool_], threads: int
 ) -> dict[str, Any]:
     """The default attack minus every other, paired."""
-    base, evaluation = _default_attack(scores), run.config.evaluation
+    base = _default_attack(scores)
     compared = compare_to(
         base,
         scores,
         labels,
-        evaluation.false_positive_rates,
-        resamples=evaluation.resamples,
-        confidence=evaluation.confidence,
-        seed=run.config.seed,
-        threads=threads,
+        run.config.evaluation.false_positive_rates,
+        **resampling(run, threads),
     )
     return comparison_results(base, compared)
 

@@ -10,6 +10,7 @@ import numpy as np
 from tmi.adversary import main_adversary
 from tmi.comparisons import compare
 from tmi.run import Run
+from tmi.stages.resampling import resampling
 
 
 def variant_results(
@@ -53,7 +54,6 @@ def _differences(run: Run, attack: str) -> dict[str, Any]:
     """Paired over targets and points, which all variants share."""
     runs = {run.config.name: run} | {variant.directory.variant_name: variant for variant in run.variants}
     labels = np.asarray(run.directory.load_array(run.directory.membership))[: run.config.targets]
-    evaluation = run.config.evaluation
     differences: dict[str, Any] = {}
     for name, variant in runs.items():
         base = _compared_with(name, runs)
@@ -63,10 +63,8 @@ def _differences(run: Run, attack: str) -> dict[str, Any]:
             _scores(variant, attack),
             _scores(runs[base], attack),
             labels,
-            evaluation.false_positive_rates,
-            resamples=evaluation.resamples,
-            confidence=evaluation.confidence,
-            seed=variant.config.seed,
+            run.config.evaluation.false_positive_rates,
+            **resampling(run),
         )
         differences[name] = {"against": base} | difference.to_dict()
     return differences
