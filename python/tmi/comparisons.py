@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError
-from tmi.metrics import Estimate, percentile_interval, resampled
+from tmi.metrics import Estimate, Resamples, crossed_resamples, percentile_interval
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def compare(
         labels: bool ``[targets, points]``.
         false_positive_rates: where true positive rates are compared, in (0, 1).
         resamples: of targets and points, the same for both attacks.
-        confidence: of the intervals, which are percentiles of the differences.
+        confidence: of the intervals, which are percentiles of the calibrated differences.
         seed: of the resamples.
         threads: for the kernels; never changes a figure.
 
@@ -89,19 +89,22 @@ def compare_to(
         raise TmiError("all labels are equal, expected members and non-members")
     rates = np.asarray(false_positive_rates, dtype=np.float64)
 
-    def figures(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def figures(name: str) -> tuple[NDArray[np.float64], Resamples]:
         if scores[name].shape != labels.shape:
             raise TmiError(f"scores of {name!r} have shape {scores[name].shape}, expected {labels.shape} as the labels")
         estimates = _core.roc_metrics(scores[name], labels, rates, threads=threads)
-        return estimates, resampled(scores[name], labels, rates, resamples=resamples, seed=seed, threads=threads)
+        drawn = crossed_resamples(scores[name], labels, rates, resamples=resamples, seed=seed, threads=threads)
+        return estimates, drawn
 
-    base_estimates, base_samples = figures(base)
+    base_estimates, base_drawn = figures(base)
     compared = {}
     for name in scores:
         if name != base:
-            estimates, samples = figures(name)
-            low, high = percentile_interval(base_samples - samples, confidence)
-            compared[name] = _comparison(base_estimates - estimates, low, high, rates, non_members)
+            estimates, drawn = figures(name)
+            differences = base_estimates - estimates
+            samples = (base_drawn - drawn).calibrated(differences, confidence)
+            low, high = percentile_interval(samples, confidence)
+            compared[name] = _comparison(differences, low, high, rates, non_members)
     return compared
 
 

@@ -2,19 +2,23 @@
 
 All scores of all targets are pooled without rescaling: one threshold for all, as an adversary would have. Rows are
 not independent, since targets share points and shadows share training data; the intervals therefore resample targets
-and points, both with replacement (the pigeonhole bootstrap, Owen 2007), not pooled rows.
+and points, both with replacement (the pigeonhole bootstrap, Owen 2007), not pooled rows. That bootstrap counts what
+rows have of their own three times; `Resamples` takes the excess out. See ``docs/statistics.md``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from tmi import _core
+from tmi.bands import resolved_rates, simultaneous_band
 from tmi.errors import TmiError
 from tmi.seeding import stream
 
@@ -42,12 +46,23 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Curve:
-    """A ROC curve on fixed false positive rates, with a pointwise band."""
+    """A ROC curve on fixed false positive rates.
+
+    Attributes:
+        fpr: the grid, from below what the sample resolves to 1.
+        tpr: the true positive rate at each.
+        low: lower ends of the intervals, each by itself.
+        high: their upper ends.
+        band_low: lower edge of the band that holds the whole curve at once.
+        band_high: its upper edge.
+    """
 
     fpr: list[float]
     tpr: list[float]
     low: list[float]
     high: list[float]
+    band_low: list[float]
+    band_high: list[float]
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,54 @@ class Judgement:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Resamples:
+    """Metrics on resamples of targets, of points, and of both at once.
+
+    Attributes:
+        both: float64 ``[resamples, metrics]``, targets and points drawn (the pigeonhole bootstrap).
+        targets: the same shape, the same draws of targets at the points as they are.
+        points: the same shape, the same draws of points for the targets as they are.
+        shape: number of targets and of points.
+    """
+
+    both: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    points: NDArray[np.float64]
+    shape: tuple[int, int]
+
+    def __sub__(self, other: Resamples) -> Resamples:
+        """Of the difference of two attacks, in the same resamples."""
+        return Resamples(self.both - other.both, self.targets - other.targets, self.points - other.points, self.shape)
+
+    def calibrated(self, estimates: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+        """The resamples of ``both``, drawn together around the estimates until their spread is the right one.
+
+        With variances ``T``, ``P`` and ``E`` of what targets, points and single rows contribute, resampled targets
+        vary by ``T + E``, resampled points by ``P + E``, and both at once by ``T + P + 3 E`` (Owen 2007, section 4),
+        where ``T + P + E`` is right. It follows as ``2 (V_targets + V_points) - V_both``, and is kept between the
+        larger one-way variance and ``V_both``. Few targets make their own variance uncertain: the quantile of Student's
+        t with Satterthwaite's degrees of freedom replaces that of the normal.
+
+        Args:
+            estimates: float64 ``[metrics]``, on all scores.
+            confidence: of the interval that is wanted, in (0, 1).
+
+        Returns:
+            float64 ``[resamples, metrics]``.
+        """
+        both, targets, points = (samples.var(axis=0, ddof=1) for samples in (self.both, self.targets, self.points))
+        variance = np.clip(2 * (targets + points) - both, np.maximum(targets, points), np.maximum(both, 1e-300))
+        # A side of one thing has no variance, and no degrees of freedom to divide by.
+        per_degree = sum(side**2 / max(size - 1, 1) for side, size in zip((targets, points), self.shape, strict=True))
+        degrees = np.maximum(variance**2 / np.maximum(per_degree, 1e-300), 1)
+        tail = (1 + confidence) / 2
+        widening = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
+        scale = np.where(both > 0, widening * np.sqrt(variance / np.where(both > 0, both, 1)), 1.0)
+        drawn: NDArray[np.float64] = estimates + scale * (self.both - estimates)
+        return drawn
+
+
 def judge(
     scores: NDArray[np.float64],
     labels: NDArray[np.bool_],
@@ -89,7 +152,7 @@ def judge(
         labels: bool ``[targets, points]``.
         false_positive_rates: where the true positive rate is reported, in (0, 1).
         resamples: bootstrap resamples behind the intervals.
-        confidence: of the intervals, which are percentiles of the resamples.
+        confidence: of the intervals, which are percentiles of the calibrated resamples.
         seed: of the resamples.
         threads: for the kernels; never changes a figure.
 
@@ -105,13 +168,16 @@ def judge(
     grid = _curve_grid(non_members)
     rates = np.concatenate([np.asarray(false_positive_rates, dtype=np.float64), grid])
     estimates = _core.roc_metrics(scores, labels, rates, threads=threads)
-    samples = resampled(scores, labels, rates, resamples=resamples, seed=seed, threads=threads)
+    drawn = crossed_resamples(scores, labels, rates, resamples=resamples, seed=seed, threads=threads)
+    samples = np.clip(drawn.calibrated(estimates, confidence), 0, 1)
     low, high = percentile_interval(samples, confidence)
 
     def estimate(index: int, resolvable: bool = True) -> Estimate:
         return Estimate(float(estimates[index]), float(low[index]), float(high[index]), resolvable)
 
     first_of_grid = 2 + len(false_positive_rates)
+    resolved = resolved_rates(grid, estimates[first_of_grid:], labels.size - non_members, non_members)
+    band_low, band_high = simultaneous_band(samples[:, first_of_grid:], resolved, confidence)
     return Judgement(
         auc=estimate(0),
         balanced_accuracy=estimate(1),
@@ -123,6 +189,8 @@ def judge(
             estimates[first_of_grid:].tolist(),
             low[first_of_grid:].tolist(),
             high[first_of_grid:].tolist(),
+            band_low.tolist(),
+            band_high.tolist(),
         ),
     )
 
@@ -145,6 +213,36 @@ def point_aucs(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArra
         wins += is_member * np.where(labels, 0.0, beaten).sum(axis=0)
     with np.errstate(invalid="ignore"):
         return np.where(members * others > 0, wins / (members * others), np.nan)
+
+
+def resolution(rates: Sequence[float], labels: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+    """Which false positive rates the sample resolves, and how many challenge points the others would take.
+
+    A rate means something from where it stands for one non-member at least.
+
+    Args:
+        rates: false positive rates, in (0, 1).
+        labels: bool ``[targets, points]``.
+
+    Returns:
+        By rate, as in ``"0.001"``: ``resolvable``, and ``points_needed``, the challenge points with which the same
+        targets, at the same share of non-members, would resolve it.
+
+    Raises:
+        TmiError: there are no non-members.
+    """
+    non_members = int((~labels).sum())
+    if non_members == 0:
+        raise TmiError("labels hold no non-members, expected some: no false positive rate can be measured")
+    points = labels.shape[1]
+    return {
+        f"{rate:g}": {
+            "resolvable": bool(rate * non_members >= 1),
+            # Rounding must not ask for a point more than there are.
+            "points_needed": math.ceil(points / (rate * non_members) * (1 - 1e-12)),
+        }
+        for rate in rates
+    }
 
 
 def resampled(
@@ -177,6 +275,25 @@ def resampled(
             for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed)
         ]
     )
+
+
+def crossed_resamples(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    rates: NDArray[np.float64],
+    *,
+    resamples: int,
+    seed: int,
+    threads: int = 1,
+) -> Resamples:
+    """The metrics on resampled targets, points and both, with the draws of `resampled`; arguments as there."""
+    parts = []
+    for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed):
+        all_targets, all_points = np.ones_like(target_weights), np.ones_like(point_weights)
+        weights = [(target_weights, point_weights), (target_weights, all_points), (all_targets, point_weights)]
+        parts.append([_core.roc_resample(scores, labels, *pair, rates, threads=threads) for pair in weights])
+    both, targets, points = (np.concatenate(samples) for samples in zip(*parts, strict=True))
+    return Resamples(both, targets, points, (scores.shape[0], scores.shape[1]))
 
 
 def percentile_interval(
