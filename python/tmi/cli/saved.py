@@ -1,0 +1,95 @@
+"""``tmi convert`` and ``tmi check``: predictions that another tool, or the user's own code, has saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tmi.cli.options import debuggable
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FOUND_ERRORS = 2
+MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+
+
+def _layout_option(command: Command) -> Command:
+    return click.option(
+        "--layout",
+        metavar="NAME",
+        help="Layout of the files, if it cannot be told: tmi, tensorflow-privacy, lira-pytorch, privacy-meter, "
+        "leakpro, tmi-pets24 or privacyguard.",
+    )(command)
+
+
+_LABELS = click.option("--labels", type=click.Path(path_type=Path), help="Class of each point, a file.")
+
+
+@click.command()
+@click.argument("predictions", metavar="IN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the arrays.")
+@_layout_option
+@click.option("--membership", type=click.Path(path_type=Path), help="Who was trained on what, a file.")
+@_LABELS
+@click.option("--force", is_flag=True, help="Replace arrays that are there.")
+@debuggable
+def convert(
+    predictions: Path, out: Path, layout: str | None, membership: Path | None, labels: Path | None, force: bool
+) -> None:
+    """Write the predictions in IN, of another tool's layout, as .npy files into DIR.
+
+    IN is a file or a folder. What is written, predictions.npy, membership.npy and labels.npy or target.npy if there
+    are any, is read by `tmi attack --predictions DIR` and by numpy.load.
+    """
+    from tmi.layouts import read_saved
+    from tmi.layouts.writing import write_saved
+
+    arrays = read_saved(predictions, membership, labels, layout)
+    written = write_saved(arrays, out, force=force)
+    for sentence in arrays.read_as:
+        click.echo(sentence)
+    click.echo(f"Wrote {', '.join(file.name for file in written)} to {out}")
+
+
+@click.command()
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.argument("membership", required=False, type=click.Path(path_type=Path))
+@_LABELS
+@_layout_option
+@debuggable
+def check(predictions: Path, membership: Path | None, labels: Path | None, layout: str | None) -> None:
+    """Say what is wrong with saved PREDICTIONS and their MEMBERSHIP before they are attacked.
+
+    MEMBERSHIP may be left out where it lies beside the predictions. The exit code is 2 if there are errors.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tmi.checks import Finding, check_arrays
+    from tmi.layouts import read_saved
+
+    arrays = read_saved(predictions, membership, labels, layout)
+    findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]
+    findings += check_arrays(arrays.models, arrays.membership, arrays.labels)
+    table = Table.grid(padding=(0, 2))
+    for finding in findings:
+        table.add_row(MARKS[finding.severity], finding.subject, _plain(finding.message))
+    Console().print(table)
+    errors, warnings = (sum(finding.severity == wanted for finding in findings) for wanted in ("error", "warning"))
+    click.echo(f"\n{_counted(errors, 'error')}, {_counted(warnings, 'warning')}")
+    if errors:
+        raise click.exceptions.Exit(FOUND_ERRORS)
+
+
+def _plain(message: str) -> str:
+    """A message without markup: shapes in square brackets are not styles."""
+    from rich.markup import escape
+
+    return escape(message)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number or 'no'} {thing}{'' if number == 1 else 's'}"
