@@ -1,0 +1,42 @@
+"""A target that is known by its saved predictions only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError
+
+
+def load_predictions(path: Path, points: int, augmentations: int, width: int, where: str) -> NDArray[Any]:
+    """The numbers of a ``.npy`` file, flattened to ``[points * augmentations, width]``.
+
+    Args:
+        path: an array ``[points, augmentations, classes]``, in the order of the run's challenge points and queries;
+            the augmentations may be left out where there is one, the classes where they are labels.
+        points: of the run.
+        augmentations: queries per point.
+        width: numbers of an answer.
+        where: what an error message starts with.
+
+    Raises:
+        TmiError: there is no such file, it is no array of numbers, or has another shape.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise TmiError(f"{where}: {path}: there is no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise TmiError(f"{where}: {path}: not a .npy file of numbers: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise TmiError(f"{where}: {path}: expected a .npy file with one array of numbers")
+    shapes: list[tuple[int, ...]] = [(points, augmentations, width)]
+    shapes += [(points, augmentations)] if width == 1 else []
+    shapes += [(points, width)] if augmentations == 1 else []
+    shapes += [(points,)] if augmentations == width == 1 else []
+    if array.shape not in shapes:
+        raise TmiError(f"{where}: {path} has shape {array.shape}, expected {' or '.join(map(str, shapes))}")
+    return array.reshape(points * augmentations, width)
