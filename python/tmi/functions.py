@@ -12,7 +12,7 @@ from typing import Any
 from tmi.errors import TmiError
 
 
-def call_named(path: str, where: str, **arguments: Any) -> Any:
+def call_named(path: str, where: str, /, **arguments: Any) -> Any:
     """Call a function of the user; modules in the current directory are found.
 
     Args:
@@ -24,7 +24,7 @@ def call_named(path: str, where: str, **arguments: Any) -> Any:
         TmiError: there is no such module or function, or it fails.
     """
     with _current_directory_importable():
-        function = _function_named(path, where)
+        function = _found(path, where)
         try:
             return function(**arguments)
         except TmiError:
@@ -33,7 +33,17 @@ def call_named(path: str, where: str, **arguments: Any) -> Any:
             raise TmiError(f"{where}: the function raised {type(error).__name__}: {error}") from error
 
 
-def _function_named(path: str, where: str) -> Callable[..., Any]:
+def function_named(path: str, where: str) -> Callable[..., Any]:
+    """A function of the user; modules in the current directory are found.
+
+    Raises:
+        TmiError: there is no such module or function.
+    """
+    with _current_directory_importable():
+        return _found(path, where)
+
+
+def _found(path: str, where: str) -> Callable[..., Any]:
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise TmiError(f"{where}: expected module.function, the name of a Python function")
