@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from html.parser import HTMLParser
 from statistics import NormalDist
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tmi.report import Exhibit
 from tmi.report.figures import roc_figure, svg_text
-from tmi.report.page import Exhibit, render_page
+from tmi.report.histogram import histogram_figure
+from tmi.report.page import Figures, render_page
 from tmi.report.table import results_table, verdict
 from tmi.report.wording import duration, headline, percent, tpr, tpr_interval, tpr_label
 
@@ -47,8 +50,38 @@ def attack(shift: float, non_members: int) -> dict[str, Any]:
         "seconds": 3.2,
         "upper_bound": False,
         "neutral": 0,
-        "roc": {"fpr": grid, "tpr": curve, "low": 0.8 * curve, "high": np.minimum(1, 1.2 * curve)},
+        "roc": {
+            "fpr": grid,
+            "tpr": curve,
+            "low": 0.8 * curve,
+            "high": np.minimum(1, 1.2 * curve),
+            "band_low": 0.6 * curve,
+            "band_high": np.minimum(1, 1.4 * curve),
+        },
+        "epsilon": {
+            "stage": "pretraining",
+            "lower_bound": max(0.0, 1.5 * shift),
+            "delta": 0.0,
+            "confidence": 0.95,
+            "direction": "members",
+            "threshold": 2.0,
+            "tpr_low": 0.031,
+            "fpr_high": 0.0021,
+            "decisions": 2 * non_members,
+            "method": "Clopper-Pearson intervals at a threshold that was fixed on other targets.",
+        },
+        "histogram": histogram(shift, non_members),
     }
+
+
+def histogram(shift: float, number: int) -> dict[str, Any]:
+    edges = np.linspace(-3, 3 + shift, 41)
+
+    def counts(mean: float) -> list[int]:
+        shares = np.diff([0, *(NORMAL.cdf(edge - mean) for edge in edges[1:-1]), 1])
+        return [round(number * share) for share in shares]
+
+    return {"edges": list(edges), "members": counts(shift), "non_members": counts(0.0)}
 
 
 def compared(attacks: dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +107,7 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
         attacks["direct"]["upper_bound"] = True
     return {
         "schema": 1,
+        "kind": "run",
         "name": "digits",
         "description": "Small networks pretrained on digits.",
         "seed": 7,
@@ -121,6 +155,10 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
                     "point": 17 + index,
                     "label": "7",
                     "auc": 0.93,
+                    "low": 0.86,
+                    "high": 0.97,
+                    "p_value": 2e-5,
+                    "q_value": 0.0032,
                     "mean_in": 1.2,
                     "mean_out": -0.3,
                     "targets_in": 31,
@@ -128,8 +166,83 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
                 }
                 for index in range(points)
             ],
+            "exposed": {"fdr": 0.05, "count": 41 if points else 0, "tested": 298 if points else 0},
+        },
+        "resolution": {
+            rate: {"resolvable": float(rate) * non_members >= 1, "points_needed": math.ceil(300 / float(rate) / 9600)}
+            for rate in RATES
+        },
+        "provenance": {
+            "packages": {"numpy": "2.1.0", "torch": "2.8.0"},
+            "python": "3.12.1",
+            "machine": {"system": "Linux", "processor": "x86_64", "cores": 2},
+            "hashes": {"pool": "ab" * 32, "downstream": "cd" * 32},
+            "keys": {"query": "ef" * 32},
         },
     }
+
+
+def with_target(results: dict[str, Any], p_value: float = 0.004, called: int = 21, suspects: int = 3) -> dict[str, Any]:
+    """The same with a target of unknown membership."""
+    names = [name for name in results["attacks"] if not results["attacks"][name]["upper_bound"]]
+    found = {
+        "set_test": {
+            "p_value": p_value,
+            "statistic": 2.9,
+            "shadows": 64,
+            "mean_excess": 0.31,
+            "low": 0.08,
+            "high": 0.52,
+        },
+        "calls": {
+            rate: {
+                "called": round(called * float(rate) / 0.01),
+                "expected_false": 300 * float(rate),
+                "threshold": 2.0,
+                "tpr": figure(0.04),
+                "resolvable": float(rate) > 0.001,
+            }
+            for rate in RATES
+        },
+    }
+    return results | {
+        "target": {
+            "name": "their-model",
+            "points": 300,
+            "shadows": 64,
+            "fpr": 0.01,
+            "attack": headline(results),
+            "attacks": dict.fromkeys(names, found),
+            "most_suspected": [
+                {"index": index, "point": 100 + index, "score": 3.5, "p_value": 0.0006, "called": True, "label": "7"}
+                for index in range(suspects)
+            ],
+        }
+    }
+
+
+def as_saved(results: dict[str, Any]) -> dict[str, Any]:
+    """The same as an audit of saved predictions, of whose models nothing else is known."""
+    data = {key: value for key, value in results["data"].items() if key not in ("pool", "downstream")}
+    data |= {
+        "files": [
+            {
+                "role": "predictions",
+                "path": "/data/answers.npy",
+                "sha256": "12" * 32,
+                "shape": [64, 300, 5, 10],
+                "dtype": "float32",
+            }
+        ],
+        "read_as": ["logits of 64 models at 300 points"],
+        "classes": 10,
+    }
+    models = {"count": 64, "targets": 64, "given": None, "not_pretrained": [], "not_finetuned": []}
+    points = results["points"] | {
+        "most_exposed": [point | {"label": ""} for point in results["points"]["most_exposed"]]
+    }
+    stages = {"score": 12.0}
+    return results | {"kind": "saved predictions", "data": data, "models": models, "points": points, "stages": stages}
 
 
 @pytest.fixture
@@ -146,7 +259,8 @@ def printed(results: dict[str, Any], width: int = 80) -> list[str]:
 
 
 def page(results: dict[str, Any], exhibits: list[Exhibit] | None = None, config: str = 'name = "x"') -> str:
-    return render_page(results, exhibits or [], svg_text(roc_figure(results)), config)
+    histogram = {"histogram": svg_text(histogram_figure(results))}
+    return render_page(results, exhibits or [], Figures(svg_text(roc_figure(results)), histogram), config)
 
 
 class Outline(HTMLParser):
@@ -217,7 +331,8 @@ def test_unresolvable_rate_is_a_dash_with_a_footnote() -> None:
     results = make_results({"tmi": 0.6}, non_members=400)
     lines = printed(results)
     assert next(line for line in lines if line.startswith("tmi")).split()[5] == "–"
-    assert lines[-1] == "– not resolvable with 400 non-members"
+    note = " ".join(lines[-2:])
+    assert note.endswith("– not resolvable with 400 non-members: 0.1%FPR would take 32 challenge points")
     assert "–" not in "".join(printed(make_results({"tmi": 0.6})))
 
 

@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 from PIL import Image
 
 from test_report import make_results, page, printed
 from tmi.report.figures import png_bytes, roc_figure, svg_text
+from tmi.report.histogram import histogram_figure
 from tmi.report.wording import ranked
 
 
@@ -72,5 +74,23 @@ def test_twenty_attacks_have_twenty_lines_in_legend_and_table() -> None:
     legend = svg_text(roc_figure(results)).split('id="legend_1"')[1]
     assert len(set(re.findall(r'style="(fill: none; [^"]*)"', legend))) == 20
     assert sum(line.startswith(("tmi ", "attack-", "direct ")) for line in printed(results)) == 20
-    table, compared = page(results).split("Is tmi better than the others?")
+    table, compared = page(results).split("Lower bound on the ε")[0].split("Is tmi better than the others?")
     assert table.count('<th scope="row">attack-') == compared.count('<th scope="row">attack-') == 18
+
+
+def test_only_the_attack_of_the_verdict_has_a_band_and_it_is_the_simultaneous_one(results: dict[str, Any]) -> None:
+    bands = [band for band in roc_figure(results).axes[0].collections if len(band.get_paths())]
+    (band,) = bands
+    top = band.get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx(max(results["attacks"]["tmi"]["roc"]["band_high"]))
+    heights = set(np.round(band.get_paths()[0].vertices[:, 1], 12))
+    assert set(np.round(results["attacks"]["tmi"]["roc"]["band_low"], 12)) <= heights
+
+
+def test_the_histogram_shows_shares_of_each_group(results: dict[str, Any]) -> None:
+    results["attacks"]["tmi"]["histogram"] = {"edges": [0, 1, 2], "members": [1, 3], "non_members": [30, 10]}
+    drawn = histogram_figure(results)
+    assert png_bytes(drawn) == png_bytes(histogram_figure(results))
+    values = [list(patch.get_data().values) for patch in drawn.axes[0].patches]
+    assert values == [[0.75, 0.25]] * 2 + [[0.25, 0.75]] * 2
+    assert "Score of a$x$" in svg_text(histogram_figure(make_results({"a$x$": 0.6})))

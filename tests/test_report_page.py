@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from test_report import make_results, outline, page
+from test_report import as_saved, make_results, outline, page, with_target
+from tmi.report.exhibits import LONGEST_SIDE, LONGEST_TEXT, SMALL_SIDE, SMALL_TEXT, Exhibit, png_of_image
 from tmi.report.learning import MOST_NAMED, training_warnings
-from tmi.report.page import LONGEST_SIDE, LONGEST_TEXT, Exhibit, expected_extreme, png_of_image
+from tmi.report.page import expected_extreme
 from tmi.report.table import verdict
 from tmi.report.wording import tpr, tpr_interval
 
@@ -52,8 +53,8 @@ def test_page_escapes_what_users_wrote(results: dict[str, Any]) -> None:
     html = page(results, [Exhibit("text", hostile)] * 3, config=f"# {hostile}")
     parsed = outline(html)
     assert "script" not in parsed.tags
-    # Title, heading, description, label, table, legend, comparison, attack, stage, configuration and three exhibits.
-    assert sum(hostile in text for text in parsed.text) == 13
+    # Title, heading, description, label, table, legend, comparison, bound, attack, stage, configuration, 3 exhibits.
+    assert sum(hostile in text for text in parsed.text) == 14
 
 
 def test_page_shows_an_unresolvable_rate_as_a_dash() -> None:
@@ -77,8 +78,9 @@ def test_page_with_one_attack_and_no_point() -> None:
 
 def test_page_shows_points_without_exhibits(results: dict[str, Any]) -> None:
     html = page(results)
-    assert [f"<strong>Point {point}</strong>, label 7" in html for point in (17, 18, 19)] == [True] * 3
-    assert "<dd>−0.30</dd>" in html
+    assert [f'<th scope="row">{point}</th><td>7</td>' in html for point in (17, 18, 19)] == [True] * 3
+    assert "<td>−0.30 (33)</td>" in html
+    assert "<td>[0.86, 0.97]</td>" in html
     assert "<img" not in html
 
 
@@ -112,6 +114,73 @@ def test_page_does_not_compare_rates_that_cannot_be_resolved() -> None:
 def test_page_is_the_same_every_time(results: dict[str, Any]) -> None:
     exhibits = [Exhibit("image", np.eye(8))] * 3
     assert page(results, exhibits) == page(results, exhibits)
+
+
+def test_points_beyond_the_first_are_shown_on_demand_in_blocks() -> None:
+    results = make_results({"tmi": 0.6}, points=120)
+    html = page(results, [Exhibit("image", np.eye(200))] * 120)
+    outline(html)
+    shown, *blocks = html.split('<details class="on-demand">')
+    assert shown.count("<figure>") == 12
+    assert [block.split("</details>")[0].count("<figure>") for block in blocks] == [24, 24, 24, 24, 12]
+    assert html.count('loading="lazy" decoding="async"') == 120
+    assert "The next 12 (109 to 120)" in html
+    assert len(re.findall("<tr>", page(results))) > 120
+
+
+def test_a_point_says_how_sure_its_exposure_is(results: dict[str, Any]) -> None:
+    html = page(results, [Exhibit("text", "words")] * 3)
+    for text in (
+        "<dd>[0.86, 0.97]</dd>",
+        "<dt>q-value</dt><dd>0.0032</dd>",
+        "Of 298 points, 41 are exposed beyond chance",
+    ):
+        assert text in html
+    results["points"]["most_exposed"][0] |= {"low": None, "high": None}
+    assert "<dt>Interval</dt><dd>–</dd>" in page(results, [Exhibit("text", "words")] * 3)
+    results["points"]["exposed"]["count"] = 0
+    assert "Of 298 points, none is exposed beyond chance" in page(results)
+
+
+def test_the_bound_names_its_stage_and_is_never_rounded_up(results: dict[str, Any]) -> None:
+    results["attacks"]["tmi"]["epsilon"]["lower_bound"] = 0.9999
+    html = page(results)
+    assert "ε of the pretraining is at least 0.99 at δ = 0, with 95% confidence" in html
+    assert "it is no promise" in html
+    results["attacks"]["tmi"]["epsilon"]["lower_bound"] = 0.0
+    assert "tmi shows no lower bound above 0" in page(results)
+    for attack in results["attacks"].values():
+        attack["epsilon"] = None
+    assert "No lower bound could be computed for tmi." in page(results)
+    outline(page(results))
+
+
+def test_a_target_is_reported_without_an_auc(results: dict[str, Any]) -> None:
+    targeted = with_target(results, suspects=40)
+    html = page(targeted)
+    outline(html)
+    assert "their-model: of 300 points, 21 are called members of its pretraining data" in html
+    assert "about 3 would be called by chance alone" in html
+    assert "Shadow models played as the target leak" in html
+    section = html.split("<h2>The target")[1].split("</section>")[0]
+    assert not re.search(r"AUC [0-9]|<th[^>]*>AUC", section)
+    assert section.count('<th scope="row">1') == 40
+    assert "their-model" not in page(results)
+
+
+def test_an_audit_of_saved_predictions_has_files_and_no_models() -> None:
+    html = page(as_saved(make_results({"tmi": 0.6})), config="")
+    outline(html)
+    for text in ("/data/answers.npy", "12" * 32, "64 × 300 × 5 × 10", "logits of 64 models at 300 points", "on trust"):
+        assert text in html
+    for text in ("How well the models learned", "Pretraining pool", "The pool has", "config.toml"):
+        assert text not in html
+
+
+def test_the_page_says_where_it_comes_from(results: dict[str, Any]) -> None:
+    html = page(results)
+    for text in ("numpy 2.1.0, torch 2.8.0", "ab" * 32, "ef" * 32, "Linux, x86_64, 2 cores", "2 min 17 s"):
+        assert text in html
 
 
 # Warnings and noise
@@ -222,6 +291,8 @@ def test_other_channels_are_averaged() -> None:
 
 def test_large_images_are_shrunk_and_keep_their_proportions() -> None:
     assert decoded(np.zeros((2 * LONGEST_SIDE, LONGEST_SIDE))).shape == (LONGEST_SIDE, LONGEST_SIDE // 2)
+    with Image.open(io.BytesIO(png_of_image(np.zeros((512, 512)), SMALL_SIDE))) as picture:
+        assert picture.size == (SMALL_SIDE, SMALL_SIDE)
 
 
 def test_image_of_a_wrong_shape_is_refused() -> None:
@@ -238,6 +309,7 @@ def test_image_is_embedded_as_its_png(results: dict[str, Any]) -> None:
 def test_long_texts_and_vectors_are_cut_and_say_so() -> None:
     html = Exhibit("text", "x" * (LONGEST_TEXT + 1000)).html
     assert html == f"<blockquote>{'x' * LONGEST_TEXT} … (1,600 characters)</blockquote>"
+    assert Exhibit("text", "x" * 1000).small == f"<blockquote>{'x' * SMALL_TEXT} … (1,000 characters)</blockquote>"
     assert Exhibit("text", "short").html == "<blockquote>short</blockquote>"
     assert Exhibit("vector", np.arange(3.0)).html == "<code>0, 1, 2</code>"
     assert Exhibit("vector", np.ones(2048)).html.endswith("1, … (2,048 values)</code>")

@@ -18,8 +18,6 @@ from tmi.report import write_report
 from tmi.report.curves import variants_figure
 from tmi.report.figures import png_bytes, svg_text
 from tmi.report.finetunings import finetunings
-from tmi.run import Run
-from tmi.rundir import RunDirectory
 
 
 @pytest.fixture
@@ -120,6 +118,6 @@ def test_a_run_with_variants_writes_them_and_removes_what_is_no_longer_there(
     assert {path.name for path in tmp_path.glob("variants.*")} == {"variants.png", "variants.svg"}
     assert not list((tmp_path / "variants" / "everything").glob("variants.*"))
     del results["variants"]
-    write_report(Run(config, RunDirectory(tmp_path)), results)
+    write_report(tmp_path, results, [], config.to_toml())
     assert not list(tmp_path.glob("variants.*"))
     assert "What other finetunings" not in (tmp_path / "report.html").read_text()

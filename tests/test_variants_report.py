@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from test_report import attack, figure, make_results, outline
-from tmi.cli import _show
+from tmi.cli.showing import show_results
 from tmi.report.curves import variants_figure
 from tmi.report.figures import svg_text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_text, finetunings, trained
 from tmi.report.learning import training_warnings
-from tmi.report.page import render_page
+from tmi.report.page import Figures, render_page
 from tmi.report.variants import variants_table
 
 ATTACKS = {"tmi": 0.6, "adapted-lira": 0.3}
@@ -83,7 +83,8 @@ def printed(results: dict[str, Any], width: int = 80) -> list[str]:
 
 
 def page(results: dict[str, Any]) -> str:
-    return render_page(results, [], "<svg></svg>", 'name = "x"', {"variants": "<svg><title>drawn</title></svg>"})
+    figures = Figures("<svg></svg>", {"variants": "<svg><title>drawn</title></svg>"})
+    return render_page(results, [], figures, 'name = "x"')
 
 
 def flat(lines: list[str]) -> str:
@@ -310,7 +311,7 @@ def test_the_terminal_shows_table_verdict_and_warnings(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     results["models"]["not_pretrained"] = [4, 6]
-    _show(results, Path("runs/digits"))
+    show_results(results, Path("runs/digits"))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     places = [

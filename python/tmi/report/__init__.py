@@ -1,17 +1,22 @@
-"""Stage 6, its pages: the tables, the figures and the HTML report, all made from ``results.json``."""
+"""Stage 6, its pages: the tables, the figures and the report as HTML and Markdown, all made from ``results.json``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from tmi.report.curves import shadows_figure, variants_figure, views_figure
+from tmi.report.exhibits import Exhibit
 from tmi.report.figures import png_bytes, roc_figure, svg_text
-from tmi.report.page import Exhibit, render_page
-from tmi.run import Run
+from tmi.report.histogram import histogram_figure
+from tmi.report.markdown import render_markdown
+from tmi.report.page import Figures, render_page
 from tmi.rundir import atomic, write_text
+
+__all__ = ["FIGURES", "Exhibit", "write_report"]
 
 # Figures by the part of the results that they show.
 FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
@@ -21,31 +26,41 @@ FIGURES: dict[str, Callable[[dict[str, Any]], Figure]] = {
 }
 
 
-def write_report(run: Run, results: dict[str, Any]) -> None:
-    """Write ``report.html`` and its figures as PNG and SVG; remove figures of what the results no longer hold.
+def write_report(
+    root: Path,
+    results: dict[str, Any],
+    exhibits: Sequence[Exhibit],
+    config_toml: str,
+    target_exhibits: Sequence[Exhibit] = (),
+) -> None:
+    """Write ``report.html``, ``report.md`` and the figures as PNG and SVG; remove figures of what is no longer there.
 
     Args:
-        run: the run, whose most exposed points are shown.
+        root: the directory that they are written to.
         results: the content of ``results.json``.
+        exhibits: what the points of ``results["points"]["most_exposed"]`` look like, in that order; empty where that is
+            not known.
+        config_toml: the resolved configuration.
+        target_exhibits: what the points of ``results["target"]["most_suspected"]`` look like, likewise.
+
+    Raises:
+        ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
     """
-    roc_svg = _write_figure(run, "roc", roc_figure(results))
-    further = {name: _write_figure(run, name, draw(results)) for name, draw in FIGURES.items() if name in results}
+    roc = _write_figure(root, "roc", roc_figure(results))
+    further = {name: _write_figure(root, name, draw(results)) for name, draw in FIGURES.items() if name in results}
     for name in FIGURES.keys() - further.keys():
         for ending in ("png", "svg"):
-            (run.directory.root / f"{name}.{ending}").unlink(missing_ok=True)
-    page = render_page(results, _exhibits(run, results), roc_svg, run.config.to_toml(), further)
-    write_text(run.directory.report, page)
+            (root / f"{name}.{ending}").unlink(missing_ok=True)
+    further["histogram"] = _write_figure(root, "histogram", histogram_figure(results))
+    page = render_page(results, exhibits, Figures(roc, further), config_toml, target_exhibits)
+    write_text(root / "report.html", page)
+    write_text(root / "report.md", render_markdown(results))
 
 
-def _write_figure(run: Run, name: str, figure: Figure) -> str:
+def _write_figure(root: Path, name: str, figure: Figure) -> str:
     """Write a figure and return it as SVG."""
-    with atomic(run.directory.root / f"{name}.png") as file:
+    with atomic(root / f"{name}.png") as file:
         file.write(png_bytes(figure))
     svg = svg_text(figure)
-    write_text(run.directory.root / f"{name}.svg", svg)
+    write_text(root / f"{name}.svg", svg)
     return svg
-
-
-def _exhibits(run: Run, results: dict[str, Any]) -> list[Exhibit]:
-    pool = run.task.pool
-    return [Exhibit(pool.kind, pool.raw[point["point"]]) for point in results["points"]["most_exposed"]]

@@ -32,6 +32,7 @@ PNG_DPI = 200
 _WIDTH = 6.4
 _HEIGHT = 5.4
 _LEGEND_ROW = 0.2
+_LONGEST_NAME = 40
 _MOST_UNCROWDED = 7
 _BELOW_AXES = {"loc": "outside lower center", "ncols": 2, "columnspacing": 1.5}
 
@@ -41,6 +42,8 @@ _DEFAULT_COLOUR = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _DASHES = ("-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (5, 1.2, 1, 1.2, 1, 1.2)))
 _GREY = "#555555"
+MEMBER_COLOUR = "#D55E00"
+NON_MEMBER_COLOUR = "#0072B2"
 
 _UNRESOLVABLE: Mapping[str, Any] = {
     "facecolor": (1, 1, 1, 0.75),
@@ -71,11 +74,11 @@ STYLE: list[str | dict[str, Any]] = [
 
 
 def roc_figure(results: Results) -> Figure:
-    """ROC curves on two logarithmic axes, with the pointwise interval of each curve as a light band.
+    """ROC curves on two logarithmic axes, with a simultaneous band around that of the attack of the verdict.
 
     The rates below 1 / (number of non-members), which the data cannot resolve, are hatched over. The default
-    attack is drawn thick, the upper bound as a dashed grey line, chance as a thin dashed diagonal. With more
-    than seven curves, only the attack that the verdict speaks of keeps its band.
+    attack is drawn thick, the upper bound as a dashed grey line, chance as a thin dashed diagonal. The
+    other curves have no band: bands would hide one another, and the table has their intervals.
 
     Args:
         results: the content of results.json.
@@ -91,7 +94,7 @@ def roc_figure(results: Results) -> Figure:
         for name, line_style in styles.items():
             roc = results["attacks"][name]["roc"]
             axes.plot(roc["fpr"], roc["tpr"], **line_style)
-            if name == headline(results) or not _is_crowded(styles):
+            if name == headline(results):
                 _draw_band(axes, roc, line_style)
         _cover_unresolvable(axes, non_members)
         _add_legend(axes, results, styles)
@@ -136,7 +139,7 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
 
 
 def _is_crowded(styles: Mapping[str, LineStyle]) -> bool:
-    """Whether the legend no longer fits under the diagonal, and the bands would hide one another."""
+    """Whether the legend no longer fits under the diagonal."""
     return len(styles) > _MOST_UNCROWDED
 
 
@@ -159,7 +162,7 @@ def _set_axes(axes: Axes, lowest_resolvable: float) -> None:
 
 def _draw_band(axes: Axes, roc: Mapping[str, Any], line_style: LineStyle) -> None:
     colour = line_style["color"]
-    axes.fill_between(roc["fpr"], roc["low"], roc["high"], color=colour, alpha=0.13, linewidth=0, zorder=1)
+    axes.fill_between(roc["fpr"], roc["band_low"], roc["band_high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
 
 
 def _cover_unresolvable(axes: Axes, non_members: int) -> None:
@@ -204,8 +207,13 @@ def _add_legend(axes: Axes, results: Results, styles: Mapping[str, LineStyle]) -
         text.set_parse_math(False)
 
 
+def shortened(name: str) -> str:
+    """A name for a figure: a long one would leave the axes no room."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
 def _legend_label(results: Results, name: str) -> str:
     """AUC first: it lines up, and no label then starts with the underscore that hides a legend entry."""
     remark = " (upper bound)" if name in upper_bounds(results) else ""
     # An en space, because HTML merges two ordinary ones.
-    return f"{with_interval(results['attacks'][name]['auc'])}\N{EN SPACE}{name}{remark}"
+    return f"{with_interval(results['attacks'][name]['auc'])}\N{EN SPACE}{shortened(name)}{remark}"

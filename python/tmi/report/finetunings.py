@@ -81,7 +81,7 @@ def finetunings(results: Results) -> list[Finetuning]:
 
 def any_private(results: Results) -> bool:
     """Whether one of the finetunings is private, with noise or as a control without."""
-    if results["data"]["downstream"]["private"] is not None:
+    if "downstream" in results["data"] and results["data"]["downstream"]["private"] is not None:
         return True
     return "variants" in results and any(row["private"] is not None for row in results["variants"]["rows"].values())
 
@@ -110,7 +110,8 @@ def trained(transfer: str) -> str:
     if transfer.startswith("last-"):
         blocks = transfer.removeprefix("last-")
         return "last block" if blocks == "1" else f"last {blocks} blocks"
-    return {"head": "head only", "full": "everything", "lora": "LoRA adapters"}[transfer]
+    # The function of the user's own recipe stands for itself.
+    return {"head": "head only", "full": "everything", "lora": "LoRA adapters"}.get(transfer, transfer)
 
 
 def details(row: Finetuning, own: Finetuning) -> list[str]:

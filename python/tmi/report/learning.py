@@ -22,9 +22,9 @@ def training_warnings(results: Results) -> list[str]:
     if "pretraining_test_accuracy" in models:
         classes = data["pool"]["classes"] if data["pool"]["objective"] == "classification" else None
         sentences += _of_task("pretraining", "", models, models["not_pretrained"], classes, models["count"])
-    sentences += [
-        *_of_task("downstream", "", models, models["not_finetuned"], data["downstream"]["classes"], models["count"]),
-    ]
+    if "downstream_test_accuracy" in models:
+        classes = data["downstream"]["classes"]
+        sentences += _of_task("downstream", "", models, models["not_finetuned"], classes, models["count"])
     rows = list(results["variants"]["rows"].items()) if "variants" in results else []
     for name, row in rows[1:]:  # the first is the run itself
         where = f" in the finetuning {name}"

@@ -2,63 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from statistics import NormalDist
 from typing import Any, Literal
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
-from tmi.report import finetunings, wording
+from tmi.report import bound, finetunings, limits, provenance, target, wording
+from tmi.report.exhibits import Exhibit
 from tmi.report.learning import training_warnings
+from tmi.report.summary import exposed_sentence, plain_words
 from tmi.report.table import verdict
 from tmi.report.wording import Results
 from tmi.views import LOGITS, View
 
-LONGEST_SIDE = 256
-"""Pixels to which larger images are shrunk: a page with full-size photographs would hardly load."""
-
-LONGEST_TEXT = 600
-"""Characters of a text that are shown."""
-
-MOST_VALUES = 12
-"""Values of a vector that are shown."""
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """What a point of the pool looks like.
-
-    Attributes:
-        kind: how ``content`` is to be shown.
-        content: ``image``: ``[height, width]``, ``[height, width, 3]`` or ``[channels, height, width]``,
-            floats in [0, 1] or uint8; ``text``: a ``str``; ``vector``: a one-dimensional array.
-    """
-
-    kind: Literal["image", "text", "vector"]
-    content: NDArray[Any] | str
-
-    @property
-    def html(self) -> Markup:
-        """The content as an HTML element; text is escaped.
-
-        Raises:
-            ValueError: the content is no image of the shapes above.
-        """
-        if self.kind == "image":
-            encoded = base64.b64encode(png_of_image(np.asarray(self.content))).decode()
-            return Markup('<img src="data:image/png;base64,{}" alt="">').format(encoded)
-        if self.kind == "text":
-            return Markup("<blockquote>{}</blockquote>").format(_shortened(str(self.content)))
-        return Markup("<code>{}</code>").format(_first_values(np.asarray(self.content)))
+SHOWN_AT_ONCE = 12
+BLOCK = 24
+"""Points that are shown at once, and those that are shown on demand together."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +37,25 @@ class Quality:
     max: float
 
 
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a report as SVGs of this package.
+
+    Attributes:
+        roc: the ROC curves.
+        further: the other figures by name; a section without its figure has the table alone.
+    """
+
+    roc: str
+    further: Mapping[str, str] = field(default_factory=dict)
+
+
 def render_page(
     results: Results,
     exhibits: Sequence[Exhibit],
-    roc_svg: str,
+    figures: Figures,
     config_toml: str,
-    further_svgs: Mapping[str, str] | None = None,
+    target_exhibits: Sequence[Exhibit] = (),
 ) -> str:
     """The report as HTML.
 
@@ -86,33 +63,45 @@ def render_page(
         results: the content of results.json.
         exhibits: what the points of ``results["points"]["most_exposed"]`` look like, in that order; empty
             where that is not known.
-        roc_svg: the ROC figure, trusted to be an SVG of this package.
-        config_toml: the resolved configuration.
-        further_svgs: the figures of ``results["views"]``, ``results["shadows"]`` and ``results["variants"]``, trusted
-            likewise; a section without its figure has the table alone.
+        figures: trusted to be SVGs of this package.
+        config_toml: the resolved configuration; empty where there is none.
+        target_exhibits: what the points of ``results["target"]["most_suspected"]`` look like, likewise.
 
     Raises:
         ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
     """
     points = results["points"]["most_exposed"]
-    if exhibits and len(exhibits) != len(points):
-        raise ValueError(f"got {len(exhibits)} exhibits, expected one for each of the {len(points)} points")
-    template = _environment().get_template("template.html.j2")
+    suspects = results["target"]["most_suspected"] if "target" in results else []
+    template = _environment().get_template("report.html.j2")
     return template.render(
         results=results,
+        is_saved=limits.is_saved(results),
+        plain_words=plain_words(results),
         verdict=verdict(results),
+        target_sentences=target.target_sentences(results),
+        target_rates=target.target_rates(results) if "target" in results else [],
+        expected_note=target.expected_note(results),
         ranked=wording.ranked(results),
         upper_bounds=wording.upper_bounds(results),
+        headline=wording.headline(results),
         default_attack=wording.DEFAULT_ATTACK,
         rates=wording.false_positive_rates(results),
         confidence=wording.confidence(results),
         resolution_note=wording.resolution_note(results),
         comparisons={name: entry for name, entry in results["comparisons"].items() if name != "against"},
+        bounded_attacks=bound.bounded_attacks(results),
+        bound_sentence=bound.bound_sentence(results),
+        bound_meaning=(bound.MEANING, bound.NO_MEANING),
         qualities=list(_qualities(results)),
         warnings=training_warnings(results),
-        points=list(zip_longest(points, exhibits)),
+        points=_shown(points, exhibits),
+        suspects=_shown(suspects, target_exhibits),
+        exposed_figures=_exposed_figures,
+        suspect_figures=_suspect_figures,
+        exposed_sentence=exposed_sentence(results),
         extreme=expected_extreme(results),
-        roc_svg=_embedded(roc_svg),
+        roc_svg=_embedded(figures.roc),
+        further_svgs={name: _embedded(svg) for name, svg in figures.further.items()},
         finetunings=finetunings.finetunings(results) if "variants" in results else [],
         details=finetunings.details,
         privacy=_privacy(results),
@@ -120,16 +109,68 @@ def render_page(
         any_private=finetunings.any_private(results),
         baseline_attack=wording.BASELINE_ATTACK,
         representative_rate=wording.representative_rate(results),
-        further_svgs={name: _embedded(svg) for name, svg in (further_svgs or {}).items()},
         view_of=lambda name: View.parse(name).description,
         main_view=results.get("view", LOGITS.name),
+        limits=limits.limits(results),
+        provenance=provenance,
         config_toml=config_toml,
     )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Points in the order in which they are shown.
+
+    Attributes:
+        first: those shown at once, each with its exhibit or None.
+        rest: the others, in blocks that are shown on demand.
+        layout: ``images``, ``wide`` (texts and vectors) or ``table`` (nothing but figures is known of the points).
+    """
+
+    first: Sequence[tuple[Mapping[str, Any], Exhibit | None]]
+    rest: Sequence[Sequence[tuple[Mapping[str, Any], Exhibit | None]]]
+    layout: Literal["images", "wide", "table"]
+
+
+def _shown(points: Sequence[Mapping[str, Any]], exhibits: Sequence[Exhibit]) -> Shown:
+    """The points with their exhibits, in blocks.
+
+    Raises:
+        ValueError: there are exhibits, but not one for each point.
+    """
+    if exhibits and len(exhibits) != len(points):
+        raise ValueError(f"got {len(exhibits)} exhibits, expected one for each of the {len(points)} points")
+    pairs = list(zip_longest(points, exhibits))
+    blocks = [pairs[start : start + BLOCK] for start in range(SHOWN_AT_ONCE, len(pairs), BLOCK)]
+    layout: Literal["images", "wide", "table"] = "table"
+    if exhibits:
+        layout = "images" if exhibits[0].kind == "image" else "wide"
+    return Shown(pairs[:SHOWN_AT_ONCE], blocks, layout)
+
+
+def _exposed_figures(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is shown of a point of known membership: names and values."""
+    return [
+        ("AUC", f"{point['auc']:.2f}"),
+        ("Interval", wording.point_interval(point) or wording.NOT_RESOLVABLE),
+        ("q-value", wording.NOT_RESOLVABLE if point["q_value"] is None else target.p_text(point["q_value"])),
+        ("Score in", f"{wording.signed(point['mean_in'])} ({point['targets_in']})"),
+        ("Score out", f"{wording.signed(point['mean_out'])} ({point['targets_out']})"),
+    ]
+
+
+def _suspect_figures(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is shown of a point that a target of unknown membership may have been pretrained on."""
+    return [
+        ("Score", "∞" if point["score"] is None else wording.signed(point["score"])),
+        ("p-value", target.p_text(point["p_value"])),
+        ("Called", "member" if point["called"] else "–"),
+    ]
+
+
 def _privacy(results: Results) -> str:
     """What the finetuning of the run itself promises its own points; empty where it is not private."""
-    private = results["data"]["downstream"]["private"]
+    private = results["data"].get("downstream", {}).get("private")
     if private is None:
         return ""
     epsilon = finetunings.epsilon_text(finetunings.epsilon_of(private))
@@ -165,76 +206,35 @@ def expected_extreme(results: Results) -> float | None:
     return min(1.0, 0.5 + deviation * quantile)
 
 
-def png_of_image(image: NDArray[Any]) -> bytes:
-    """An image as PNG, shrunk so that its longest side is at most ``LONGEST_SIDE`` pixels.
-
-    Args:
-        image: ``[height, width]``, ``[height, width, 3]`` or ``[channels, height, width]``; uint8, or floats
-            of which [0, 1] is shown. Channels other than one or three are averaged to grey.
-
-    Raises:
-        ValueError: the array has another shape.
-    """
-    pixels = _channels_last(image)
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _channels_last(image: NDArray[Any]) -> NDArray[Any]:
-    """``[height, width]`` or ``[height, width, 3]``, whatever the layout was."""
-    if image.ndim == 2:
-        return image
-    if image.ndim != 3:
-        raise ValueError(f"an image has the shape {list(image.shape)}, expected two or three dimensions")
-    if image.shape[0] == 3 or image.shape[2] not in (1, 3):
-        image = np.moveaxis(image, 0, 2)
-    if image.shape[2] == 3:
-        return image
-    grey: NDArray[Any] = image.mean(axis=2).astype(image.dtype)
-    return grey
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= LONGEST_TEXT:
-        return text
-    return f"{text[:LONGEST_TEXT]} … ({len(text):,} characters)"
-
-
-def _first_values(vector: NDArray[Any]) -> str:
-    shown = ", ".join(f"{value:.4g}" for value in vector[:MOST_VALUES])
-    return shown if len(vector) <= MOST_VALUES else f"{shown}, … ({len(vector):,} values)"
-
-
 def _qualities(results: Results) -> Iterator[Quality]:
     for task in ("pretraining", "downstream"):
         for data in ("train", "test"):
-            # Nothing is pretrained where a given model is attacked.
+            # Nothing is pretrained where a given model is attacked; nothing is known where predictions were saved.
             if (accuracy := results["models"].get(f"{task}_{data}_accuracy")) is not None:
                 yield Quality(task, data, **accuracy)
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("tmi.report", ""),
+        loader=PackageLoader("tmi.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     for function in (
+        bound.bound_text,
+        bound.evidence,
         finetunings.epsilon_text,
         finetunings.trained,
+        target.p_text,
         wording.difference,
         wording.difference_interval,
         wording.duration,
         wording.interval,
         wording.percent,
         wording.percent_interval,
+        wording.rate_percent,
         wording.signed,
         wording.tpr,
         wording.tpr_difference,

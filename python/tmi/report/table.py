@@ -65,7 +65,7 @@ def verdict(results: Results) -> str:
         return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
     if auc["low"] > CHANCE_AUC:
         return (
-            "The finetuned models leak their pretraining data: "
+            f"{_leaking(results)} leak their pretraining data: "
             f"{name} tells members from non-members with {figure}{_members_found(results, name)}."
         )
     if auc["high"] < CHANCE_AUC:
@@ -74,6 +74,11 @@ def verdict(results: Results) -> str:
             "often than a coin usually means that the membership or the scores are reversed."
         )
     return f"No leak was shown: {name} has {figure}; this is not proof of its absence.{_hint(results, name)}"
+
+
+def _leaking(results: Results) -> str:
+    """Who leaks: nothing is known of a target of unknown membership, only of the shadow models that stand for it."""
+    return "Shadow models played as the target" if "target" in results else "The finetuned models"
 
 
 def _verdict_on_given_model(results: Results) -> str:

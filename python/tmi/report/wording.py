@@ -103,6 +103,11 @@ def interval(estimate: Estimate) -> str:
     return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
+def point_interval(figure: Mapping[str, Any]) -> str:
+    """The interval of the AUC at one point, to two decimals; empty where it has none."""
+    return "" if figure["low"] is None else f"[{figure['low']:.2f}, {figure['high']:.2f}]"
+
+
 def with_interval(estimate: Estimate) -> str:
     """A figure and its interval to three decimals: ``0.652 [0.631, 0.673]``."""
     return f"{estimate['estimate']:.3f} {interval(estimate)}"
@@ -147,7 +152,13 @@ def resolution_note(results: Results) -> str:
     rates = [attack["tpr_at_fpr"].values() for attack in results["attacks"].values()]
     if all(estimate["resolvable"] for estimate in chain.from_iterable(rates)):
         return ""
-    return f"{NOT_RESOLVABLE} not resolvable with {results['data']['non_members']:,} non-members"
+    note = f"{NOT_RESOLVABLE} not resolvable with {results['data']['non_members']:,} non-members"
+    needed = [
+        f"{rate_percent(rate)}FPR would take {results['resolution'][rate]['points_needed']:,} challenge points"
+        for rate in false_positive_rates(results)
+        if not results["resolution"][rate]["resolvable"]
+    ]
+    return f"{note}: {', '.join(needed)}" if needed else note
 
 
 def seen(results: Results) -> str:

@@ -1,0 +1,56 @@
+"""The lower bound on the epsilon of the pretraining, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tmi.report.wording import Results, headline, percent, ranked, upper_bounds
+
+MEANING = (
+    "What it says: if the pretraining had been differentially private with an ε below the bound, no attack on its "
+    "outcome could have done this well, so with that confidence it was not. The bound speaks of the pretraining, "
+    "and of the recipe that the attacked models share."
+)
+NO_MEANING = (
+    "What it does not say: it is no promise. The true ε may be far higher or infinite, and a bound of 0 means only "
+    "that this attack proved nothing. It says nothing about the finetuning data, and an ε of differentially private "
+    "finetuning is another quantity about other data: the two cannot be compared. Each bound is for one attack by "
+    "itself; nothing is corrected for picking the highest."
+)
+
+
+def bounded_attacks(results: Results) -> list[str]:
+    """The attacks for which a bound could be computed, in the order of the report."""
+    return [name for name in [*ranked(results), *upper_bounds(results)] if results["attacks"][name]["epsilon"]]
+
+
+def bound_sentence(results: Results) -> str:
+    """What the attack of the verdict shows about the stage; empty where no bound could be computed for it."""
+    name = headline(results)
+    bound: Mapping[str, Any] | None = results["attacks"][name]["epsilon"]
+    if bound is None:
+        return ""
+    confident = f"{100 * bound['confidence']:g}% confidence"
+    delta = f" at δ = {bound['delta']:g}"
+    if bound["lower_bound"] <= 0:
+        return f"ε of the {bound['stage']}: {name} shows no lower bound above 0{delta} ({confident})."
+    return (
+        f"ε of the {bound['stage']} is at least {bound_text(bound['lower_bound'])}{delta}, with {confident}: {name} "
+        f"finds {evidence(bound)}, of {bound['decisions']:,} decisions."
+    )
+
+
+def bound_text(bound: float) -> str:
+    """A lower bound to two decimals, rounded down: it is never shown higher than it is."""
+    return f"{math.floor(100 * bound + 1e-9) / 100:.2f}"
+
+
+def evidence(bound: Mapping[str, Any]) -> str:
+    """The two rates that a bound rests on: ``at least 3.1% of the members and at most 0.2% of the non-members``."""
+    sought, others = bound["direction"], "members" if bound["direction"] == "non-members" else "non-members"
+    return (
+        f"at least {percent(bound['tpr_low'], 2)} of the {sought} and takes at most {percent(bound['fpr_high'], 2)} of "
+        f"the {others} for them"
+    )

@@ -1,0 +1,164 @@
+"""The first lines of the report: what leaked and how sure that is, for readers who have never seen a ROC curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tmi.report.wording import (
+    CHANCE_AUC,
+    GIVEN_MODEL_ATTACK,
+    REPRESENTATIVE_RATE,
+    WITHOUT_MODEL,
+    Estimate,
+    Results,
+    confidence,
+    false_positive_rates,
+    headline,
+    upper_bounds,
+)
+
+# Counts below this many of a hundred are told of a thousand: "1 of 100" would hide too much.
+_FEWEST_OF_HUNDRED = 9.5
+
+
+def plain_words(results: Results) -> list[str]:
+    """The finding as sentences without technical terms: what leaked, how many are found, how sure that is.
+
+    They speak of the attack of the verdict and agree with it. Where a target of unknown membership was attacked, they
+    speak of what is known to work on the shadow models, which is what to expect of that attack.
+
+    Args:
+        results: the content of results.json.
+    """
+    name = headline(results)
+    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results["attacks"]:
+        return [_on_given_model(results)]
+    sentences = [_finding(results, name)]
+    found = _found(results, name)
+    if found:
+        sentences.append(found)
+    return [*sentences, _basis(results), *_exposed(results)]
+
+
+def natural_frequency(fraction: float, rate: float) -> tuple[str, str, str]:
+    """A true and a false positive rate as counts of the same round number: ``("13", "1", "100")``.
+
+    Args:
+        fraction: of the members that are found.
+        rate: of the non-members that are accused.
+
+    Returns:
+        Members found and non-members accused, both of the last; of 100 where that is exact enough, or else of 1,000 or
+        the power of ten of which the rate is a whole number.
+    """
+    bases = [1000, 10**4, 10**5, 10**6] if 100 * fraction < _FEWEST_OF_HUNDRED else [100, 1000, 10**4, 10**5, 10**6]
+    base = next((base for base in bases if _is_whole(base * rate)), bases[-1])
+    return f"{round(base * fraction):,}", f"{base * rate:,.6g}", f"{base:,}"
+
+
+def _finding(results: Results, name: str) -> str:
+    auc = results["attacks"][name]["auc"]
+    answers = (
+        "from the answers of the pretrained models themselves"
+        if name in upper_bounds(results)
+        else "from the answers of a finetuned model alone"
+    )
+    of_a_point = "whether a given point was in its pretraining data"
+    if auc["low"] > CHANCE_AUC:
+        given = f"given one point that was in it and one that was not, the attack tells which is which in {_tries(auc)}"
+        return f"Something leaks: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
+    if auc["high"] < CHANCE_AUC:
+        return "The attack is wrong more often than a coin, so its scores or the membership are probably reversed."
+    return (
+        f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Given one "
+        f"point that was in it and one that was not, it tells which is which in {_tries(auc)}. A better attack may "
+        "find more."
+    )
+
+
+def _on_given_model(results: Results) -> str:
+    attacks, added = results["attacks"], results["comparisons"][WITHOUT_MODEL]["auc"]
+    both, alone = (attacks[name]["auc"] for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
+    conclusion = (
+        "So the answers give away something about the pretraining data."
+        if added["low"] > 0
+        else "So it was not shown that the answers give anything away; a better attack may find more."
+    )
+    return (
+        "Given one point that was in the pretraining data and one that was not, one tells which is which in "
+        f"{_tries(both)} with the finetuned model's answers, and in {_tries(alone)} from the points themselves, "
+        f"without any model. {conclusion}"
+    )
+
+
+def _tries(auc: Estimate) -> str:
+    """An AUC as a frequency: ``73 of 100 tries (71 to 75; guessing: 50)``."""
+    estimate, low, high = (round(100 * auc[key]) for key in ("estimate", "low", "high"))
+    return f"{estimate} of 100 tries ({low} to {high}; guessing: 50)"
+
+
+def _found(results: Results, name: str) -> str:
+    """How many members are found where few non-members may be accused; empty where no such rate is resolvable."""
+    rates: Mapping[str, Any] = results["attacks"][name]["tpr_at_fpr"]
+    for rate in false_positive_rates(results):
+        if float(rate) >= REPRESENTATIVE_RATE and rates[rate]["resolvable"]:
+            return _found_at(rates[rate], float(rate), confidence(results))
+    return ""
+
+
+def _found_at(found: Estimate, rate: float, confidence: str) -> str:
+    estimate, accused, base = natural_frequency(found["estimate"], rate)
+    of_base = int(base.replace(",", ""))
+    low, high = (f"{round(of_base * min(1.0, max(0.0, found[key]))):,}" for key in ("low", "high"))
+    text = (
+        f"Of {base} points that were in the pretraining data, about {estimate} are found ({confidence} interval: "
+        f"{low} to {high}) if {accused} of {base} points that were not may be accused wrongly; guessing would find "
+        f"{accused}."
+    )
+    if found["low"] <= rate:
+        return f"{text} That is no clear difference."
+    even, rare = (
+        round(100 * share * found["estimate"] / (share * found["estimate"] + (1 - share) * rate))
+        for share in (0.5, 0.1)
+    )
+    return (
+        f"{text} Of 100 accusations, about {even} are then right where half of the points asked about were in the "
+        f"pretraining data, and about {rare} where only one in ten was."
+    )
+
+
+def _basis(results: Results) -> str:
+    data, models = results["data"], results["models"]
+    return (
+        f"How sure is this? It was measured on {models['targets']:,} models and {data['challenge_points']:,} points of "
+        f"which it is known which model was pretrained on which: {data['members'] + data['non_members']:,} decisions. "
+        f"The ranges are {confidence(results)} intervals: they hold the true figure in about "
+        f"{confidence(results).removesuffix('%')} of 100 such measurements, for models and points of this kind."
+    )
+
+
+def _exposed(results: Results) -> list[str]:
+    """One sentence on how many single points are exposed beyond chance; none where no point was tested."""
+    sentence = exposed_sentence(results)
+    return [sentence] if sentence else []
+
+
+def exposed_sentence(results: Results) -> str:
+    """How many points are exposed one by one; empty where no point was tested."""
+    exposed = results["points"]["exposed"]
+    tested, count = exposed["tested"], exposed["count"]
+    if not tested:
+        return ""
+    if not count:
+        return f"Of {tested:,} points, none is exposed beyond chance when it is looked at by itself."
+    verb = "is" if count == 1 else "are"
+    return (
+        f"Of {tested:,} points, {count:,} {verb} exposed beyond chance when looked at one by one (false discovery "
+        f"rate {100 * exposed['fdr']:g}%: up to about {100 * exposed['fdr']:g} of 100 points named in this way would "
+        "be so by luck)."
+    )
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-6 and number >= 1 - 1e-6
