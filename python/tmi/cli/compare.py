@@ -1,0 +1,71 @@
+"""``tmi compare``: does one run leak more than another?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tmi.cli.options import bars, debuggable
+
+
+def _parse_rates(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[float]:
+    rates = []
+    for entry in (entry.strip() for text in texts for entry in text.split(",")):
+        try:
+            rate = float(entry)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < 1:
+            raise click.BadParameter(f"{entry!r} is no rate between 0 and 1; expected for instance 0.001,0.01")
+        rates.append(rate)
+    return rates
+
+
+@click.command()
+@click.argument("run_a", metavar="RUN_A", type=click.Path(path_type=Path))
+@click.argument("run_b", metavar="RUN_B", type=click.Path(path_type=Path))
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME",
+    help="Compare by this attack only. Repeatable; all that both runs have if left out.",
+)
+@click.option(
+    "--fpr",
+    "rates",
+    multiple=True,
+    metavar="RATE",
+    callback=_parse_rates,
+    help="Compare true positive rates at these false positive rates: 0.001,0.01. RUN_A's own if left out.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there."
+)
+@debuggable
+def compare(run_a: Path, run_b: Path, attacks: tuple[str, ...], rates: list[float], json_file: Path | None) -> None:
+    """Does RUN_B leak more than RUN_A? Differences of their figures, with intervals.
+
+    Two runs with the same targets and points (the same seed and another finetuning, say) are resampled alike; others
+    independently, which gives wider intervals. RUN/variants/NAME is a run, too.
+    """
+    from rich.console import Console
+
+    from tmi.report.runs import configuration_lines, runs_heading, runs_table, runs_verdict
+    from tmi.rundir import write_json
+    from tmi.runs_compared import compare_runs
+    from tmi.workers import available_cores
+
+    compared = compare_runs(run_a, run_b, attacks, rates, threads=available_cores(), progress=bars())
+    if json_file is not None:
+        write_json(json_file, compared | {"verdict": runs_verdict(compared)})
+    console = Console()
+    console.print(runs_heading(compared), markup=False, highlight=False)
+    console.print()
+    console.print(runs_table(compared, console.width))
+    console.print()
+    for line in configuration_lines(compared):
+        console.print(line, markup=False, highlight=False)
+    console.print()
+    console.print(runs_verdict(compared), markup=False, highlight=False)
