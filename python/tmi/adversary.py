@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tmi.config import Config
+from tmi.config import AttackedConfig
 from tmi.seeding import stream
 from tmi.views import LOGITS, View
 
@@ -51,17 +51,17 @@ def draw_shadows(seed: int, models: int, target: int, number: int) -> list[int]:
     return sorted(stream(seed, "shadows", target).permutation(others)[:number].tolist())
 
 
-def main_adversary(config: Config) -> Adversary:
+def main_adversary(config: AttackedConfig) -> Adversary:
     """The first view, with all shadow models."""
     return Adversary(View.parse(config.attack.views[0]))
 
 
-def by_view(config: Config) -> dict[str, Adversary]:
+def by_view(config: AttackedConfig) -> dict[str, Adversary]:
     """The adversaries who differ in what they see, all with all shadow models; the main one comes first."""
     return {name: Adversary(View.parse(name)) for name in config.attack.views}
 
 
-def by_shadows(config: Config) -> dict[int, Adversary]:
+def by_shadows(config: AttackedConfig) -> dict[int, Adversary]:
     """The adversaries who differ in how many shadow models they have, fewest first; all have the main view."""
     main = main_adversary(config)
     everyone = config.models - 1
@@ -70,6 +70,6 @@ def by_shadows(config: Config) -> dict[int, Adversary]:
     }
 
 
-def all_adversaries(config: Config) -> list[Adversary]:
+def all_adversaries(config: AttackedConfig) -> list[Adversary]:
     """Everyone in a run, the main one first."""
     return list(dict.fromkeys([*by_view(config).values(), *by_shadows(config).values()]))

@@ -76,6 +76,19 @@ class Predictions:
         """The predictions of some models, in that order, not copied."""
         return self._with([self._models[model] for model in models])
 
+    def with_first(self, model: NDArray[Any]) -> Predictions:
+        """The predictions with one more model before all others, in their type.
+
+        Raises:
+            TmiError: its answers have another shape.
+        """
+        if model.shape != self.shape[1:]:
+            raise TmiError(
+                f"the target's predictions have shape {model.shape}, expected {self.shape[1:]} "
+                "(points, augmentations, classes) as those of the shadow models"
+            )
+        return self._with([np.ascontiguousarray(model, dtype=self._models[0].dtype), *self._models])
+
     def seen_through(self, view: View) -> Predictions:
         """The same logits in another view, not copied."""
         view.require_classes(self.shape[-1])
@@ -174,6 +187,25 @@ class Answers:
             membership=self.membership[list(models)],
             pretrained=self.pretrained and self.pretrained.restricted(models),
             reference=self.reference and self.reference.restricted(models),
+        )
+
+    def with_target(self, answers: NDArray[Any], reference: NDArray[Any] | None = None) -> Answers:
+        """One more model, whose membership nobody knows, before all others, which are its shadows.
+
+        Args:
+            answers: float32 or float16 ``[points, augmentations, classes]``, raw logits of that model.
+            reference: its answers about the reference points, where there are such.
+
+        Raises:
+            TmiError: the answers have another shape than those of the shadows.
+        """
+        unknown = np.zeros((1, self.membership.shape[1]), dtype=bool)
+        return replace(
+            self,
+            predictions=self.predictions.with_first(answers),
+            membership=np.concatenate([unknown, self.membership]),
+            pretrained=None,
+            reference=None if self.reference is None or reference is None else self.reference.with_first(reference),
         )
 
     def seen_through(self, view: View) -> Answers:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tmi import __version__
 from tmi.attacks import attack_named
-from tmi.config import Config, differences, load_config
-from tmi.devices import on_this_machine
+from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
-from tmi.report import write_report
+from tmi.provenance import provenance
 from tmi.run import Run
 from tmi.rundir import RunDirectory, read_json, write_json, write_text
-from tmi.stages import evaluate, finetune, membership, pretrain, query, score
+from tmi.saved_predictions import SavedPredictions
 from tmi.workers import Progress, Silent, Workers, available_cores
+
+if TYPE_CHECKING:
+    from tmi.report import Exhibit
+
+AnyCase: TypeAlias = Run | SavedPredictions
 
 # What may differ from the configuration that a run directory was made with: nothing that was trained depends on it.
 FREE_TO_CHANGE = (
@@ -33,6 +35,8 @@ FREE_TO_CHANGE = (
     "compute.memory",
     "compute.checkpoint_minutes",
     "variants.",
+    "target.",
+    "files.target",
 )
 # Everything that a run writes.
 FOLDERS = (
@@ -43,6 +47,8 @@ FOLDERS = (
     "pretrained_predictions",
     "reference_predictions",
     "scores",
+    "target",
+    "target_scores",
     "variants",
 )
 FILES = (
@@ -54,8 +60,11 @@ FILES = (
     "challenge_points.json",
     "results.json",
     "report.html",
+    "report.md",
     "roc.png",
     "roc.svg",
+    "histogram.png",
+    "histogram.svg",
     "views.png",
     "views.svg",
     "shadows.png",
@@ -66,14 +75,23 @@ FILES = (
 # The stages that a variant has of its own.
 VARIED_STAGES = ("finetune", "query", "score")
 
-Stage = Callable[[Run, Workers], None]
-TRAINING: dict[str, Stage] = {
-    "membership": membership.run_stage,
-    "pretrain": pretrain.run_stage,
-    "finetune": finetune.run_stage,
-}
-QUERY: dict[str, Stage] = {"query": query.run_stage}
-SCORE: dict[str, Stage] = {"score": score.run_stage}
+Stage: TypeAlias = Callable[[Any, Workers], None]
+
+
+def _stage(name: str) -> Stage:
+    """The stage in the module of that name, which is imported when the stage is run: some need torch."""
+
+    def run_stage(case: Any, workers: Workers) -> None:
+        import_module(f"tmi.stages.{name}").run_stage(case, workers)
+
+    return run_stage
+
+
+TRAINING = {name: _stage(name) for name in ("membership", "pretrain", "finetune")}
+QUERY = {"query": _stage("query"), "target": _stage("target")}
+SCORE = {"score": _stage("score")}
+# Where nothing is trained: the membership is copied into the directory, and attacked.
+SAVED = {"read": _stage("read"), "score": _stage("score")}
 
 
 def run_attack(
@@ -103,41 +121,62 @@ def opened(config: Config, out: Path, *, fresh: bool = False) -> Iterator[Run]:
     """A locked run directory for a configuration; see `run_attack`."""
     for name in config.attack.names:
         attack_named(name)
-    config = on_this_machine(config)
-    directory = RunDirectory(out)
-    run = Run(config, directory)
-    _refuse_foreign(directory)
-    run.check()
-    directory.prepare()
-    with directory.locked():
-        if fresh:
-            _clear(directory)
-        _refuse_other_configuration(directory, config)
-        write_text(directory.config, config.to_toml())
+    from tmi.devices import on_this_machine
+
+    with _locked(Run(on_this_machine(config), RunDirectory(out)), fresh=fresh) as run:
         yield run
 
 
 @contextmanager
-def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[Run]:
-    """The run in a directory, with ``changes`` to what may change."""
+def opened_saved(config: SavedConfig, out: Path, *, fresh: bool = False) -> Iterator[SavedPredictions]:
+    """A locked directory for an audit of saved predictions."""
+    for name in config.attack.names:
+        attack_named(name)
+    with _locked(SavedPredictions(config, RunDirectory(out)), fresh=fresh) as case:
+        yield case
+
+
+@contextmanager
+def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[AnyCase]:
+    """The run or audit in a directory, with ``changes`` to what may change."""
     path = RunDirectory(out).config
     if not path.is_file():
         raise TmiError(f"{out}: is no run directory (it has no config.toml); `tmi train` makes one")
-    with opened(load_config(str(path), changes), out) as run:
-        yield run
+    config = load_any_config(path, changes)
+    if isinstance(config, SavedConfig):
+        with opened_saved(config, out) as case:
+            yield case
+    else:
+        with opened(config, out) as run:
+            yield run
 
 
 @contextmanager
-def crew(run: Run, progress: Progress | None) -> Iterator[Workers]:
+def trained(out: Path) -> Iterator[Run]:
+    """The run in a directory, for commands that need its models.
+
+    Raises:
+        TmiError: it is an audit of saved predictions, which has none.
+    """
+    with reopened(out) as case:
+        if not isinstance(case, Run):
+            raise TmiError(f"{out}: is an audit of saved predictions, expected a run, which has models of its own")
+        yield case
+
+
+@contextmanager
+def crew(run: AnyCase, progress: Progress | None) -> Iterator[Workers]:
     """The worker processes that a run's configuration asks for."""
     with Workers(run.config.compute.workers or available_cores(), progress or Silent()) as workers:
         yield workers
 
 
-def run_stages(run: Run, workers: Workers, stages: dict[str, Stage]) -> None:
+def run_stages(run: AnyCase, workers: Workers, stages: dict[str, Stage]) -> None:
     """Run stages and record their time; what exists and is current is not made again."""
     for name, stage in stages.items():
-        for each in [run, *run.variants] if name in VARIED_STAGES else [run]:
+        if name == "target" and run.target_key is None:
+            continue
+        for each in _with_variants(run) if name in VARIED_STAGES else [run]:
             started = time.monotonic()
             try:
                 stage(each, workers)
@@ -145,41 +184,100 @@ def run_stages(run: Run, workers: Workers, stages: dict[str, Stage]) -> None:
                 _record(run, each.label(name), time.monotonic() - started)
 
 
-def report(run: Run, workers: Workers) -> dict[str, Any]:
-    """Judge the scores and write the results, the figures and the report, of the run and of its variants."""
-    seconds = _manifest(run)["seconds"]
+def report(case: AnyCase, workers: Workers) -> dict[str, Any]:
+    """Judge the scores and write the results, the figures and the report, of a run and of its variants."""
+    from tmi.stages import evaluate
+    from tmi.stages.variants import variant_results
+
+    seconds = _manifest(case)["seconds"]
+    made_with = _provenance(case)
+    variants = case.variants if isinstance(case, Run) else []
     of_variants = {}
-    for variant in run.variants:
-        of_variants[variant.directory.variant_name] = evaluate.run_stage(variant, workers, seconds)
-        write_report(variant, of_variants[variant.directory.variant_name])
-    results = evaluate.run_stage(run, workers, seconds, of_variants)
-    write_report(run, results)
+    for variant in variants:
+        found = evaluate.run_stage(variant, workers, _described(variant, made_with, seconds))
+        of_variants[variant.directory.variant_name] = found
+        _write(variant, found)
+    results = evaluate.run_stage(case, workers, _described(case, made_with, seconds))
+    if of_variants and isinstance(case, Run):
+        results["variants"] = variant_results(case, results, of_variants)
+    _write(case, results)
     return results
 
 
-def require(run: Run, stage: str, command: str) -> None:
+def _described(case: AnyCase, made_with: dict[str, Any], seconds: dict[str, float]) -> Any:
+    from tmi.stages.describe import describe
+
+    return describe(case, made_with, seconds) if isinstance(case, Run) else case.describe(made_with, seconds)
+
+
+def _write(case: AnyCase, results: dict[str, Any]) -> None:
+    from tmi.report import write_report
+
+    write_json(case.directory.results, results)
+    suspected = [] if "target" not in results else results["target"]["most_suspected"]
+    exhibits = [_exhibits(case, points) for points in (results["points"]["most_exposed"], suspected)]
+    write_report(case.directory.root, results, exhibits[0], case.config.to_toml(), exhibits[1])
+
+
+def _exhibits(case: AnyCase, points: Sequence[dict[str, Any]]) -> list[Exhibit]:
+    """What points look like, where that is known."""
+    from tmi.report import Exhibit
+
+    if not isinstance(case, Run):
+        return []
+    pool = case.task.pool
+    return [Exhibit(pool.kind, pool.raw[point["point"]]) for point in points]
+
+
+def require(case: AnyCase, stage: str, command: str) -> None:
     """Refuse to go on without what an earlier command makes.
 
     Args:
-        run: the run.
+        case: the run or audit.
         stage: ``finetune``, ``query`` or ``score``.
         command: the command that makes it.
 
     Raises:
         TmiError: a file is missing, damaged or of another configuration.
     """
-    for each in [run, *run.variants]:
-        directory, keys, models = each.directory, each.keys, range(run.config.models)
-        needed = {
-            "finetune": dict.fromkeys(map(directory.pretrained, [] if run.config.given else models), keys["pretrain"])
-            | dict.fromkeys(map(directory.finetuned, models), keys["finetune"]),
-            "query": {path: key for model in models for path, key in each.query_files(model).items()},
-            "score": each.score_files,
-        }[stage]
-        for path, key in needed.items():
-            if not directory.is_current(path, key):
+    for each in _with_variants(case):
+        for path, key in _needed(each, stage).items():
+            if not each.directory.is_current(path, key):
                 state = "is missing" if not path.exists() else "is damaged or of another configuration"
                 raise TmiError(f"{path} {state}; run `{command}` first")
+
+
+def _needed(case: AnyCase, stage: str) -> dict[Path, str]:
+    """The files that a stage leaves, with their keys."""
+    if stage == "score":
+        return case.score_files
+    if not isinstance(case, Run):
+        return {}
+    keys, models = case.keys, range(case.config.models)
+    if stage == "finetune":
+        pretrained = dict.fromkeys(map(case.pretrained, [] if case.config.given else models), keys["pretrain"])
+        return pretrained | dict.fromkeys(map(case.finetuned, models), keys["finetune"])
+    files = {path: key for model in models for path, key in case.query_files(model).items()}
+    return files | case.target_files
+
+
+def _with_variants(case: AnyCase) -> list[AnyCase]:
+    return [case, *(case.variants if isinstance(case, Run) else [])]
+
+
+@contextmanager
+def _locked(case: AnyCase, *, fresh: bool) -> Iterator[Any]:
+    """The case itself, when its directory is known to be its own and nobody else works there."""
+    directory = case.directory
+    _refuse_foreign(directory)
+    case.check()
+    directory.prepare()
+    with directory.locked():
+        if fresh:
+            _clear(directory)
+        _refuse_other_configuration(directory, case.config)
+        write_text(directory.config, case.config.to_toml())
+        yield case
 
 
 def _refuse_foreign(directory: RunDirectory) -> None:
@@ -189,11 +287,11 @@ def _refuse_foreign(directory: RunDirectory) -> None:
         raise TmiError(f"{root}: is neither empty nor a run directory (it has no config.toml); choose another --out")
 
 
-def _refuse_other_configuration(directory: RunDirectory, config: Config) -> None:
+def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
     if not directory.config.exists():
         return
     try:
-        earlier = load_config(str(directory.config))
+        earlier = load_any_config(directory.config)
     except TmiError as error:
         raise TmiError(f"{error} (--fresh throws the run away and starts anew)") from None
     differing = [difference for difference in differences(earlier, config) if not difference.startswith(FREE_TO_CHANGE)]
@@ -212,32 +310,17 @@ def _clear(directory: RunDirectory) -> None:
         (directory.root / name).unlink(missing_ok=True)
 
 
-def _manifest(run: Run) -> dict[str, Any]:
-    return read_json(run.directory.manifest) or {"seconds": {}}
+def _manifest(case: AnyCase) -> dict[str, Any]:
+    return read_json(case.directory.manifest) or {"seconds": {}}
 
 
-def _record(run: Run, stage: str, seconds: float) -> None:
+def _record(case: AnyCase, stage: str, seconds: float) -> None:
     """Add a stage's time to the manifest; the times of an interrupted run add up."""
-    times = _manifest(run).get("seconds", {})
+    times = _manifest(case).get("seconds", {})
     times[stage] = round(times.get(stage, 0.0) + seconds, 3)
-    write_json(
-        run.directory.manifest,
-        {
-            "schema": 1,
-            "version": __version__,
-            "seed": run.config.seed,
-            "keys": run.keys,
-            "fingerprints": {
-                "pool": run.task.pool.fingerprint,
-                "downstream": run.task.downstream.fingerprint,
-            },
-            "packages": {name: version(name) for name in ("numpy", "torch", "lightgbm", "scikit-learn")},
-            "python": platform.python_version(),
-            "machine": {
-                "system": platform.platform(),
-                "processor": platform.machine(),
-                "cores": os.cpu_count(),
-            },
-            "seconds": times,
-        },
-    )
+    manifest = {"schema": 1, "version": __version__, "seed": case.config.seed, "seconds": times}
+    write_json(case.directory.manifest, manifest | _provenance(case))
+
+
+def _provenance(case: AnyCase) -> dict[str, Any]:
+    return provenance(case.fingerprints, case.keys if isinstance(case, Run) else {"answers": case.answers_key})

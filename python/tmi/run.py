@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.adversary import Adversary, all_adversaries, by_view
+from tmi.adversary import by_view
+from tmi.answers import Answers, Predictions
 from tmi.attacks import attack_named
 from tmi.augmentations import make_queries
+from tmi.case import Case
 from tmi.config import Config, PrivacyConfig, variant_of
 from tmi.datasets import Points
-from tmi.devices import on_this_machine
 from tmi.encoders import encode, tokenizer_for
 from tmi.errors import TmiError
 from tmi.membership import draw_finetuning_set
+from tmi.recipes import check_functions, key_inputs
 from tmi.rundir import RunDirectory, content_key, file_hash
+from tmi.target import target_hashes
 from tmi.task import Task, load_task
 from tmi.tokens import Tokenizer
+from tmi.views import LOGITS, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +42,7 @@ TASKS_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Case):
     """A configuration and the directory of its files; cheap to send to a worker process."""
 
     config: Config
@@ -77,6 +82,8 @@ class Run:
     @property
     def variants(self) -> list[Run]:
         """The other finetunings of the same pretrained models, each a run of its own from finetuning on."""
+        from tmi.devices import on_this_machine
+
         return [
             Run(
                 on_this_machine(_as_variant(variant_of(self.config, name))),
@@ -90,18 +97,36 @@ class Run:
         """What a stage of this run is called in the progress display."""
         return f"{stage} {self.directory.variant_name}".rstrip()
 
+    def pretrained(self, model: int) -> Path:
+        """The weights of a pretrained model, or the directory that the user's function wrote."""
+        return self._artefact(self.directory.pretrained(model))
+
+    def finetuned(self, model: int) -> Path:
+        """What finetuning changed, or the directory that the user's function wrote."""
+        return self._artefact(self.directory.finetuned(model))
+
+    def _artefact(self, weights: Path) -> Path:
+        return weights if self.config.recipe is None else weights.with_suffix("")
+
+    @property
+    def asks_pretrained(self) -> bool:
+        """Whether the pretrained models are asked as well, for the upper bound."""
+        recipe = self.config.recipe
+        return not self.config.given and (recipe is None or recipe.query_pretrained is not None)
+
     def query_files(self, model: int) -> dict[Path, str]:
         """What the query stage writes about a model, with the keys of the files."""
         directory, key = self.directory, self.keys["query"]
         files = {directory.predictions(model): key}
-        if not self.config.given:
+        if self.asks_pretrained:
             files[directory.pretrained_predictions(model)] = self.pretrained_query_key
         return files | ({directory.reference_predictions(model): key} if self.config.query.reference_points else {})
 
     @property
     def pretrained_query_key(self) -> str:
         """The artefact key of the answers of the pretrained models, which no finetuning changes."""
-        return content_key("pretrained query", self.keys["pretrain"], self.config.query.model_dump())
+        asked = [self.config.query.model_dump(), *key_inputs(self.config.recipe, "query_pretrained")]
+        return content_key("pretrained query", self.keys["pretrain"], *asked)
 
     def check(self) -> None:
         """Find out whether the configuration fits its data, before anything is written.
@@ -121,6 +146,10 @@ class Run:
                 raise TmiError(f"{table}.flip and {table}.crop are for images; the points are {self.task.pool.kind}s")
         if self.config.pretrain.objective == "masked" and (self.tokenizer is None or self.tokenizer.mask_id is None):
             raise TmiError("pretrain.objective is 'masked', but the tokenizer has no mask token; expected one that has")
+        if self.config.recipe is not None:
+            check_functions(self.config.recipe)
+            make_queries(self.task.challenges.take(np.arange(1)), self.config.query, self.config.seed)
+            return
         encoded, _ = self.queries(self.task.challenges.take(np.arange(1)), "queries")
         if self.tokenizer is not None:
             # Texts that are too long are found now, not when the first model reads them.
@@ -155,24 +184,90 @@ class Run:
             if finetune.private is not None:
                 _check_private(classifier, torch.from_numpy(encoded), finetune.private)
 
-    def score_key(self, attack: str, adversary: Adversary) -> str:
-        """The artefact key of the scores of an adversary's attack."""
-        return content_key(self.keys["score"], attack, adversary.view.name, adversary.shadows)
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the points of the pool and of the downstream task."""
+        return {"pool": self.task.pool.fingerprint, "downstream": self.task.downstream.fingerprint}
 
     @property
-    def score_files(self) -> dict[Path, str]:
-        """All files of scores with their artefact keys."""
-        return {
-            self.directory.scores(attack, adversary.folder): self.score_key(attack, adversary)
-            for adversary in all_adversaries(self.config)
-            for attack in self.config.attack.names
-        }
+    def points(self) -> int:
+        """Number of challenge points."""
+        return len(self.task.challenge_points)
+
+    @property
+    def answers_key(self) -> str:
+        """The artefact key of the score stage."""
+        return self.keys["score"]
+
+    @property
+    def target_key(self) -> str | None:
+        """The artefact key of the answers of the target that the configuration names; variants have none."""
+        if self.config.target is None or self.base is not None:
+            return None
+        asked = (
+            self.keys["membership"],
+            self.config.query.model_dump(),
+            self.config.target.identity,
+            target_hashes(self.config.target),
+        )
+        return content_key("target query", *asked)
+
+    @property
+    def target_files(self) -> dict[Path, str]:
+        """What the target stage writes, with the keys of the files."""
+        if (key := self.target_key) is None:
+            return {}
+        directory = self.directory
+        references = [directory.target_reference_predictions] if self.config.query.reference_points else []
+        return dict.fromkeys([directory.target_predictions, *references], key)
+
+    def answers(self, memory: int, view: View) -> Answers:
+        """What is seen of the answers of all models, as memory maps."""
+        return _cached_answers(self, memory, view)
+
+    def target_answers(self, memory: int, view: View) -> Answers:
+        """The same with the target of the configuration before all models."""
+        directory, references = self.directory, self.config.query.reference_points
+        reference = np.asarray(directory.load_array(directory.target_reference_predictions)) if references else None
+        plain = self.answers(memory, LOGITS).with_target(
+            np.asarray(directory.load_array(directory.target_predictions)), reference
+        )
+        return plain.seen_through(view)
 
     def finetuning_set(self, model: int) -> NDArray[np.int64]:
         """The downstream points that a model is finetuned on, ascending; half of them unless configured otherwise."""
         points = len(self.task.downstream)
         size = self.config.downstream.points_per_model or points // 2
         return draw_finetuning_set(self.config.seed, model, points, size)
+
+
+_answers: dict[str, Answers] = {}
+
+
+def _cached_answers(run: Run, memory: int, view: View) -> Answers:
+    """The answers, opened once per process: attacks on the same ones share what they make of them."""
+    key = content_key(str(run.directory.root), run.answers_key, memory, view.name)
+    if key not in _answers:
+        _answers.clear()
+        _answers[key] = _opened_answers(run, memory).seen_through(view)
+    return _answers[key]
+
+
+def _opened_answers(run: Run, memory: int) -> Answers:
+    config, directory = run.config, run.directory
+
+    def predictions(path_of: Callable[[int], Path]) -> Predictions:
+        return Predictions([directory.load_array(path_of(model)) for model in range(config.models)], memory)
+
+    is_queried = run.asks_pretrained and directory.pretrained_predictions(0).exists()
+    return Answers(
+        predictions(directory.predictions),
+        np.asarray(directory.load_array(directory.membership)),
+        predictions(directory.pretrained_predictions) if is_queried else None,
+        config.seed,
+        reference=predictions(directory.reference_predictions) if config.query.reference_points else None,
+        inputs=run.task.challenges.raw if config.given else None,
+    )
 
 
 def _check_private(classifier: Classifier, inputs: Tensor, private: PrivacyConfig) -> None:
@@ -245,13 +340,15 @@ def _cached_keys(config_json: str, tokenizer: str | None) -> dict[str, str]:
             compute,
             tokenizer,
             _checkpoint_hashes(config.model.checkpoint),
+            *key_inputs(config.recipe, "pretrain"),
         ],
         "finetune": [
             config.downstream.model_dump(),
             config.finetune.model_dump(),
             task.downstream.fingerprint,
+            *key_inputs(config.recipe, "finetune"),
         ],
-        "query": [config.query.model_dump()],
+        "query": [config.query.model_dump(), *key_inputs(config.recipe, "query")],
         "score": [config.targets],
     }
     keys: dict[str, str] = {}

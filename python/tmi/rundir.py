@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,8 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tmi.errors import TmiError
-
-TEMPORARY = ".tmp"
+from tmi.trees import TEMPORARY, tree_hash
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,25 @@ class RunDirectory:
         """float64 ``[targets, points]``, higher = member; in a folder of its own for all but the usual adversary."""
         return self.root / "scores" / folder / f"{attack}.npy"
 
+    @property
+    def target_predictions(self) -> Path:
+        """float32 ``[points, augmentations, classes]``, raw logits of a target of unknown membership."""
+        return self.root / "target" / "predictions.npy"
+
+    @property
+    def target_reference_predictions(self) -> Path:
+        """Those about the reference points."""
+        return self.root / "target" / "reference_predictions.npy"
+
+    @property
+    def target_cache(self) -> Path:
+        """Every answer of the target as it came, so that none is asked for twice."""
+        return self.root / "target" / "answers.sqlite"
+
+    def target_scores(self, attack: str) -> Path:
+        """float64 ``[1, points]`` of a target of unknown membership."""
+        return self.root / "target_scores" / f"{attack}.npy"
+
     def prepare(self) -> None:
         """Make the directory if it is missing."""
         try:
@@ -132,8 +151,7 @@ class RunDirectory:
         except Timeout:
             raise TmiError(f"{self.root}: another tmi process is working in this run directory") from None
         try:
-            for leftover in self.root.rglob(f"*{TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+            _remove_leftovers(self.root)
             yield
         finally:
             lock.release()
@@ -211,15 +229,30 @@ def content_key(*parts: Any) -> str:
 
 
 def file_hash(path: Path) -> str | None:
-    """The SHA-256 of a file, or None if there is none."""
+    """The SHA-256 of a file or of everything below a directory, or None if there is neither."""
+    if path.is_dir():
+        return tree_hash(path)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return None
     return digest.hexdigest()
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what was being written when a run was interrupted; below the user's own models all names are theirs."""
+    for folder, directories, files in os.walk(root):
+        for name in directories:
+            if name.endswith(TEMPORARY):
+                shutil.rmtree(Path(folder) / name, ignore_errors=True)
+        for name in files:
+            if name.endswith(TEMPORARY):
+                (Path(folder) / name).unlink(missing_ok=True)
+        holds_models = Path(folder).name in ("pretrained", "finetuned")
+        directories[:] = [] if holds_models else [name for name in directories if not name.endswith(TEMPORARY)]
 
 
 def sidecar(path: Path) -> Path:

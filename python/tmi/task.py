@@ -149,7 +149,9 @@ def _require_alike_cut(config: Config) -> None:
 
 
 def _require_classes(pool: Points, config: Config) -> None:
-    if config.pretrain.objective == "classification" and len(pool.class_names) < 2 and not config.given:
+    if config.given or config.recipe is not None:
+        return
+    if config.pretrain.objective == "classification" and len(pool.class_names) < 2:
         raise TmiError(
             f"the pool {config.pool.source!r} has {_classes_of(pool)}, but pretrain.objective is 'classification', "
             "which learns two or more: set pretrain.objective to 'causal' or 'masked', or take a source with labels "

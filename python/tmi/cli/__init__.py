@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tmi.cli.bench import bench
-from tmi.cli.options import RUN, bars, changes, debuggable, scoring_options, training_options
+from tmi.cli.compare import compare
+from tmi.cli.options import RUN, bars, changes, debuggable, saved_options, scoring_options, training_options
+from tmi.cli.saved import check, convert
+from tmi.cli.showing import show_results
 
 if TYPE_CHECKING:
     from tmi.config import Config
@@ -27,26 +30,39 @@ def tmi() -> None:
     """
 
 
-tmi.add_command(bench)
+for command in (bench, check, compare, convert):
+    tmi.add_command(command)
 
 
 @tmi.command()
 @training_options
 @scoring_options
+@saved_options
 @debuggable
-def attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+@click.pass_context
+def attack(context: click.Context, /, predictions: Path | None, **options: Any) -> None:
     """Train shadow models, finetune and query them, run every attack, and report.
 
     PRESET is the name of a preset (digits if left out) or a TOML file. The same command goes on where an interrupted
-    one stopped, and ends in the same scores.
+    one stopped, and ends in the same scores. With --predictions nothing is trained: saved answers are attacked.
     """
+    from tmi.cli.saved_attack import attack_saved, refuse_saved_options
+
+    if predictions is not None:
+        attack_saved(context, predictions, **options)
+    else:
+        refuse_saved_options(options)
+        _attack(**options)
+
+
+def _attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     config = _configured(preset, **options)
     from tmi import pipeline
 
     out = out or Path("runs") / config.name
     with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, pipeline.TRAINING | pipeline.QUERY | pipeline.SCORE)
-        _show(pipeline.report(run, workers), out)
+        show_results(pipeline.report(run, workers), out)
 
 
 @tmi.command()
@@ -70,7 +86,7 @@ def query(directory: Path) -> None:
     """Ask every finetuned model in RUN about every challenge point."""
     from tmi import pipeline
 
-    with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
+    with pipeline.trained(directory) as run, pipeline.crew(run, bars()) as workers:
         pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
         pipeline.run_stages(run, workers, pipeline.QUERY)
     click.echo(f"Queried. Next: tmi score {directory}")
@@ -102,7 +118,7 @@ def report(directory: Path) -> None:
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
         pipeline.require(run, "score", f"tmi score {directory}")
-        _show(pipeline.report(run, workers), directory)
+        show_results(pipeline.report(run, workers), directory)
 
 
 @tmi.command()
@@ -118,7 +134,7 @@ def export(directory: Path, directory_to_make: Path, model: int) -> None:
     from tmi import pipeline
     from tmi.export import export_pretrained
 
-    with pipeline.reopened(directory) as run:
+    with pipeline.trained(directory) as run:
         pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
         export_pretrained(run, model, directory_to_make)
     click.echo(f"Wrote {directory_to_make}")
@@ -174,25 +190,3 @@ def _configured(
     from tmi.config import load_config
 
     return load_config(preset, settings | changes(**options), data, variants=variants, epsilons=epsilons)
-
-
-def _show(results: dict[str, Any], out: Path) -> None:
-    from rich.console import Console
-
-    from tmi.report.adversaries import adversary_tables
-    from tmi.report.learning import training_warnings
-    from tmi.report.table import results_table, verdict
-    from tmi.report.variants import variants_table
-
-    console = Console()
-    tables = [results_table(results, console.width), *adversary_tables(results, console.width)]
-    if "variants" in results:
-        tables.append(variants_table(results, console.width))
-    console.print()
-    for table in tables:
-        console.print(table)
-        console.print()
-    console.print(verdict(results), markup=False, highlight=False)
-    for sentence in training_warnings(results):
-        console.print(f"\nCaution. {sentence}", style="yellow", markup=False, highlight=False)
-    console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

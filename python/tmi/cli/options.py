@@ -151,10 +151,45 @@ def scoring_options(command: Command) -> Command:
                 help="Let only the first N models be targets.",
             ),
             click.option(
+                "--fpr",
+                type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                help="False positive rate at which points of a target of unknown membership are called members.",
+            ),
+            click.option(
                 "--memory",
                 metavar="SIZE",
                 help="Working memory of the attacks, all workers together, for instance 500M or 4G. Changes no result.",
             ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def saved_options(command: Command) -> Command:
+    """Options of `tmi attack` for predictions that were saved by other tools."""
+    path = click.Path(path_type=Path)
+    for option in reversed(
+        [
+            click.option(
+                "--predictions",
+                type=path,
+                help="Attack saved predictions instead of training: a file or folder, raw logits "
+                "[models, points, augmentations, classes] or the layout of another tool.",
+            ),
+            click.option("--membership", type=path, help="Of the saved predictions: bool [models, points]."),
+            click.option("--labels", type=path, help="Of the saved predictions: the class of each point, [points]."),
+            click.option(
+                "--pretrained-predictions",
+                type=path,
+                help="Of the saved predictions: answers of the pretrained models themselves, for the upper bound.",
+            ),
+            click.option(
+                "--target",
+                type=path,
+                help="Saved answers [points, augmentations, classes] of one more model, whose membership nobody knows.",
+            ),
+            click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]
     ):
         command = option(command)
@@ -182,6 +217,7 @@ def changes(
     memory: str | None = None,
     views: Sequence[str] = (),
     shadows: Sequence[int] = (),
+    fpr: float | None = None,
 ) -> dict[str, Any]:
     """Options as configuration keys, those that were not given left out."""
     values = {
@@ -191,6 +227,7 @@ def changes(
         "compute.workers": workers,
         "attack.names": list(attacks) or None,
         "evaluation.targets": targets,
+        "evaluation.accusation_rate": fpr,
         "compute.memory": memory,
         "attack.views": list(views) or None,
         "attack.shadows": list(shadows) or None,

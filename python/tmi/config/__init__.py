@@ -1,21 +1,29 @@
 """The configuration of a run: its tables, and how they are read."""
 
+from tmi.config.attacking import AttackConfig, AttackedConfig, ComputeConfig, EvaluationConfig
 from tmi.config.data import DownstreamConfig, EncoderConfig, PoolConfig, QueryConfig, SourceConfig
 from tmi.config.reading import (
     differences,
+    load_any_config,
     load_config,
     parse_value,
     preset_description,
     preset_names,
     preset_text,
+    saved_config,
     validate,
     variant_of,
+    with_values,
 )
-from tmi.config.tables import AttackConfig, ComputeConfig, Config, EvaluationConfig
+from tmi.config.recipe import RecipeConfig
+from tmi.config.saved import SavedConfig, SavedFiles
+from tmi.config.tables import Config
+from tmi.config.target import TargetConfig
 from tmi.config.training import FinetuneConfig, ModelConfig, PretrainConfig, PrivacyConfig, TrainingConfig
 
 __all__ = [
     "AttackConfig",
+    "AttackedConfig",
     "ComputeConfig",
     "Config",
     "DownstreamConfig",
@@ -27,14 +35,21 @@ __all__ = [
     "PretrainConfig",
     "PrivacyConfig",
     "QueryConfig",
+    "RecipeConfig",
+    "SavedConfig",
+    "SavedFiles",
     "SourceConfig",
+    "TargetConfig",
     "TrainingConfig",
     "differences",
+    "load_any_config",
     "load_config",
     "parse_value",
     "preset_description",
     "preset_names",
     "preset_text",
+    "saved_config",
     "validate",
     "variant_of",
+    "with_values",
 ]

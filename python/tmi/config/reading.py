@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from tmi.config.attacking import AttackedConfig
 from tmi.config.data import FILE_SOURCES
+from tmi.config.saved import SavedConfig
 from tmi.config.tables import Config
 from tmi.errors import TmiError, did_you_mean
 
@@ -77,8 +79,7 @@ def load_config(
     else:
         document = _parse(preset_text(preset_or_file), preset_or_file)
     _anchor_paths(document, data, preset_or_file)
-    for key, value in (overrides or {}).items():
-        _override(document, key, value)
+    with_values(document, overrides or {})
     if variants is not None:
         document["variants"] = _chosen(document.get("variants", {}), variants, preset_or_file)
     for epsilon in epsilons:
@@ -86,6 +87,30 @@ def load_config(
         name = f"epsilon-{epsilon:g}"
         document.setdefault("variants", {})[name] = {"finetune": {"private": recipe | {"epsilon": float(epsilon)}}}
     return validate(document, preset_or_file)
+
+
+def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> Config | SavedConfig:
+    """Read the complete configuration in a run directory, of a run or of an audit of saved predictions.
+
+    Raises:
+        TmiError: as `load_config`.
+    """
+    document = _parse(_read(path), str(path))
+    if "files" not in document:
+        return load_config(str(path), overrides)
+    return saved_config(with_values(document, overrides or {}), str(path))
+
+
+def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
+    """Check the configuration of an audit of saved predictions; ``origin`` names it in error messages.
+
+    Raises:
+        TmiError: the first key that is unknown, missing or has a wrong value.
+    """
+    try:
+        return SavedConfig.model_validate(document)
+    except ValidationError as error:
+        raise TmiError(f"{origin}: {_explain(error, SavedConfig)}") from None
 
 
 def validate(document: dict[str, Any], origin: str) -> Config:
@@ -133,6 +158,17 @@ def variant_of(config: Config, name: str) -> Config:
     return validate(document, f"variants.{name}")
 
 
+def with_values(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The document, in which values are replaced by dotted key.
+
+    Raises:
+        TmiError: a key leads through something that is no table.
+    """
+    for key, value in values.items():
+        _override(document, key, value)
+    return document
+
+
 def parse_value(text: str) -> Any:
     """Read the value of ``--set key=value``: TOML where it is TOML (``3``, ``[1, 2]``), else a string."""
     try:
@@ -141,7 +177,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def differences(left: Config, right: Config) -> list[str]:
+def differences(left: AttackedConfig, right: AttackedConfig) -> list[str]:
     """Dotted keys whose values differ, as ``key: left, now right``."""
     first, second = _flatten(left.model_dump()), _flatten(right.model_dump())
     return [
@@ -175,6 +211,9 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
             # A directory or file beside the TOML file, or else a name on the hub.
             beside = (folder or Path()).resolve() / Path(name).expanduser()
             named[key] = str(beside) if beside.exists() else name
+    target = document.get("target")
+    if isinstance(target, dict) and isinstance(path := target.get("path"), str):
+        target["path"] = _anchored(path, folder, origin)
     variants = document.get("variants")
     varied = (
         [v.get("downstream") for v in variants.values() if isinstance(v, dict)] if isinstance(variants, dict) else []
@@ -223,12 +262,12 @@ def _override(document: dict[str, Any], key: str, value: Any) -> None:
     document[last] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, root: type[BaseModel] = Config) -> str:
     """The first problem as one sentence."""
     problem = error.errors()[0]
     location = [part for part in problem["loc"] if isinstance(part, str)]
     # A union reports its alternatives as extra parts of the location ("classes", "int"): keep what is a key.
-    key, table = _resolve(location)
+    key, table = _resolve(location, root)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}{did_you_mean(key.rpartition('.')[2], sorted(table.model_fields))}"
     if problem["type"] == "missing":
@@ -239,16 +278,19 @@ def _explain(error: ValidationError) -> str:
     return f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _resolve(location: list[str]) -> tuple[str, type[BaseModel]]:
+def _resolve(location: list[str], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:
     """The dotted key of an error's location, and the table that should hold it."""
-    table: type[BaseModel] = Config
+    table = root
     parts: list[str] = []
     for part in location:
         parts.append(part)
         annotation = table.model_fields[part].annotation if part in table.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        # The table itself, or one that may be left out.
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if inner is None:
             break
-        table = annotation
+        table = inner
     return ".".join(parts), table
 
 

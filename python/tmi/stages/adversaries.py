@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.adversary import Adversary, all_adversaries, by_shadows, by_view
+from tmi.case import Case
+from tmi.evaluation import Settings
 from tmi.metrics import judge
-from tmi.run import Run
-from tmi.stages.resampling import resampling
 from tmi.workers import Workers
 
 # What is reported of an adversary who is not the main one.
@@ -19,29 +19,29 @@ FIGURES = ("auc", "balanced_accuracy", "tpr_at_fpr")
 
 
 def adversary_results(
-    run: Run, labels: NDArray[np.bool_], attacks: Mapping[str, Mapping[str, Any]], workers: Workers
+    case: Case, labels: NDArray[np.bool_], attacks: Mapping[str, Mapping[str, Any]], workers: Workers
 ) -> dict[str, Any]:
-    """The entries ``view``, ``views`` and ``shadows`` of ``results.json``.
+    """The entries ``views`` and ``shadows`` of ``results.json``.
 
     Args:
-        run: the run; the scores of all its adversaries are current.
+        case: the scores of all its adversaries are current.
         labels: bool ``[targets, points]``.
         attacks: the figures of the main adversary, by attack.
         workers: for its progress display and its number of threads.
 
     Returns:
-        ``view``: the name of the main adversary's view; ``views``: figures by view and attack, where there is more
+        ``views``: figures by view and attack, where there is more
         than one view; ``shadows``: figures by number of shadow models and attack, where numbers were asked for.
     """
-    config = run.config
+    config = case.config
     main, *others = all_adversaries(config)
     judged = {main: {name: {key: attack[key] for key in FIGURES} for name, attack in attacks.items()}}
     for adversary in others:
         judged[adversary] = {
-            name: _judged(run, name, adversary, labels, workers.processes) for name in config.attack.names
+            name: _judged(case, name, adversary, labels, workers.processes) for name in config.attack.names
         }
         workers.progress.advance(len(config.attack.names))
-    results: dict[str, Any] = {"view": main.view.name}
+    results: dict[str, Any] = {}
     if len(config.attack.views) > 1:
         results["views"] = {name: judged[adversary] for name, adversary in by_view(config).items()}
     if config.attack.shadows:
@@ -49,12 +49,12 @@ def adversary_results(
     return results
 
 
-def _judged(run: Run, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> dict[str, Any]:
-    scores = np.asarray(run.directory.load_array(run.directory.scores(attack, adversary.folder)))
+def _judged(case: Case, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> dict[str, Any]:
+    scores = np.asarray(case.directory.load_array(case.directory.scores(attack, adversary.folder)))
     judgement = judge(
         scores,
         labels,
-        run.config.evaluation.false_positive_rates,
-        **resampling(run, threads),
+        case.config.evaluation.false_positive_rates,
+        **Settings.of(case.config, threads).resampling,
     ).to_dict()
     return {key: judgement[key] for key in FIGURES}

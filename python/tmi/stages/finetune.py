@@ -15,6 +15,7 @@ from tmi.models import Classifier, apply_transfer, changed_weights
 from tmi.run import Run
 from tmi.saved import load_pretrained
 from tmi.seeding import torch_seed
+from tmi.stages import own_recipe
 from tmi.stages.checkpoints import Checkpoints
 from tmi.stages.groups import run_groups
 from tmi.stages.outcome import measured, named_if_diverged
@@ -27,6 +28,9 @@ from tmi.workers import Workers, samples_trained
 
 def run_stage(run: Run, workers: Workers) -> None:
     """Write ``finetuned/`` for all models that have no current weights."""
+    if run.config.recipe is not None:
+        own_recipe.finetune(run, workers)
+        return
     key = run.keys["finetune"]
     samples = run.config.finetune.epochs * len(run.finetuning_set(0))
     run_groups(run, workers, "finetune", finetune_group, lambda model: {run.directory.finetuned(model): key}, samples)

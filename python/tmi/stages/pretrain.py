@@ -11,6 +11,7 @@ from tmi.membership import draw_membership
 from tmi.models import token_targets, weights_of
 from tmi.run import Run
 from tmi.seeding import torch_seed
+from tmi.stages import own_recipe
 from tmi.stages.checkpoints import Checkpoints
 from tmi.stages.groups import run_groups
 from tmi.stages.outcome import measured, named_if_diverged
@@ -22,6 +23,9 @@ from tmi.workers import Workers
 
 def run_stage(run: Run, workers: Workers) -> None:
     """Write ``pretrained/`` for all models that have no current weights; nothing if the model is given."""
+    if run.config.recipe is not None:
+        own_recipe.pretrain(run, workers)
+        return
     if run.config.given:
         return
     key = run.keys["pretrain"]

@@ -12,6 +12,7 @@ from tmi.devices import own_device
 from tmi.models import Classifier, Likelihoods
 from tmi.run import Run
 from tmi.saved import load_finetuned, load_pretrained
+from tmi.stages import own_recipe
 from tmi.stages.groups import run_groups
 from tmi.training.measure import logits_of, on_one_thread
 from tmi.workers import Workers
@@ -19,6 +20,9 @@ from tmi.workers import Workers
 
 def run_stage(run: Run, workers: Workers) -> None:
     """Write the predictions of all models that have no current ones."""
+    if run.config.recipe is not None:
+        own_recipe.query(run, workers)
+        return
     run_groups(run, workers, "query", query_group, run.query_files)
 
 

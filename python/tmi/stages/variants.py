@@ -9,26 +9,24 @@ import numpy as np
 
 from tmi.adversary import main_adversary
 from tmi.comparisons import compare
+from tmi.evaluation import Settings, headline
 from tmi.run import Run
-from tmi.stages.resampling import resampling
 
 
-def variant_results(
-    run: Run, results: dict[str, Any], variants: Mapping[str, dict[str, Any]], attack: str
-) -> dict[str, Any]:
+def variant_results(run: Run, results: dict[str, Any], variants: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """What distinguishes the finetunings, and what each leaks.
 
     Args:
         run: the run itself.
         results: its results.
         variants: those of its variants, by name.
-        attack: the attack by which they are compared.
 
     Returns:
-        ``attack``; ``rows``: for the run itself (under its own name) and every variant the finetuning, its accuracy and
-        all attacks; ``differences``: for every private variant its paired difference to the same recipe without noise,
-        for every other one that to the run itself.
+        ``attack``, by which they are compared; ``rows``: for the run itself (under its own name) and every variant the
+        finetuning, its accuracy and all attacks; ``differences``: for every private variant its paired difference to
+        the same recipe without noise, for every other one that to the run itself.
     """
+    attack = headline(list(results["attacks"]))
     rows = {results["name"]: _row(results)} | {name: _row(of_variant) for name, of_variant in variants.items()}
     return {"attack": attack, "rows": rows, "differences": _differences(run, attack)}
 
@@ -64,7 +62,7 @@ def _differences(run: Run, attack: str) -> dict[str, Any]:
             _scores(runs[base], attack),
             labels,
             run.config.evaluation.false_positive_rates,
-            **resampling(run),
+            **Settings.of(run.config).resampling,
         )
         differences[name] = {"against": base} | difference.to_dict()
     return differences

@@ -1,0 +1,126 @@
+"""The tables about the attack, its evaluation and the machine, and what every kind of configuration has of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import Field, field_validator, model_validator
+
+from tmi.config.base import Table, without_repetition
+from tmi.errors import TmiError
+from tmi.memory import parse_memory
+from tmi.views import View
+
+# Three models are the least with which a target has one shadow that was trained on a point and one that was not.
+FEWEST_MODELS = 3
+
+
+class AttackConfig(Table):
+    """Which attacks are run, in the order of the report, and what the adversaries have."""
+
+    names: Annotated[list[str], Field(min_length=1)] = [
+        "tmi",
+        "conditional",
+        "gaussian",
+        "tmi-pointwise",
+        "adapted-lira",
+        "confidence",
+        "direct",
+    ]
+    views: Annotated[list[str], Field(min_length=1)] = ["logits"]
+    """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
+    shadows: list[int] = []
+    """Numbers of shadow models with which the attacks are repeated, besides all of them."""
+
+    @field_validator("views")
+    @classmethod
+    def _are_views(cls, views: list[str]) -> list[str]:
+        try:
+            names = [View.parse(name).name for name in views]
+        except TmiError as error:
+            raise ValueError(str(error)) from None
+        return without_repetition(names)
+
+    @field_validator("shadows")
+    @classmethod
+    def _are_different(cls, shadows: list[int]) -> list[int]:
+        return without_repetition(shadows)
+
+
+class EvaluationConfig(Table):
+    """How the attacks are judged."""
+
+    targets: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
+    """Each of the first N models plays the target in turn; the others are its shadows."""
+    false_positive_rates: list[Annotated[float, Field(gt=0, lt=1)]] = [0.001, 0.01, 0.05, 0.1]
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    accusation_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """The false positive rate at which points of a target of unknown membership are called members."""
+    delta: Annotated[float, Field(ge=0, lt=1)] = 1e-5
+    """Of the lower bound on the pretraining's epsilon."""
+
+
+class ComputeConfig(Table):
+    """Where and how the work is done."""
+
+    device: str = "cpu"
+    """``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
+    models_at_once: Annotated[int, Field(ge=1)] = 8
+    """Models trained side by side. Changes results within rounding only, so it is part of what a run is."""
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 3.0
+    """How often training is saved, so that an interrupted run goes on inside a model. Never changes a result."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Worker processes of one thread each; 0: one per core. Never changes a result."""
+    memory: str = "1G"
+    """Working memory of the attacks, all workers together, in K, M or G; at least 64M. Never changes a result."""
+
+    @field_validator("memory")
+    @classmethod
+    def _is_size(cls, memory: str) -> str:
+        parse_memory(memory)
+        return memory
+
+    @property
+    def memory_bytes(self) -> int:
+        """The same in bytes."""
+        return parse_memory(self.memory)
+
+
+class AttackedConfig(Table):
+    """What is the same whether models are trained or their answers were saved by others."""
+
+    name: str
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    models: Annotated[int, Field(ge=FEWEST_MODELS)] = 64
+    attack: AttackConfig = AttackConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _targets_are_models(self) -> AttackedConfig:
+        targets = self.evaluation.targets
+        if targets != "all" and targets > self.models:
+            raise ValueError(f"evaluation.targets is {targets}, expected at most the number of models, {self.models}")
+        return self
+
+    @model_validator(mode="after")
+    def _shadows_are_other_models(self) -> AttackedConfig:
+        for number in self.attack.shadows:
+            if not 2 <= number <= self.models - 1:
+                raise ValueError(
+                    f"attack.shadows has {number}, expected 2 to {self.models - 1}: "
+                    f"one of the {self.models} models is the target"
+                )
+        return self
+
+    @property
+    def targets(self) -> int:
+        """Number of models that play the target."""
+        return self.models if self.evaluation.targets == "all" else self.evaluation.targets
+
+    def to_toml(self) -> str:
+        """The complete configuration as TOML text."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))

@@ -1,0 +1,39 @@
+"""What results rest on besides their configuration: versions, the machine, hashes of the data."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+# Packages whose version may change a figure, those that are installed.
+PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "opacus", "peft")
+
+
+def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
+    """The table ``provenance`` of ``results.json``.
+
+    Args:
+        hashes: SHA-256 of what was read, by name.
+        keys: artefact keys of the stages.
+    """
+    return {
+        "packages": dict(_versions()),
+        "python": platform.python_version(),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "hashes": dict(hashes),
+        "keys": dict(keys),
+    }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield name, version(name)
