@@ -3,10 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RELEASE := .venv-release
+WHEEL_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python -name '*.rs' -o -name 'Cargo.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-rust test-python lint slow bench format clean
+.PHONY: help demo install test test-rust test-python lint slow bench docs wheels wheel-test audit format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,10 +53,38 @@ bench: $(VENV)/developed ## Measure the kernels against NumPy and a memory copy
 	$(BIN)/pytest benches -q -s
 	cargo bench --quiet
 
+docs: $(VENV)/developed ## Build the documentation site, in target/site
+	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/mkdocs build --strict
+
+$(RELEASE)/installed: scripts/release-tools.txt
+	$(PYTHON) -m venv $(RELEASE)
+	echo '*' > $(RELEASE)/.gitignore
+	$(RELEASE)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+# zig links against the C library of manylinux2014, for either processor. The paths of this machine stay out.
+wheels: export PATH := $(abspath $(RELEASE)/bin):$(PATH)
+wheels: export RUSTFLAGS := --remap-path-prefix=$(HOME)/.cargo/registry/src=registry --remap-path-prefix=$(CURDIR)=.
+wheels: $(RELEASE)/installed ## Build and check the Linux wheels and the sdist, in dist/
+	rm -rf dist
+	rustup target add $(WHEEL_TARGETS)
+	set -e; for target in $(WHEEL_TARGETS); do \
+	  maturin build --release --locked --zig --compatibility manylinux2014 --target $$target --out dist; done
+	maturin sdist --out dist
+	python scripts/check_wheels.py dist
+
+wheel-test: ## Install the wheel in dist/ into an empty environment and use every command
+	bash scripts/wheel_test.sh dist $(PYTHON)
+
+audit: $(RELEASE)/installed $(VENV)/installed ## Known vulnerabilities and licences of what is depended on (needs cargo-deny)
+	cargo deny --all-features check
+	$(RELEASE)/bin/pip-audit --path $(VENV)/lib/python3*/site-packages --skip-editable
+
 format: $(VENV)/developed ## Format all code
 	cargo fmt
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 clean: ## Remove what was built
-	rm -rf $(VENV) target dist python/tmi/*.so
+	rm -rf $(VENV) $(RELEASE) target dist python/tmi/*.so
