@@ -31,6 +31,16 @@ def main() -> None:
             traceback.print_exc()
         click.echo(f"Error: {_sentence(error)}", err=True)
         code = USAGE_ERROR
+    except ModuleNotFoundError as error:
+        # A light installation has no torch; whatever else is missing is a mistake that its traceback tells.
+        if debug or error.name is None or error.name.startswith("tmi"):
+            raise
+        package = error.name.partition(".")[0]
+        click.echo(
+            f"Error: the package {package!r}, which this needs, is not installed; `pip install tmi-audit` installs all",
+            err=True,
+        )
+        code = USAGE_ERROR
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. What was finished is kept; the same command goes on from there.", err=True)
         code = INTERRUPTED
