@@ -12,6 +12,7 @@ import click
 
 from tmi.cli.bench import bench
 from tmi.cli.compare import compare
+from tmi.cli.doctor import doctor
 from tmi.cli.options import RUN, bars, changes, debuggable, saved_options, scoring_options, training_options
 from tmi.cli.saved import check, convert
 from tmi.cli.showing import show_results
@@ -30,7 +31,7 @@ def tmi() -> None:
     """
 
 
-for command in (bench, check, compare, convert):
+for command in (bench, check, compare, convert, doctor):
     tmi.add_command(command)
 
 

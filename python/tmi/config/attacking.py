@@ -54,8 +54,11 @@ class EvaluationConfig(Table):
     targets: Annotated[int, Field(ge=1)] | Literal["all"] = "all"
     """Each of the first N models plays the target in turn; the others are its shadows."""
     false_positive_rates: list[Annotated[float, Field(gt=0, lt=1)]] = [0.001, 0.01, 0.05, 0.1]
+    """Where true positive rates are reported."""
     resamples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap resamples behind every interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of every interval."""
     accusation_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """The false positive rate at which points of a target of unknown membership are called members."""
     delta: Annotated[float, Field(ge=0, lt=1)] = 1e-5
@@ -92,9 +95,13 @@ class AttackedConfig(Table):
     """What is the same whether models are trained or their answers were saved by others."""
 
     name: str
+    """What the run is called, in its report and in the default place of its directory."""
     description: str = ""
+    """A sentence about it, for the report."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of every random draw."""
     models: Annotated[int, Field(ge=FEWEST_MODELS)] = 64
+    """Models; each is the target once, with the others as its shadows."""
     attack: AttackConfig = AttackConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     compute: ComputeConfig = ComputeConfig()

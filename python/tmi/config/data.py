@@ -61,6 +61,7 @@ class EncoderConfig(Table):
     """How a point becomes the numbers that a network reads."""
 
     kind: Literal["pixels", "hashed-words", "tokens"]
+    """For images and vectors, for texts as bags of words, for texts that language models read."""
     dimensions: Annotated[int, Field(ge=2)] = 2048
     """Hash buckets of ``hashed-words``."""
     norm: Annotated[float, Field(gt=0)] = 4.0
@@ -90,6 +91,7 @@ class QueryConfig(Table):
     """What the finetuned models are asked about every challenge point."""
 
     augmentation: Literal["none", "shift", "flip-crop", "word-dropout", "word-masking", "truncation"] = "none"
+    """How the further queries about a point vary it."""
     count: Annotated[int, Field(ge=1)] = 1
     """Queries per point; the first is the point itself."""
     strength: Annotated[float, Field(ge=0)] = 0.0

@@ -47,16 +47,21 @@ class TargetConfig(Table):
     """
 
     kind: Literal["http", "python", "checkpoint", "predictions"]
+    """An endpoint, a Python function, a saved model of transformers, or saved answers."""
     name: str = "target"
     """What the report calls it."""
     url: str | None = None
+    """Where requests are sent, http or https."""
     method: Literal["POST", "PUT"] = "POST"
+    """Of the requests."""
     headers: dict[str, str] = {}
+    """Of the requests; ``${NAME}`` is read from the environment when one is sent."""
     body: str | None = None
     """JSON with ``${input}``, one point, or ``${inputs}``, a list of up to ``batch_size`` of them."""
     image: Literal["png", "list"] = "png"
     """An image in ``body``: PNG in base64, or nested lists of its numbers."""
     batch_size: Annotated[int, Field(ge=1)] = 1
+    """Most points in a request or call."""
     scores: str | None = None
     """Where in an answer the classes' numbers are: keys and positions with dots between, ``*`` for each of a list."""
     names: str | None = None

@@ -22,6 +22,7 @@ class ModelConfig(Table):
     """The network: a backbone and a linear head."""
 
     kind: Literal["mlp", "cnn", "transformers", "python"] = "mlp"
+    """The family of networks."""
     hidden: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [128, 128]
     """Of ``mlp``: widths of the hidden layers; the last one is the width of the features that the head reads."""
     channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] = [32, 64, 128]
@@ -64,21 +65,29 @@ class TrainingConfig(Table):
     """A training recipe."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with `momentum`."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """Where the schedule starts."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of ``sgd``."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled from the gradient for ``adamw``, added to it for ``sgd``."""
     nesterov: bool = False
     """Of ``sgd``."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the learning rate falls."""
     step_epochs: Annotated[int, Field(ge=1)] = 10
     """Of the ``step`` schedule: epochs after which the learning rate is multiplied by ``gamma``, again and again."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Of the ``step`` schedule: the factor."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the steps in which the learning rate rises linearly to where its schedule starts."""
     epochs: Annotated[int, Field(ge=1)]
+    """How often every point is seen."""
     batch_size: Annotated[int, Field(ge=1)]
+    """Points in a step."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes."""
     flip: bool = False
     """Mirror every image with probability one half, anew in every epoch."""
     crop: Annotated[int, Field(ge=0)] = 0
