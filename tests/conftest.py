@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tmi.config import Config, load_config
 
@@ -33,6 +34,13 @@ def fitting(overrides: dict[str, Any]) -> dict[str, Any]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests that repeat whole experiments")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The same examples every time, so that a check fails because of a change; --slow searches for new ones.
+    settings.register_profile("repeatable", derandomize=True)
+    if not config.getoption("--slow"):
+        settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
