@@ -16,13 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from tmi.adversary import main_adversary
 from tmi.answers import Answers, Predictions
 from tmi.attacks import attack_named
-from tmi.case import Description
 from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
 from tmi.errors import TmiError
 from tmi.evaluation import headline, results_of
 from tmi.metrics import Estimate
 from tmi.provenance import provenance
-from tmi.saved_predictions import possible_attacks
+from tmi.saved_predictions import described, possible_attacks
 from tmi.scoring import score
 
 if TYPE_CHECKING:
@@ -180,11 +179,10 @@ def audit(
         threads,
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
     )
-    models, points, augmentations, classes = answers.predictions.shape
     config = AttackedConfig(
         name=name,
         seed=seed,
-        models=models,
+        models=answers.predictions.shape[0],
         attack=AttackConfig(
             names=list(
                 attacks or possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
@@ -214,16 +212,8 @@ def audit(
             for attack in scores
             if not attack_named(attack).upper_bound
         }
-    description = Description(
-        kind="saved predictions",
-        models={"count": models, "targets": config.targets, "given": None, "not_pretrained": [], "not_finetuned": []},
-        data={"files": [], "read_as": [], "classes": classes, "queries_per_point": augmentations},
-        points=np.arange(points),
-        labels=[""] * points,
-        provenance=provenance(_hashes(answers, target), {}),
-        seconds={"score": sum(seconds.values())},
-        target="the target",
-    )
+    made_with = provenance(_hashes(answers, target), {})
+    description = described(answers.predictions.shape, config.targets, made_with, {"score": sum(seconds.values())})
     results = results_of(config, description, answers.membership, scores, target_scores, seconds, threads)
     return Audit(results, scores, target_scores, answers.membership, config)
 

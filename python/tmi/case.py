@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,25 @@ class Case(ABC):
         """A hash of what the answers of a target of unknown membership come from; None without such a target."""
 
     @abstractmethod
-    def answers(self, memory: int, view: View) -> Answers:
-        """What is seen of the answers of all models, within so many bytes of working memory."""
+    def opened_answers(self, memory: int) -> Answers:
+        """The answers of all models, within so many bytes of working memory."""
 
     @abstractmethod
+    def opened_with_target(self, memory: int) -> Answers:
+        """The same with the target of unknown membership before all models, which are its shadows."""
+
+    def answers(self, memory: int, view: View) -> Answers:
+        """What is seen of the answers of all models; the same object for all attacks of a process on them."""
+        return _cached(content_key(self._where, self.answers_key, memory, view.name), self.opened_answers, memory, view)
+
     def target_answers(self, memory: int, view: View) -> Answers:
-        """The same of the target of unknown membership, which is the first model, and of all others as its shadows."""
+        """What is seen of those with the target of unknown membership, likewise."""
+        key = content_key(self._where, self.answers_key, self.target_key, memory, view.name)
+        return _cached(key, self.opened_with_target, memory, view)
+
+    @property
+    def _where(self) -> str:
+        return str(self.directory.root)
 
     def label(self, stage: str) -> str:
         """What a stage is called in the progress display."""
@@ -81,6 +94,17 @@ class Case(ABC):
             for attack in self.config.attack.names
         }
         return files | {self.directory.target_scores(name): self.target_score_key(name) for name in self.target_attacks}
+
+
+_answers: dict[str, Answers] = {}
+
+
+def _cached(key: str, opened: Callable[[int], Answers], memory: int, view: View) -> Answers:
+    """The answers, opened once per process: attacks on the same ones share what they make of them."""
+    if key not in _answers:
+        _answers.clear()
+        _answers[key] = opened(memory).seen_through(view)
+    return _answers[key]
 
 
 @dataclass(frozen=True)

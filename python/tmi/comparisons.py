@@ -104,7 +104,7 @@ def compare_to(
             differences = base_estimates - estimates
             samples = (base_drawn - drawn).calibrated(differences, confidence)
             low, high = percentile_interval(samples, confidence)
-            compared[name] = _comparison(differences, low, high, rates, non_members)
+            compared[name] = comparison_of(differences, low, high, rates, non_members)
     return compared
 
 
@@ -113,13 +113,23 @@ def comparison_results(base: str, compared: Mapping[str, Comparison]) -> dict[st
     return {"against": base} | {name: comparison.to_dict() for name, comparison in compared.items()}
 
 
-def _comparison(
+def comparison_of(
     differences: NDArray[np.float64],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
     rates: NDArray[np.float64],
     non_members: int,
 ) -> Comparison:
+    """Differences ``[2 + rates]`` and the ends of their intervals by the names of their figures.
+
+    Args:
+        differences: of the AUC, the balanced accuracy and the true positive rates.
+        low: lower ends.
+        high: upper ends.
+        rates: float64 ``[rates]``, false positive rates.
+        non_members: decisions on non-members, which say what rates are resolvable.
+    """
+
     def estimate(index: int, resolvable: bool = True) -> Estimate:
         return Estimate(float(differences[index]), float(low[index]), float(high[index]), resolvable)
 

@@ -6,7 +6,6 @@ Unlike a run, in which every model plays the target once, the target here is a f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,7 +103,6 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         )
         self.attack_, self.answers_ = attack, answers
         self.n_models_, self.n_points_ = answers.membership.shape
-        self._models = models
         self._shadow_scores: NDArray[np.float64] | None = None
         return self
 
@@ -124,18 +122,12 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         check_is_fitted(self, "answers_")
         shadows: Answers = self.answers_
         asked = _answers_of(target, "target")
-        if asked.shape != self._models[0].shape:
+        if asked.shape != (expected := shadows.predictions.shape[1:]):
             raise TmiError(
-                f"target has shape {asked.shape}, expected {self._models[0].shape} [points, augmentations, classes] as "
+                f"target has shape {asked.shape}, expected {expected} [points, augmentations, classes] as "
                 "the shadow models have"
             )
-        predictions = Predictions([*self._models, asked.astype(self._models[0].dtype)], view=shadows.predictions.view)
-        # Attacks do not look at a target's own row of the membership, which nobody knows: any row will do.
-        nobody_knows = np.zeros((1, self.n_points_), dtype=np.bool_)
-        answers = replace(
-            shadows, predictions=predictions, membership=np.concatenate([shadows.membership, nobody_knows])
-        )
-        scores: NDArray[np.float64] = score(self.attack_, answers, [self.n_models_])[0]
+        scores: NDArray[np.float64] = score(self.attack_, shadows.with_target(asked), range(1))[0]
         return scores
 
     def shadow_scores(self) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import random
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from tmi.config import RecipeConfig
 from tmi.errors import TmiError
 from tmi.functions import call_named, function_named
+from tmi.trees import content_hash
 
 # Points that a model is asked about in one call.
 BATCH = 1000
@@ -74,7 +74,7 @@ def key_inputs(recipe: RecipeConfig | None, role: str) -> list[Any]:
         return []
     file = _source_file(name, f"recipe.{role} {name!r}")
     if file not in _hashes:
-        _hashes[file] = _file_hash(file)
+        _hashes[file] = content_hash(file)
     return [name, _settings(recipe, role), _hashes[file]]
 
 
@@ -86,7 +86,7 @@ def require_unedited(recipe: RecipeConfig) -> None:
     """
     for role, name in _named(recipe).items():
         file = _source_file(name, f"recipe.{role} {name!r}")
-        if _hashes.setdefault(file, _file_hash(file)) != _file_hash(file):
+        if _hashes.setdefault(file, content_hash(file)) != content_hash(file):
             raise TmiError(
                 f"recipe.{role} {name!r}: {file} was edited after this process had imported it; start again, so that "
                 "one version of it makes all models"
@@ -237,10 +237,6 @@ def _source_file(name: str, where: str) -> Path:
     if file is None:
         raise TmiError(f"{where}: the module {module!r} has no file, expected one that can be told apart when edited")
     return Path(file).resolve()
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,6 @@ from tmi.rundir import RunDirectory, content_key, file_hash
 from tmi.target import target_hashes
 from tmi.task import Task, load_task
 from tmi.tokens import Tokenizer
-from tmi.views import LOGITS, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -221,53 +220,35 @@ class Run(Case):
         references = [directory.target_reference_predictions] if self.config.query.reference_points else []
         return dict.fromkeys([directory.target_predictions, *references], key)
 
-    def answers(self, memory: int, view: View) -> Answers:
-        """What is seen of the answers of all models, as memory maps."""
-        return _cached_answers(self, memory, view)
+    def opened_answers(self, memory: int) -> Answers:
+        """The answers of all models, as memory maps."""
+        config, directory = self.config, self.directory
 
-    def target_answers(self, memory: int, view: View) -> Answers:
+        def predictions(path_of: Callable[[int], Path]) -> Predictions:
+            return Predictions([directory.load_array(path_of(model)) for model in range(config.models)], memory)
+
+        is_queried = self.asks_pretrained and directory.pretrained_predictions(0).exists()
+        return Answers(
+            predictions(directory.predictions),
+            np.asarray(directory.load_array(directory.membership)),
+            predictions(directory.pretrained_predictions) if is_queried else None,
+            config.seed,
+            reference=predictions(directory.reference_predictions) if config.query.reference_points else None,
+            inputs=self.task.challenges.raw if config.given else None,
+        )
+
+    def opened_with_target(self, memory: int) -> Answers:
         """The same with the target of the configuration before all models."""
         directory, references = self.directory, self.config.query.reference_points
         reference = np.asarray(directory.load_array(directory.target_reference_predictions)) if references else None
-        plain = self.answers(memory, LOGITS).with_target(
-            np.asarray(directory.load_array(directory.target_predictions)), reference
-        )
-        return plain.seen_through(view)
+        target = np.asarray(directory.load_array(directory.target_predictions))
+        return self.opened_answers(memory).with_target(target, reference)
 
     def finetuning_set(self, model: int) -> NDArray[np.int64]:
         """The downstream points that a model is finetuned on, ascending; half of them unless configured otherwise."""
         points = len(self.task.downstream)
         size = self.config.downstream.points_per_model or points // 2
         return draw_finetuning_set(self.config.seed, model, points, size)
-
-
-_answers: dict[str, Answers] = {}
-
-
-def _cached_answers(run: Run, memory: int, view: View) -> Answers:
-    """The answers, opened once per process: attacks on the same ones share what they make of them."""
-    key = content_key(str(run.directory.root), run.answers_key, memory, view.name)
-    if key not in _answers:
-        _answers.clear()
-        _answers[key] = _opened_answers(run, memory).seen_through(view)
-    return _answers[key]
-
-
-def _opened_answers(run: Run, memory: int) -> Answers:
-    config, directory = run.config, run.directory
-
-    def predictions(path_of: Callable[[int], Path]) -> Predictions:
-        return Predictions([directory.load_array(path_of(model)) for model in range(config.models)], memory)
-
-    is_queried = run.asks_pretrained and directory.pretrained_predictions(0).exists()
-    return Answers(
-        predictions(directory.predictions),
-        np.asarray(directory.load_array(directory.membership)),
-        predictions(directory.pretrained_predictions) if is_queried else None,
-        config.seed,
-        reference=predictions(directory.reference_predictions) if config.query.reference_points else None,
-        inputs=run.task.challenges.raw if config.given else None,
-    )
 
 
 def _check_private(classifier: Classifier, inputs: Tensor, private: PrivacyConfig) -> None:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tmi.errors import TmiError
-from tmi.trees import TEMPORARY, tree_hash
+from tmi.trees import TEMPORARY, content_hash, tree_hash
 
 
 @dataclass(frozen=True)
@@ -232,14 +232,10 @@ def file_hash(path: Path) -> str | None:
     """The SHA-256 of a file or of everything below a directory, or None if there is neither."""
     if path.is_dir():
         return tree_hash(path)
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return content_hash(path)
     except FileNotFoundError:
         return None
-    return digest.hexdigest()
 
 
 def _remove_leftovers(root: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.comparisons import Comparison, compare
+from tmi.comparisons import Comparison, compare, comparison_of
 from tmi.config import differences
 from tmi.errors import TmiError, did_you_mean
 from tmi.metrics import Estimate, crossed_resamples, percentile_interval
@@ -149,22 +149,10 @@ def compare_unpaired(
         figures_of(scores_a, labels_a, SEED_A),
         figures_of(scores_b, labels_b, SEED_B),
     )
-    estimates = estimates_a - estimates_b
     low, high = percentile_interval(samples_a - samples_b, confidence)
     # A rate is resolved if it is in both.
     non_members = min(int((~labels_a).sum()), int((~labels_b).sum()))
-    figures = [
-        Estimate(float(x), float(lowest), float(highest))
-        for x, lowest, highest in zip(estimates, low, high, strict=True)
-    ]
-    return Comparison(
-        auc=figures[0],
-        balanced_accuracy=figures[1],
-        tpr_at_fpr={
-            f"{rate:g}": Estimate(figure.estimate, figure.low, figure.high, rate * non_members >= 1)
-            for rate, figure in zip(rates.tolist(), figures[2:], strict=True)
-        },
-    )
+    return comparison_of(estimates_a - estimates_b, low, high, rates, non_members)
 
 
 def detectable(difference: Estimate, confidence: float) -> float:

@@ -73,7 +73,7 @@ class SavedPredictions(Case):
         Raises:
             TmiError: they do not.
         """
-        answers = _answers_of(self.config.files, self.config.seed, DEFAULT_MEMORY)
+        answers = self.answers(DEFAULT_MEMORY, View())
         if answers.membership.all() or not answers.membership.any():
             raise TmiError("membership is the same for all models and points, expected members and non-members")
         for adversary in by_view(self.config).values():
@@ -90,40 +90,33 @@ class SavedPredictions(Case):
         if self.target_key is not None:
             self.target_answers(DEFAULT_MEMORY, main_adversary(self.config).view)
 
-    def answers(self, memory: int, view: View) -> Answers:
-        """What is seen of the answers of all models."""
-        return _answers_of(self.config.files, self.config.seed, memory).seen_through(view)
+    def opened_answers(self, memory: int) -> Answers:
+        """The answers of all models, where their files lie."""
+        files, arrays = self.config.files, self._arrays
+        pretrained = None
+        if files.pretrained_predictions is not None:
+            answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
+            pretrained = Predictions(answers.models, memory)
+        predictions = Predictions(arrays.models, memory)
+        return Answers(predictions, arrays.membership, pretrained, self.config.seed, labels=arrays.labels)
 
-    def target_answers(self, memory: int, view: View) -> Answers:
+    def opened_with_target(self, memory: int) -> Answers:
         """The same with the target of unknown membership before all models."""
         path = self.config.files.target
         target = self._arrays.target if path is None else read_target(Path(path))
         if target is None:
             raise TmiError("there is no target of unknown membership")
-        return _answers_of(self.config.files, self.config.seed, memory).with_target(target).seen_through(view)
+        return self.opened_answers(memory).with_target(target)
 
     def describe(self, provenance: dict[str, Any], seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""
-        models, points, augmentations, classes = self.answers(DEFAULT_MEMORY, View()).predictions.shape
-        return Description(
-            kind="saved predictions",
-            models={
-                "count": models,
-                "targets": self.config.targets,
-                "given": None,
-                "not_pretrained": [],
-                "not_finetuned": [],
-            },
-            data={
-                "files": self._files(),
-                "read_as": self._arrays.read_as,
-                "classes": classes,
-                "queries_per_point": augmentations,
-            },
-            points=np.arange(points),
-            labels=[""] * points,
-            provenance=provenance,
-            seconds=seconds,
+        return described(
+            self.answers(DEFAULT_MEMORY, View()).predictions.shape,
+            self.config.targets,
+            provenance,
+            seconds,
+            files=self._files(),
+            read_as=self._arrays.read_as,
             target=Path(self.config.files.target or "the target").name,
         )
 
@@ -147,6 +140,45 @@ def _header(path: Path) -> dict[str, Any]:
         return {"shape": [], "dtype": ""}
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def described(
+    shape: tuple[int, int, int, int],
+    targets: int,
+    provenance: dict[str, Any],
+    seconds: dict[str, float],
+    *,
+    files: Sequence[dict[str, Any]] = (),
+    read_as: Sequence[str] = (),
+    target: str = "the target",
+) -> Description:
+    """What the results say about predictions that were made by others.
+
+    Args:
+        shape: of the predictions, ``(models, points, augmentations, classes)``.
+        targets: number of models that play the target.
+        provenance: the table of that name.
+        seconds: time of every stage.
+        files: what was read, a table row each.
+        read_as: what was understood.
+        target: what the target of unknown membership is called.
+    """
+    models, points, augmentations, classes = shape
+    return Description(
+        kind="saved predictions",
+        models={"count": models, "targets": targets, "given": None, "not_pretrained": [], "not_finetuned": []},
+        data={
+            "files": list(files),
+            "read_as": list(read_as),
+            "classes": classes,
+            "queries_per_point": augmentations,
+        },
+        points=np.arange(points),
+        labels=[""] * points,
+        provenance=provenance,
+        seconds=seconds,
+        target=target,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -196,16 +228,6 @@ def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bo
     """
     names = [*ALWAYS, *(WITH_LABELS if has_labels else ()), *(WITH_PRETRAINED if has_pretrained else ())]
     return [name for name in names if not (signals_only and name in ABOUT_TOP_CLASS)]
-
-
-@lru_cache(maxsize=1)
-def _answers_of(files: SavedFiles, seed: int, memory: int) -> Answers:
-    arrays = read_arrays(files)
-    pretrained = None
-    if files.pretrained_predictions is not None:
-        answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
-        pretrained = Predictions(answers.models, memory)
-    return Answers(Predictions(arrays.models, memory), arrays.membership, pretrained, seed, labels=arrays.labels)
 
 
 def _hash(path: Path) -> str:

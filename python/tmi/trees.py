@@ -28,7 +28,7 @@ def tree_hash(path: Path) -> str:
         elif entry.is_dir():
             kind, content = "directory", ""
         else:
-            kind, content = "file", _content_hash(entry)
+            kind, content = "file", content_hash(entry)
         # No name holds a zero byte, so that no two trees read alike.
         digest.update(b"\0".join([kind.encode(), os.fsencode(name), content.encode(), b""]))
     return digest.hexdigest()
@@ -79,7 +79,8 @@ def _require_self_contained(root: Path, where: str) -> None:
             raise TmiError(f"{where}: the function wrote {name}, which is neither a file nor a directory")
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """The SHA-256 of a file, read a piece at a time."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -114,7 +114,7 @@ def score(directory: Path, **options: Any) -> None:
 @RUN
 @debuggable
 def report(directory: Path) -> None:
-    """Judge the scores in RUN and write the table, the ROC figure and the HTML report."""
+    """Judge the scores in RUN and write the tables, the figures and the report."""
     from tmi import pipeline
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:

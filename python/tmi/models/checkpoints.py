@@ -15,7 +15,7 @@ from tmi.errors import TmiError
 from tmi.hub import folder_on_hub
 from tmi.models.checks import explained
 from tmi.models.classifier import Classifier
-from tmi.models.library import quiet, require_transformers
+from tmi.models.library import from_folder, quiet, require_transformers
 
 # What is fetched from the hub; no pickle is.
 INDEX = "model.safetensors.index.json"
@@ -121,15 +121,7 @@ def _holds_weights(folder: Path) -> bool:
 def _read(auto_class: Any, folder: Path, where: str) -> tuple[Any, list[str]]:
     """A network in float32 and the names of the weights that its checkpoint lacks."""
     with explained(f"{where}: {folder} has no weights that can be read, expected config.json and model.safetensors"):
-        network, report = auto_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    return network, sorted(report["missing_keys"])
+        return from_folder(auto_class, folder)
 
 
 def _own_layer(network: Any) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tmi.errors import TmiError, did_you_mean
@@ -31,6 +33,27 @@ def require_transformers() -> None:
         import transformers  # noqa: F401
     except ImportError:
         raise TmiError("model.kind 'transformers' needs the transformers library: `pip install transformers`") from None
+
+
+def from_folder(auto_class: Any, folder: Path) -> tuple[Any, list[str]]:
+    """A network in float32 from a local folder, without pickles and without code of its own.
+
+    Args:
+        auto_class: of transformers, for instance ``AutoModel``.
+        folder: holds ``config.json`` and ``model.safetensors``.
+
+    Returns:
+        The network and the names of the weights that its checkpoint lacks, sorted.
+    """
+    network, report = auto_class.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    return network, sorted(report["missing_keys"])
 
 
 def named_architecture(name: str, known: Architectures, example: str) -> tuple[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from tmi.target.callable import call_function, function_identity
 from tmi.target.meaning import as_logits
 from tmi.target.predictions import load_predictions
 from tmi.target.rendering import PointKind
+from tmi.trees import content_hash
 from tmi.workers import Progress
 
-__all__ = ["function_identity", "query_target"]
+__all__ = ["query_target", "target_hashes"]
 
 
 def query_target(
@@ -91,15 +91,7 @@ def target_hashes(config: TargetConfig, base_directory: Path = Path()) -> dict[s
         return {str(config.function): function_identity(str(config.function)).rpartition(" ")[2]}
     path = _path(config, base_directory)
     files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    return {file.name: _sha256(file) for file in files if file.is_file()}
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while part := stream.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
+    return {file.name: content_hash(file) for file in files if file.is_file()}
 
 
 def _path(config: TargetConfig, base_directory: Path) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tmi.config.target import TargetConfig
 from tmi.errors import TmiError
 from tmi.models.checks import explained
-from tmi.models.library import quiet, require_transformers
+from tmi.models.library import from_folder, quiet, require_transformers
 from tmi.target.rendering import PointKind, as_picture
 from tmi.workers import Progress
 
@@ -81,16 +81,9 @@ def _classifier(folder: Path, kind: PointKind, where: str) -> Any:
 
     auto_class = AutoModelForSequenceClassification if kind == "text" else AutoModelForImageClassification
     with explained(f"{where}: {folder} has no {kind} classifier that can be read"):
-        model, report = auto_class.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        model, lacking = from_folder(auto_class, folder)
     # A backbone without its head would answer with random numbers.
-    if lacking := sorted(report["missing_keys"]):
+    if lacking:
         raise TmiError(f"{where}: {folder} lacks the weights {lacking[0]!r} of {type(model).__name__}")
     return model
 
