@@ -4,34 +4,20 @@
 //! strides and be far larger than memory: no kernel copies one. Each takes a number of threads, which changes no bit of
 //! its result, and refuses what it cannot compute with a [`KernelError`]; none panics or returns NaN.
 
-mod answers;
-mod comparison;
 mod conditioning;
-mod discriminant;
-mod element;
 mod error;
 mod lanes;
+mod leave_one_out;
 mod lira;
 mod logits;
-mod math;
-mod moments;
 mod parallel;
-mod reduction;
-mod resample;
 mod roc;
-mod shrinkage;
-mod statistics;
-mod sweep;
-mod tridiagonal;
-mod views;
 pub use conditioning::{Conditioned, condition};
-pub use element::Element;
 pub use error::KernelError;
+pub use leave_one_out::{
+    EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features, gaussian_scores, leave_one_out_feature_names,
+    leave_one_out_features,
+};
 pub use lira::{Covariance, adapted_lira};
-pub use logits::scale_logits;
-pub use reduction::{Reduced, reduce_logits};
-pub use resample::roc_resample;
-pub use roc::{RocCurve, roc_curve, roc_metrics};
-pub use shrinkage::{EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features};
-pub use statistics::{gaussian_scores, leave_one_out_feature_names, leave_one_out_features};
-pub use views::{View, apply_view};
+pub use logits::{Element, Reduced, View, apply_view, reduce_logits, scale_logits};
+pub use roc::{RocCurve, roc_curve, roc_metrics, roc_resample};

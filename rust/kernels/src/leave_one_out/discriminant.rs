@@ -17,8 +17,8 @@
 use multiversion::multiversion;
 
 use crate::lanes::{LANES, Lane, dot};
-use crate::moments::{Effects, Moments, Role};
-use crate::tridiagonal::{Forms, Tridiagonal};
+use crate::leave_one_out::moments::{Effects, Moments, Role};
+use crate::leave_one_out::tridiagonal::{Forms, Tridiagonal};
 
 /// Lower bound of the mean variance that the ridge is a multiple of.
 const VARIANCE_FLOOR: f64 = 1e-6;

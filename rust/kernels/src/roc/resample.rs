@@ -10,8 +10,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{KernelError, require_shape};
 use crate::parallel;
+use crate::roc::sweep::{LEADING, Limits, Sweep};
 use crate::roc::{check_rates, check_scores, key_of};
-use crate::sweep::{LEADING, Limits, Sweep};
 
 /// Resamples in one piece of parallel work.
 const PIECE: usize = 8;

@@ -3,13 +3,17 @@
 //! A threshold takes all entries of equal score at once, as in scikit-learn; -0 equals +0, infinities are legal
 //! and sort at the ends. Counts are integers throughout, so no result depends on an order of summation.
 
+mod resample;
+mod sweep;
+
 use std::num::NonZeroUsize;
 
 use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewD, Dimension};
 
+pub use self::resample::roc_resample;
+use self::sweep::{LEADING, Limits, Sweep};
 use crate::error::{KernelError, require_nonempty, require_shape};
 use crate::parallel;
-use crate::sweep::{LEADING, Limits, Sweep};
 
 /// A ROC curve from the threshold that takes nothing to the one that takes everything; all float64.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,8 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4};
 
-use crate::element::Element;
 use crate::lanes::{LANES, Lane};
-use crate::logits::{Block, FoundNan, Odds};
+use crate::logits::{Block, Element, FoundNan, Odds};
 
 /// How many models a block of logits holds.
 pub(crate) use crate::logits::LANES as BLOCK;

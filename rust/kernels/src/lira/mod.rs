@@ -5,6 +5,8 @@
 //! Those have no label among the downstream classes. The class of a point is, for each augmentation, the one that
 //! the target holds most likely; the answers that are compared are the scaled logits of that class.
 
+mod slots;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::str::FromStr;
@@ -12,11 +14,12 @@ use std::str::FromStr;
 use multiversion::multiversion;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4, Axis};
 
-use crate::answers::{Answers, BLOCK, LANES_PER_BLOCK, most_blocks};
-use crate::element::Element;
+use self::slots::{Answers, BLOCK, LANES_PER_BLOCK, most_blocks};
 use crate::error::{KernelError, require_classes, require_shape};
 use crate::lanes::{LANES, Lane, dot};
-use crate::{moments, parallel};
+use crate::leave_one_out::moments;
+use crate::logits::Element;
+use crate::parallel;
 
 /// Added to each variance as a share of the mean variance at the point, and at least: so that queries that repeat
 /// one another, or fewer shadows than augmentations, leave the covariance invertible. It is the same for IN and

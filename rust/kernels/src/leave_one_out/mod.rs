@@ -6,15 +6,22 @@
 //! section IV; online LiRA), with a variance shared by both sides or one for each; over the classes they are
 //! summed, and `discriminant` takes the covariances between them into account.
 
+mod comparison;
+mod discriminant;
+mod empirical_bayes;
+pub(crate) mod moments;
+mod tridiagonal;
+
 use std::num::NonZeroUsize;
 
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::comparison::{Comparer, NAMES};
-use crate::discriminant::Discriminant;
+use self::comparison::{Comparer, NAMES};
+use self::discriminant::Discriminant;
+pub use self::empirical_bayes::{EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features};
+use self::moments::Moments;
 use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
-use crate::moments::{self, Moments};
 use crate::parallel;
 
 /// Largest magnitude of a feature.

@@ -5,9 +5,8 @@ use std::num::NonZeroUsize;
 use multiversion::multiversion;
 use ndarray::{Array2, Array3, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut2, Axis};
 
-use crate::element::Element;
 use crate::error::{KernelError, require_classes};
-use crate::logits::{Block, LANES, Lane, clip_factors};
+use crate::logits::{Block, Element, LANES, Lane, clip_factors};
 use crate::parallel;
 
 /// What the attacks need of every model's answers at every point.

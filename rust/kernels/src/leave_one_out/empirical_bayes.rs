@@ -16,12 +16,12 @@ use std::num::NonZeroUsize;
 
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::discriminant::Discriminant;
 use crate::error::{KernelError, require_shape};
 use crate::lanes::{LANES, Lane};
-use crate::moments::{self, Effects, Moments};
+use crate::leave_one_out::discriminant::Discriminant;
+use crate::leave_one_out::moments::{self, Effects, Moments};
+use crate::leave_one_out::tridiagonal::HalfSolver;
 use crate::parallel;
-use crate::tridiagonal::HalfSolver;
 
 /// Names of the features, in order.
 pub const EMPIRICAL_BAYES_FEATURES: [&str; 3] = ["expected", "shrunken", "certainty"];

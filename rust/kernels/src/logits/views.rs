@@ -23,10 +23,9 @@ use std::num::NonZeroUsize;
 use multiversion::multiversion;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
-use crate::element::Element;
 use crate::error::{KernelError, require_classes};
-use crate::logits::{Block, LANES, LARGEST_LOGIT, Lane, larger, smaller};
-use crate::math::{exp, ln};
+use crate::logits::math::{exp, ln};
+use crate::logits::{Block, Element, LANES, LARGEST_LOGIT, Lane, larger, smaller};
 use crate::parallel;
 
 /// The smallest probability: what `exp` gives at the end of its domain.

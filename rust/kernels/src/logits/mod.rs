@@ -15,14 +15,21 @@
 //! Logits are limited to ±10,000 first: infinities (a class that is masked out) and absurdly large values get a
 //! defined, finite, still ordered result.
 
+mod element;
+pub(crate) mod math;
+mod reduce;
+mod views;
+
 use std::num::NonZeroUsize;
 
 use multiversion::multiversion;
 use ndarray::{Array2, ArrayView, ArrayView2, ArrayViewMut2, Axis, Dimension};
 
-use crate::element::Element;
+pub use self::element::Element;
+use self::math::{exp, ln};
+pub use self::reduce::{Reduced, reduce_logits};
+pub use self::views::{View, apply_view};
 use crate::error::{KernelError, require_classes};
-use crate::math::{exp, ln};
 use crate::parallel;
 
 /// How many rows are worked on side by side, one in each lane of the vector instructions.

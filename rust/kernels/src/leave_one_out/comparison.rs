@@ -3,8 +3,8 @@
 use multiversion::multiversion;
 
 use crate::lanes::{LANES, Lane};
-use crate::math::ln;
-use crate::moments::{Effects, Moments, Sides};
+use crate::leave_one_out::moments::{Effects, Moments, Sides};
+use crate::logits::math::ln;
 
 /// No variance is below this share of the point's mean pooled variance, nor below the absolute floor.
 const RELATIVE_FLOOR: f64 = 1e-3;
