@@ -1,4 +1,4 @@
-//! Python arguments to array views, with errors that name the argument.
+//! Python arguments to what the kernels take, with errors that name the argument.
 
 use std::num::NonZeroUsize;
 
@@ -10,7 +10,6 @@ use numpy::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use tmi_kernels::KernelError;
 
 /// float32 or float16 numbers.
 pub enum Floats<'py, D: Dimension> {
@@ -105,9 +104,4 @@ pub fn thread_count(threads: i64) -> PyResult<NonZeroUsize> {
         .ok()
         .and_then(NonZeroUsize::new)
         .ok_or_else(|| PyValueError::new_err(format!("threads is {threads}; expected at least 1")))
-}
-
-/// A kernel's refusal as a Python exception.
-pub fn value_error(error: KernelError) -> PyErr {
-    PyValueError::new_err(error.to_string())
 }

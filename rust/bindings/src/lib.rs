@@ -4,19 +4,26 @@
 //! Each one releases the interpreter while it works and returns arrays that own their memory.
 
 mod arguments;
+mod call;
 
-/// The kernels of tmi.
+/// The kernels of tmi, in the order of the folders of `tmi_kernels`.
 #[pyo3::pymodule]
 mod _core {
-    use numpy::{IntoPyArray, Ix1, Ix2, Ix3, Ix4, PyArray1, PyArray2, PyArray3};
+    use ndarray::{Array1, Array2, Array3};
+    use numpy::{Ix1, Ix2, Ix3, Ix4};
     use pyo3::prelude::*;
-    use tmi_kernels::{Covariance, Prior, View};
+    use tmi_kernels::{Conditioned, Covariance, Prior, Reduced, RocCurve, View};
 
-    use crate::arguments::{array, flags, floats, thread_count, value_error, with_floats};
+    use crate::arguments::{array, flags, floats, thread_count, with_floats};
+    use crate::call::{Arrays, call, refusal};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals)]
+    const EMPIRICAL_BAYES_FEATURES: [&str; 3] = tmi_kernels::EMPIRICAL_BAYES_FEATURES;
 
     #[pyfunction]
     #[pyo3(signature = (logits, *, clip_norm=None, threads=1))]
@@ -25,13 +32,22 @@ mod _core {
         logits: &Bound<'py, PyAny>,
         clip_norm: Option<f64>,
         threads: i64,
-    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    ) -> PyResult<Arrays<'py, Array2<f32>>> {
         let logits = floats::<Ix2>("logits", logits)?;
         let threads = thread_count(threads)?;
-        let scaled = with_floats!(logits, |logits| py
-            .detach(|| tmi_kernels::scale_logits(logits, clip_norm, threads)))
-        .map_err(value_error)?;
-        Ok(scaled.into_pyarray(py))
+        with_floats!(logits, |logits| call(py, || tmi_kernels::scale_logits(logits, clip_norm, threads)))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (predictions, *, threads=1))]
+    fn reduce_logits<'py>(
+        py: Python<'py>,
+        predictions: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Arrays<'py, Reduced>> {
+        let predictions = floats::<Ix4>("predictions", predictions)?;
+        let threads = thread_count(threads)?;
+        with_floats!(predictions, |logits| call(py, || tmi_kernels::reduce_logits(logits, threads)))
     }
 
     #[pyfunction]
@@ -42,36 +58,11 @@ mod _core {
         kind: &str,
         parameter: i64,
         threads: i64,
-    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    ) -> PyResult<Arrays<'py, Array2<f32>>> {
         let logits = floats::<Ix2>("logits", logits)?;
-        let view = View::new(kind, parameter).map_err(value_error)?;
+        let view = View::new(kind, parameter).map_err(refusal)?;
         let threads = thread_count(threads)?;
-        let seen = with_floats!(logits, |logits| py
-            .detach(|| tmi_kernels::apply_view(logits, view, threads)))
-        .map_err(value_error)?;
-        Ok(seen.into_pyarray(py))
-    }
-
-    /// Arrays of one model each, point by point.
-    type Reduced<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray3<f32>>, Bound<'py, PyArray2<f32>>);
-
-    #[pyfunction]
-    #[pyo3(signature = (predictions, *, threads=1))]
-    fn reduce_logits<'py>(
-        py: Python<'py>,
-        predictions: &Bound<'py, PyAny>,
-        threads: i64,
-    ) -> PyResult<Reduced<'py>> {
-        let predictions = floats::<Ix4>("predictions", predictions)?;
-        let threads = thread_count(threads)?;
-        let reduced = with_floats!(predictions, |predictions| py
-            .detach(|| tmi_kernels::reduce_logits(predictions, threads)))
-        .map_err(value_error)?;
-        Ok((
-            reduced.scaled.into_pyarray(py),
-            reduced.clipped.into_pyarray(py),
-            reduced.spread.into_pyarray(py),
-        ))
+        with_floats!(logits, |logits| call(py, || tmi_kernels::apply_view(logits, view, threads)))
     }
 
     #[pyfunction]
@@ -89,15 +80,12 @@ mod _core {
         target: i64,
         ridges: Vec<f64>,
         threads: i64,
-    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    ) -> PyResult<Arrays<'py, Array3<f32>>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let membership = flags::<Ix2>("membership", membership)?;
         let threads = thread_count(threads)?;
         let (x, membership) = (x.as_array(), membership.as_array());
-        let features = py
-            .detach(|| tmi_kernels::leave_one_out_features(x, membership, target, &ridges, threads))
-            .map_err(value_error)?;
-        Ok(features.into_pyarray(py))
+        call(py, || tmi_kernels::leave_one_out_features(x, membership, target, &ridges, threads))
     }
 
     #[pyfunction]
@@ -109,111 +97,14 @@ mod _core {
         targets: &Bound<'py, PyAny>,
         ridge: f64,
         threads: i64,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    ) -> PyResult<Arrays<'py, Array2<f64>>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let membership = flags::<Ix2>("membership", membership)?;
         let targets = array::<i64, Ix1>("targets", targets, "int64")?;
         let threads = thread_count(threads)?;
         let (x, membership, targets) = (x.as_array(), membership.as_array(), targets.as_array());
-        let scores = py
-            .detach(|| tmi_kernels::gaussian_scores(x, membership, targets, ridge, threads))
-            .map_err(value_error)?;
-        Ok(scores.into_pyarray(py))
+        call(py, || tmi_kernels::gaussian_scores(x, membership, targets, ridge, threads))
     }
-
-    #[pyfunction]
-    #[pyo3(signature = (predictions, membership, targets, *, covariance="full", threads=1))]
-    fn adapted_lira<'py>(
-        py: Python<'py>,
-        predictions: &Bound<'py, PyAny>,
-        membership: &Bound<'py, PyAny>,
-        targets: &Bound<'py, PyAny>,
-        covariance: &str,
-        threads: i64,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let predictions = floats::<Ix4>("predictions", predictions)?;
-        let membership = flags::<Ix2>("membership", membership)?;
-        let targets = array::<i64, Ix1>("targets", targets, "int64")?;
-        let covariance: Covariance = covariance.parse().map_err(value_error)?;
-        let threads = thread_count(threads)?;
-        let (membership, targets) = (membership.as_array(), targets.as_array());
-        let scores = with_floats!(predictions, |predictions| py
-            .detach(|| { tmi_kernels::adapted_lira(predictions, membership, targets, covariance, threads) }))
-        .map_err(value_error)?;
-        Ok(scores.into_pyarray(py))
-    }
-
-    /// False positive rates, true positive rates, thresholds.
-    type Curve<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
-
-    #[pyfunction]
-    fn roc_curve<'py>(
-        py: Python<'py>,
-        scores: &Bound<'py, PyAny>,
-        labels: &Bound<'py, PyAny>,
-    ) -> PyResult<Curve<'py>> {
-        let scores = array::<f64, Ix1>("scores", scores, "float64")?;
-        let labels = flags::<Ix1>("labels", labels)?;
-        let (scores, labels) = (scores.as_array(), labels.as_array());
-        let curve = py.detach(|| tmi_kernels::roc_curve(scores, labels)).map_err(value_error)?;
-        Ok((
-            curve.false_positive_rates.into_pyarray(py),
-            curve.true_positive_rates.into_pyarray(py),
-            curve.thresholds.into_pyarray(py),
-        ))
-    }
-
-    #[pyfunction]
-    #[pyo3(signature = (scores, labels, false_positive_rates, *, threads=1))]
-    fn roc_metrics<'py>(
-        py: Python<'py>,
-        scores: &Bound<'py, PyAny>,
-        labels: &Bound<'py, PyAny>,
-        false_positive_rates: &Bound<'py, PyAny>,
-        threads: i64,
-    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
-        let labels = flags::<Ix2>("labels", labels)?;
-        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
-        let threads = thread_count(threads)?;
-        let (scores, labels, rates) = (scores.as_array(), labels.as_array(), rates.as_array());
-        let metrics =
-            py.detach(|| tmi_kernels::roc_metrics(scores, labels, rates, threads)).map_err(value_error)?;
-        Ok(metrics.into_pyarray(py))
-    }
-
-    #[pyfunction]
-    #[pyo3(signature = (scores, labels, target_weights, point_weights, false_positive_rates, *, threads=1))]
-    #[allow(clippy::too_many_arguments)]
-    fn roc_resample<'py>(
-        py: Python<'py>,
-        scores: &Bound<'py, PyAny>,
-        labels: &Bound<'py, PyAny>,
-        target_weights: &Bound<'py, PyAny>,
-        point_weights: &Bound<'py, PyAny>,
-        false_positive_rates: &Bound<'py, PyAny>,
-        threads: i64,
-    ) -> PyResult<Bound<'py, PyArray2<f64>>> {
-        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
-        let labels = flags::<Ix2>("labels", labels)?;
-        let target_weights = array::<u16, Ix2>("target_weights", target_weights, "uint16")?;
-        let point_weights = array::<u16, Ix2>("point_weights", point_weights, "uint16")?;
-        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
-        let threads = thread_count(threads)?;
-        let (scores, labels) = (scores.as_array(), labels.as_array());
-        let (target_weights, point_weights) = (target_weights.as_array(), point_weights.as_array());
-        let rates = rates.as_array();
-        let metrics = py
-            .detach(|| {
-                tmi_kernels::roc_resample(scores, labels, target_weights, point_weights, rates, threads)
-            })
-            .map_err(value_error)?;
-        Ok(metrics.into_pyarray(py))
-    }
-
-    #[pymodule_export]
-    #[allow(non_upper_case_globals)]
-    const EMPIRICAL_BAYES_FEATURES: [&str; 3] = tmi_kernels::EMPIRICAL_BAYES_FEATURES;
 
     #[pyfunction]
     #[pyo3(signature = (x, membership, target, prior_mean, prior_variance, *, share=0.6, threads=1))]
@@ -227,7 +118,7 @@ mod _core {
         prior_variance: &Bound<'py, PyAny>,
         share: f64,
         threads: i64,
-    ) -> PyResult<Bound<'py, PyArray3<f32>>> {
+    ) -> PyResult<Arrays<'py, Array3<f32>>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let membership = flags::<Ix2>("membership", membership)?;
         let mean = array::<f64, Ix2>("prior_mean", prior_mean, "float64")?;
@@ -235,14 +126,81 @@ mod _core {
         let threads = thread_count(threads)?;
         let (x, membership) = (x.as_array(), membership.as_array());
         let prior = Prior { mean: mean.as_array(), variance: variance.as_array() };
-        let features = py
-            .detach(|| tmi_kernels::empirical_bayes_features(x, membership, target, &prior, share, threads))
-            .map_err(value_error)?;
-        Ok(features.into_pyarray(py))
+        call(py, || tmi_kernels::empirical_bayes_features(x, membership, target, &prior, share, threads))
     }
 
-    /// Residuals and the matrices behind them.
-    type Conditioned<'py> = (Bound<'py, PyArray3<f32>>, Bound<'py, PyArray3<f32>>);
+    #[pyfunction]
+    #[pyo3(signature = (predictions, membership, targets, *, covariance="full", threads=1))]
+    fn adapted_lira<'py>(
+        py: Python<'py>,
+        predictions: &Bound<'py, PyAny>,
+        membership: &Bound<'py, PyAny>,
+        targets: &Bound<'py, PyAny>,
+        covariance: &str,
+        threads: i64,
+    ) -> PyResult<Arrays<'py, Array2<f64>>> {
+        let predictions = floats::<Ix4>("predictions", predictions)?;
+        let membership = flags::<Ix2>("membership", membership)?;
+        let targets = array::<i64, Ix1>("targets", targets, "int64")?;
+        let covariance: Covariance = covariance.parse().map_err(refusal)?;
+        let threads = thread_count(threads)?;
+        let (membership, targets) = (membership.as_array(), targets.as_array());
+        with_floats!(predictions, |logits| call(py, || {
+            tmi_kernels::adapted_lira(logits, membership, targets, covariance, threads)
+        }))
+    }
+
+    #[pyfunction]
+    fn roc_curve<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+    ) -> PyResult<Arrays<'py, RocCurve>> {
+        let scores = array::<f64, Ix1>("scores", scores, "float64")?;
+        let labels = flags::<Ix1>("labels", labels)?;
+        let (scores, labels) = (scores.as_array(), labels.as_array());
+        call(py, || tmi_kernels::roc_curve(scores, labels))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (scores, labels, false_positive_rates, *, threads=1))]
+    fn roc_metrics<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        false_positive_rates: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Arrays<'py, Array1<f64>>> {
+        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
+        let labels = flags::<Ix2>("labels", labels)?;
+        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
+        let threads = thread_count(threads)?;
+        let (scores, labels, rates) = (scores.as_array(), labels.as_array(), rates.as_array());
+        call(py, || tmi_kernels::roc_metrics(scores, labels, rates, threads))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (scores, labels, target_weights, point_weights, false_positive_rates, *, threads=1))]
+    #[allow(clippy::too_many_arguments)]
+    fn roc_resample<'py>(
+        py: Python<'py>,
+        scores: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        target_weights: &Bound<'py, PyAny>,
+        point_weights: &Bound<'py, PyAny>,
+        false_positive_rates: &Bound<'py, PyAny>,
+        threads: i64,
+    ) -> PyResult<Arrays<'py, Array2<f64>>> {
+        let scores = array::<f64, Ix2>("scores", scores, "float64")?;
+        let labels = flags::<Ix2>("labels", labels)?;
+        let of_targets = array::<u16, Ix2>("target_weights", target_weights, "uint16")?;
+        let of_points = array::<u16, Ix2>("point_weights", point_weights, "uint16")?;
+        let rates = array::<f64, Ix1>("false_positive_rates", false_positive_rates, "float64")?;
+        let threads = thread_count(threads)?;
+        let (scores, labels, rates) = (scores.as_array(), labels.as_array(), rates.as_array());
+        let (of_targets, of_points) = (of_targets.as_array(), of_points.as_array());
+        call(py, || tmi_kernels::roc_resample(scores, labels, of_targets, of_points, rates, threads))
+    }
 
     #[pyfunction]
     #[pyo3(signature = (x, regressors, weights, *, penalty=1.0, threads=1))]
@@ -253,15 +211,12 @@ mod _core {
         weights: &Bound<'py, PyAny>,
         penalty: f64,
         threads: i64,
-    ) -> PyResult<Conditioned<'py>> {
+    ) -> PyResult<Arrays<'py, Conditioned>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let regressors = array::<f32, Ix3>("regressors", regressors, "float32")?;
         let weights = array::<f32, Ix2>("weights", weights, "float32")?;
         let threads = thread_count(threads)?;
         let (x, regressors, weights) = (x.as_array(), regressors.as_array(), weights.as_array());
-        let conditioned = py
-            .detach(|| tmi_kernels::condition(x, regressors, weights, penalty, threads))
-            .map_err(value_error)?;
-        Ok((conditioned.residuals.into_pyarray(py), conditioned.inverses.into_pyarray(py)))
+        call(py, || tmi_kernels::condition(x, regressors, weights, penalty, threads))
     }
 }

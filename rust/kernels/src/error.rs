@@ -1,5 +1,7 @@
 //! The one error type of the kernels: every message names the argument, what it is and what is expected.
 
+use ndarray::ArrayView1;
+
 /// Why a kernel refused its input. The Python bindings raise each of these as `ValueError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
@@ -84,4 +86,23 @@ pub(crate) fn require_classes(array: &'static str, found: &[usize]) -> Result<()
         });
     }
     Ok(())
+}
+
+/// Fails unless `target` is the index of a model.
+pub(crate) fn require_model(
+    argument: &'static str,
+    target: i64,
+    models: usize,
+) -> Result<usize, KernelError> {
+    usize::try_from(target).ok().filter(|&target| target < models).ok_or_else(|| KernelError::Argument {
+        argument,
+        found: target.to_string(),
+        expected: format!("the index of one of {models} models"),
+    })
+}
+
+/// The indices of the models to score; fails where there are none or one is no model.
+pub(crate) fn require_models(targets: ArrayView1<i64>, models: usize) -> Result<Vec<usize>, KernelError> {
+    require_nonempty("targets", targets.shape())?;
+    targets.iter().map(|&target| require_model("targets", target, models)).collect()
 }

@@ -19,5 +19,5 @@ pub use leave_one_out::{
     leave_one_out_features,
 };
 pub use lira::{Covariance, adapted_lira};
-pub use logits::{Element, Reduced, View, apply_view, reduce_logits, scale_logits};
+pub use logits::{Logit, Reduced, View, apply_view, reduce_logits, scale_logits};
 pub use roc::{RocCurve, roc_curve, roc_metrics, roc_resample};

@@ -3,12 +3,12 @@
 use multiversion::multiversion;
 
 use crate::lanes::{LANES, Lane};
+use crate::leave_one_out::VARIANCE_FLOOR;
 use crate::leave_one_out::moments::{Effects, Moments, Sides};
 use crate::logits::math::ln;
 
-/// No variance is below this share of the point's mean pooled variance, nor below the absolute floor.
+/// No variance is below this share of the point's mean pooled variance, nor below `VARIANCE_FLOOR`.
 const RELATIVE_FLOOR: f64 = 1e-3;
-const ABSOLUTE_FLOOR: f64 = 1e-6;
 
 /// Share of the pooled variance in each side's own.
 const SHRINKAGE: f64 = 0.3;
@@ -52,8 +52,8 @@ impl Comparer {
         let mut comparison = Comparison::at_top(Top::of_chunk(moments, chunk));
         for (class, (sides, ratios)) in moments.sides.iter().zip(&mut self.ratios).enumerate() {
             let at = class * moments.chunks + chunk;
-            let answers = Answers { class: class as f64, x: &moments.values[at], u: &moments.deviations[at] };
-            *ratios = add_class(&mut comparison, answers, sides, effects, &scales);
+            let values = Values { class: class as f64, x: &moments.values[at], u: &moments.deviations[at] };
+            *ratios = add_class(&mut comparison, values, sides, effects, &scales);
         }
         ln_all(self.ratios.as_flattened_mut());
         for (class, logarithms) in self.ratios.iter().enumerate() {
@@ -63,7 +63,7 @@ impl Comparer {
     }
 }
 
-/// The class with the largest answer of each model, as a float64 that fits the lanes, and that answer.
+/// The class with the largest value of each model, as a float64 that fits the lanes, and that value.
 struct Top {
     class: Lane,
     value: Lane,
@@ -99,7 +99,7 @@ impl Scales {
         let pooled = effects.freedom.map(inverse);
         let mean_variance = |l: usize| traces[l] * pooled[l] / classes as f64;
         Self {
-            floors: std::array::from_fn(|l| (RELATIVE_FLOOR * mean_variance(l)).max(ABSOLUTE_FLOOR)),
+            floors: std::array::from_fn(|l| (RELATIVE_FLOOR * mean_variance(l)).max(VARIANCE_FLOOR)),
             pooled,
             inside: effects.freedom_in.map(inverse),
             outside: effects.freedom_out.map(inverse),
@@ -107,7 +107,7 @@ impl Scales {
     }
 }
 
-/// How the models of one chunk compare over all classes, and in the one where a model's answer is largest.
+/// How the models of one chunk compare over all classes, and in the one where a model's value is largest.
 struct Comparison {
     /// Log-likelihood ratios IN - OUT with the pooled variance, and with each side's own.
     llr_shared: Lane,
@@ -121,14 +121,14 @@ struct Comparison {
     top: Top,
     top_llr_shared: Lane,
     top_llr_separate: Lane,
-    /// The answer minus the means, and one over the pooled variance.
+    /// The value minus the means, and one over the pooled variance.
     top_from_out: Lane,
     top_from_in: Lane,
     top_precision: Lane,
 }
 
-/// What models answer in one class, and how far that is from the mean of their side.
-struct Answers<'a> {
+/// The values of one class, and how far that is from the mean of their side.
+struct Values<'a> {
     class: f64,
     x: &'a Lane,
     u: &'a Lane,
@@ -155,7 +155,7 @@ impl Comparison {
         }
     }
 
-    /// Adds the part of the ratios with separate variances that does not depend on the answers.
+    /// Adds the part of the ratios with separate variances that does not depend on the values.
     fn add_log_ratios(&mut self, class: f64, logarithms: &[f32; LANES]) {
         for l in 0..LANES {
             let half = 0.5 * f64::from(logarithms[l]);
@@ -194,12 +194,12 @@ impl Comparison {
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn add_class(
     comparison: &mut Comparison,
-    answers: Answers,
+    values: Values,
     sides: &Sides,
     effects: &Effects,
     scales: &Scales,
 ) -> [f32; LANES] {
-    let Answers { class, x, u } = answers;
+    let Values { class, x, u } = values;
     let mut ratios = [0.0; LANES];
     for l in 0..LANES {
         let square = u[l] * u[l];

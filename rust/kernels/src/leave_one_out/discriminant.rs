@@ -2,7 +2,7 @@
 //! every model of a point with that model left out.
 //!
 //! With the scatter matrix `W` of the shadows about the means of their sides, its degrees of freedom `f` and
-//! `C = W / f + ridge * max(trace(W / f) / K, 1e-6) I`, the score of a model with answers `x` is
+//! `C = W / f + ridge * max(trace(W / f) / K, 1e-6) I`, the score of a model with values `x` is
 //! `(mean_in - mean_out)^T C^-1 (x - (mean_in + mean_out) / 2)`, where neither means nor `W`, `f` or the trace
 //! know the model itself.
 //!
@@ -17,11 +17,9 @@
 use multiversion::multiversion;
 
 use crate::lanes::{LANES, Lane, dot};
+use crate::leave_one_out::VARIANCE_FLOOR;
 use crate::leave_one_out::moments::{Effects, Moments, Role};
 use crate::leave_one_out::tridiagonal::{Forms, Tridiagonal};
-
-/// Lower bound of the mean variance that the ridge is a multiple of.
-const VARIANCE_FLOOR: f64 = 1e-6;
 
 /// Below this `q`, or where less than this share of the trace is left, the model dominates the scatter matrix and
 /// the digits that matter have cancelled: such a model, an extreme outlier, is scored from scratch.
@@ -112,17 +110,17 @@ impl Discriminant {
     }
 }
 
-/// The score of one model from nothing but the answers of the others.
+/// The score of one model from nothing but the values of the others.
 fn score_alone(moments: &Moments, place: (usize, usize), effects: &Effects, ridge: f64) -> f64 {
     let classes = moments.classes;
     let [(mean_in, scatter_in), (mean_out, scatter_out)] =
-        [Role::In, Role::Out].map(|role| mean_and_scatter(&moments.answers_of(role, place), classes));
+        [Role::In, Role::Out].map(|role| mean_and_scatter(&moments.values_of_side(role, place), classes));
     let mut scatter: Vec<f64> = scatter_in.iter().zip(scatter_out).map(|(a, b)| a + b).collect();
     let trace: f64 = scatter.iter().step_by(classes + 1).sum();
     let mut difference: Vec<f64> = mean_in.iter().zip(&mean_out).map(|(a, b)| a - b).collect();
     let centre = mean_in.iter().zip(&mean_out).map(|(a, b)| 0.5 * (a + b));
     let mut centred: Vec<Lane> =
-        moments.answer(place).iter().zip(centre).map(|(x, centre)| [x - centre; LANES]).collect();
+        moments.values_of(place).iter().zip(centre).map(|(x, centre)| [x - centre; LANES]).collect();
 
     let mut factors = Tridiagonal::of_size(classes);
     factors.factorise(&mut scatter);

@@ -3,9 +3,9 @@
 //! With few shadows the difference of the means at one point is mostly noise. Let it be `D` with the sampling
 //! variance `v` per class, and let the true shift be normal about an expected one `f` with variance `t`. Its
 //! posterior mean is `h = (D t + f v) / (t + v)` (empirical Bayes: Efron 2010, Large-Scale Inference, chapter 1),
-//! and the log-likelihood ratio of an answer `x` along it
+//! and the log-likelihood ratio of values `x` along it
 //! `h^T C^-1 (x - m + (p - 1/2) h)`, where `m` is the mean of all shadows, `p` the share of the IN ones, and
-//! `C = (1 - a) S + a trace(S) / K I` the pooled covariance shrunken towards the identity: the answers are
+//! `C = (1 - a) S + a trace(S) / K I` the pooled covariance shrunken towards the identity: the values are
 //! expected to be whitened by the mean covariance over points.
 //!
 //! As everywhere, target and model are left out exactly. The model's part of the scatter matrix is removed by the
@@ -16,22 +16,24 @@ use std::num::NonZeroUsize;
 
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::error::{KernelError, require_shape};
+use crate::error::{KernelError, require_model, require_shape};
 use crate::lanes::{LANES, Lane};
 use crate::leave_one_out::discriminant::Discriminant;
 use crate::leave_one_out::moments::{self, Effects, Moments};
 use crate::leave_one_out::tridiagonal::HalfSolver;
+use crate::leave_one_out::{VARIANCE_FLOOR, write_lanes};
 use crate::parallel;
 
 /// Names of the features, in order.
 pub const EMPIRICAL_BAYES_FEATURES: [&str; 3] = ["expected", "shrunken", "certainty"];
 
-const LARGEST: f64 = 1e6;
-const VARIANCE_FLOOR: f64 = 1e-6;
+/// Lower bound of what is left of a direction of the scatter matrix without a model: below it only rounding is.
 const LEAST_REMAINDER: f64 = 1e-12;
+
+/// Points in one piece of parallel work.
 const PIECE: usize = 16;
 
-/// What is known about the shift before the answers at a point are seen.
+/// What is known about the shift before the predictions at a point are seen.
 pub struct Prior<'a> {
     /// `[points, classes]`, mean.
     pub mean: ArrayView2<'a, f64>,
@@ -58,7 +60,7 @@ pub fn empirical_bayes_features(
 ) -> Result<Array3<f32>, KernelError> {
     moments::check(x, membership)?;
     let (models, points, classes) = x.dim();
-    let target = moments::check_target("target", target, models)?;
+    let target = require_model("target", target, models)?;
     check_prior(prior, points, classes)?;
     if !(share > 0.0 && share < 1.0) {
         let expected = "between 0 and 1".to_owned();
@@ -69,7 +71,7 @@ pub fn empirical_bayes_features(
     parallel::for_each(
         threads,
         pieces,
-        || Workspace::new(x),
+        || Posterior::new(x),
         |workspace, (piece, mut features)| {
             for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
                 workspace.moments.load(x, membership, Some(target), point)?;
@@ -99,20 +101,20 @@ fn check_prior(prior: &Prior, points: usize, classes: usize) -> Result<(), Kerne
 }
 
 /// Room for the statistics of one point, and for the vectors of one chunk of models, each class by class.
-struct Workspace {
+struct Posterior {
     moments: Moments,
     discriminant: Discriminant,
     solver: HalfSolver,
     /// The posterior mean of the shift.
     shift: Vec<Lane>,
-    /// The answers about the midpoint between IN and OUT as the posterior and as the prior mean has it.
+    /// The values about the midpoint between IN and OUT as the posterior and as the prior mean has it.
     from_shrunken: Vec<Lane>,
     from_expected: Vec<Lane>,
     expected: Vec<Lane>,
     deviations: Vec<Lane>,
 }
 
-impl Workspace {
+impl Posterior {
     fn new(x: ArrayView3<f32>) -> Self {
         let moments = Moments::of_shape(x);
         let discriminant = Discriminant::for_moments(&moments);
@@ -138,17 +140,13 @@ impl Workspace {
         mut features: ArrayViewMut2<f32>,
     ) {
         self.discriminant.fit(&self.moments);
-        for (chunk, mut features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
+        for (chunk, features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = self.moments.effects(chunk);
             let traces = self.moments.traces_left(chunk, &effects);
             let variances = mean_variances(&traces, &effects, self.moments.classes);
             self.shrink(chunk, &effects, &variances, mean, variance, share);
             let columns = self.products(chunk, &effects, &variances, share);
-            for (lane, mut row) in features.outer_iter_mut().enumerate() {
-                for (out, column) in row.iter_mut().zip(&columns) {
-                    *out = column[lane].clamp(-LARGEST, LARGEST) as f32;
-                }
-            }
+            write_lanes(&columns, features);
         }
     }
 

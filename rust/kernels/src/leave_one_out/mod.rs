@@ -1,4 +1,4 @@
-//! Leave-one-out likelihood ratios per point: how much more a model's answers look like those of the shadows
+//! Leave-one-out likelihood ratios per point: how much more a model's predictions look like those of the shadows
 //! trained on the point (IN) than like those of the others (OUT).
 //!
 //! Every model is compared with all models except the target and itself, so that what a shadow gets and what the
@@ -9,7 +9,7 @@
 mod comparison;
 mod discriminant;
 mod empirical_bayes;
-pub(crate) mod moments;
+mod moments;
 mod tridiagonal;
 
 use std::num::NonZeroUsize;
@@ -20,12 +20,17 @@ use self::comparison::{Comparer, NAMES};
 use self::discriminant::Discriminant;
 pub use self::empirical_bayes::{EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features};
 use self::moments::Moments;
-use crate::error::KernelError;
+use crate::error::{KernelError, require_model, require_models};
 use crate::lanes::{LANES, Lane};
 use crate::parallel;
 
-/// Largest magnitude of a feature.
-const LARGEST: f64 = 1e6;
+/// Largest magnitude of a feature: far beyond any ratio that tells something, and far from the limits of float32, so
+/// that a metaclassifier may square it.
+const LARGEST_FEATURE: f64 = 1e6;
+
+/// Lower bound of a mean variance. Models that agree to the last digit about a point have none, and what is measured in
+/// its units would be infinite; values are logits, of which a thousandth tells nothing.
+const VARIANCE_FLOOR: f64 = 1e-6;
 
 /// Points in one piece of parallel work.
 const PIECE: usize = 16;
@@ -53,7 +58,7 @@ pub fn leave_one_out_features(
 ) -> Result<Array3<f32>, KernelError> {
     moments::check(x, membership)?;
     let (models, points, _) = x.dim();
-    let target = moments::check_target("target", target, models)?;
+    let target = require_model("target", target, models)?;
     ridges.iter().try_for_each(|&ridge| moments::check_ridge("ridges", ridge))?;
     let mut features = Array3::zeros((points, models, NAMES.len() + ridges.len()));
     parallel::for_each(
@@ -83,7 +88,7 @@ pub fn gaussian_scores(
     threads: NonZeroUsize,
 ) -> Result<Array2<f64>, KernelError> {
     moments::check(x, membership)?;
-    let targets = moments::check_targets(targets, x.dim().0)?;
+    let targets = require_models(targets, x.dim().0)?;
     moments::check_ridge("ridge", ridge)?;
     let mut scores = Array2::zeros((targets.len(), x.dim().1));
     parallel::for_each(
@@ -124,18 +129,14 @@ impl Workspace {
     fn write_features(&mut self, ridges: &[f64], mut features: ArrayViewMut2<f32>) {
         let moments = &self.moments;
         self.discriminant.fit(moments);
-        for (chunk, mut features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
+        for (chunk, features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = moments.effects(chunk);
             self.columns.clear();
             self.columns.extend(self.comparer.compare(moments, chunk, &effects));
             self.columns.extend(
                 ridges.iter().map(|&ridge| self.discriminant.scores(moments, chunk, &effects, ridge)),
             );
-            for (lane, mut row) in features.outer_iter_mut().enumerate() {
-                for (out, column) in row.iter_mut().zip(&self.columns) {
-                    *out = column[lane].clamp(-LARGEST, LARGEST) as f32;
-                }
-            }
+            write_lanes(&self.columns, features);
         }
     }
 
@@ -145,5 +146,14 @@ impl Workspace {
         self.discriminant.fit(moments);
         let chunks = 0..moments.chunks;
         chunks.map(|chunk| self.discriminant.scores(moments, chunk, &moments.effects(chunk), ridge)).collect()
+    }
+}
+
+/// Writes the features of one chunk of models, `columns`, into its rows of the result.
+fn write_lanes(columns: &[Lane], mut rows: ArrayViewMut2<f32>) {
+    for (lane, mut row) in rows.outer_iter_mut().enumerate() {
+        for (out, column) in row.iter_mut().zip(columns) {
+            *out = column[lane].clamp(-LARGEST_FEATURE, LARGEST_FEATURE) as f32;
+        }
     }
 }

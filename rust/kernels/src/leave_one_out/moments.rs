@@ -6,7 +6,7 @@
 //! a few operations. All of it in float64.
 
 use multiversion::multiversion;
-use ndarray::{ArrayView1, ArrayView2, ArrayView3};
+use ndarray::{ArrayView2, ArrayView3};
 
 use crate::error::{KernelError, require_nonempty, require_shape};
 use crate::lanes::{LANES, Lane, dot};
@@ -80,7 +80,7 @@ fn removal(count: usize, removed: bool) -> (usize, f64, f64) {
     }
 }
 
-/// The answers of all models at one point, and their moments on both sides.
+/// The values of all models at one point, and their moments on both sides.
 ///
 /// One class of all models fills `chunks` lanes, so the lane of model `n` in class `k` is
 /// `[k * chunks + n / LANES][n % LANES]`.
@@ -94,9 +94,9 @@ pub(crate) struct Moments {
     /// 1 for the shadows on that side, else 0.
     pub(crate) is_in: Vec<Lane>,
     pub(crate) is_out: Vec<Lane>,
-    /// The answers, class by class.
+    /// The values, class by class.
     pub(crate) values: Vec<Lane>,
-    /// The answers minus the mean of the model's side (IN for models apart), class by class.
+    /// The values minus the mean of the model's side (IN for models apart), class by class.
     pub(crate) deviations: Vec<Lane>,
     /// Squared Euclidean norms of the deviations over the classes.
     pub(crate) norms: Vec<Lane>,
@@ -201,17 +201,17 @@ impl Moments {
         }
     }
 
-    /// The answer, class by class, of the model in the given chunk and lane.
-    pub(crate) fn answer(&self, (chunk, lane): (usize, usize)) -> Vec<f64> {
+    /// The values, class by class, of the model in the given chunk and lane.
+    pub(crate) fn values_of(&self, (chunk, lane): (usize, usize)) -> Vec<f64> {
         self.values.iter().skip(chunk).step_by(self.chunks).map(|values| values[lane]).collect()
     }
 
-    /// The answers of all shadows on one side but the one at `place`.
-    pub(crate) fn answers_of(&self, role: Role, place: (usize, usize)) -> Vec<Vec<f64>> {
+    /// The values of all shadow models on one side but the one at `place`.
+    pub(crate) fn values_of_side(&self, role: Role, place: (usize, usize)) -> Vec<Vec<f64>> {
         let places = (0..self.chunks).flat_map(|chunk| (0..LANES).map(move |lane| (chunk, lane)));
         places
             .filter(|&(chunk, lane)| self.roles[chunk][lane] == role && (chunk, lane) != place)
-            .map(|place| self.answer(place))
+            .map(|place| self.values_of(place))
             .collect()
     }
 
@@ -259,21 +259,6 @@ fn add_squares(deviations: &[Lane], is_in: &[Lane], is_out: &[Lane], norms: &mut
 pub(crate) fn check(x: ArrayView3<f32>, membership: ArrayView2<bool>) -> Result<(), KernelError> {
     require_nonempty("x", x.shape())?;
     require_shape("membership", membership.shape(), &x.shape()[..2], "models and points of x")
-}
-
-/// Fails unless `target` is the index of a model.
-pub(crate) fn check_target(argument: &'static str, target: i64, models: usize) -> Result<usize, KernelError> {
-    usize::try_from(target).ok().filter(|&target| target < models).ok_or_else(|| KernelError::Argument {
-        argument,
-        found: target.to_string(),
-        expected: format!("the index of one of {models} models"),
-    })
-}
-
-/// The indices of the models to score; fails where there are none or one is no model.
-pub(crate) fn check_targets(targets: ArrayView1<i64>, models: usize) -> Result<Vec<usize>, KernelError> {
-    require_nonempty("targets", targets.shape())?;
-    targets.iter().map(|&target| check_target("targets", target, models)).collect()
 }
 
 /// Fails unless `ridge` is a multiple of the mean variance that keeps every matrix well-conditioned.

@@ -1,9 +1,9 @@
 //! Adapted LiRA, the baseline of the attack on transfer learning (arXiv 2306.01181, section 5): the likelihood ratio
 //! of Carlini et al. 2022 with multivariate Gaussians over the augmentations, applied to what a finetuned model
-//! answers to points of the pretraining data.
+//! predicts at points of the pretraining data.
 //!
 //! Those have no label among the downstream classes. The class of a point is, for each augmentation, the one that
-//! the target holds most likely; the answers that are compared are the scaled logits of that class.
+//! the target holds most likely; the scaled logits of that class are compared.
 
 mod slots;
 
@@ -14,11 +14,10 @@ use std::str::FromStr;
 use multiversion::multiversion;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4, Axis};
 
-use self::slots::{Answers, BLOCK, LANES_PER_BLOCK, most_blocks};
-use crate::error::{KernelError, require_classes, require_shape};
+use self::slots::{LANES_PER_BLOCK, Slots, most_blocks};
+use crate::error::{KernelError, require_classes, require_models, require_shape};
 use crate::lanes::{LANES, Lane, dot};
-use crate::leave_one_out::moments;
-use crate::logits::Element;
+use crate::logits::{BLOCK, Logit};
 use crate::parallel;
 
 /// Added to each variance as a share of the mean variance at the point, and at least: so that queries that repeat
@@ -30,7 +29,7 @@ const LEAST_JITTER: f64 = 1e-9;
 /// Share of the mean variance in the pooled covariance.
 const SHRINKAGE: f64 = 0.3;
 
-/// Points in one piece of parallel work: their answers lie side by side in memory for each model, and are read
+/// Points in one piece of parallel work: their predictions lie side by side in memory for each model, and are read
 /// together.
 const PIECE: usize = 4;
 
@@ -62,14 +61,14 @@ impl FromStr for Covariance {
     }
 }
 
-/// Adapted LiRA scores `ln p(target's answers | IN) - ln p(... | OUT)`, float64 `[targets, points]`.
+/// Adapted LiRA scores `ln p(target's logits | IN) - ln p(... | OUT)`, float64 `[targets, points]`.
 ///
 /// `predictions` are raw logits `[models, points, augmentations, classes]`, `membership` is `[models, points]`; all
 /// models but the target scored are its shadows. Covariances are unbiased; a side with one shadow has none of its
 /// own and takes the pooled one. 0 where no IN or no OUT shadow is left.
 ///
 /// Errors: an axis of length zero, fewer than 2 classes, shapes that do not fit, a target that is no model, a NaN.
-pub fn adapted_lira<T: Element>(
+pub fn adapted_lira<T: Logit>(
     predictions: ArrayView4<T>,
     membership: ArrayView2<bool>,
     targets: ArrayView1<i64>,
@@ -79,20 +78,20 @@ pub fn adapted_lira<T: Element>(
     require_classes("predictions", predictions.shape())?;
     let expected = &predictions.shape()[..2];
     require_shape("membership", membership.shape(), expected, "models and points of predictions")?;
-    let targets = moments::check_targets(targets, predictions.dim().0)?;
+    let targets = require_models(targets, predictions.dim().0)?;
     let mut scores = Array2::zeros((targets.len(), predictions.dim().1));
     parallel::for_each(
         threads,
         scores.axis_chunks_iter_mut(Axis(1), PIECE).enumerate().collect(),
-        || (vec![Answers::for_predictions(predictions); PIECE], Gaussians::for_predictions(predictions)),
-        |(answers, gaussians), (piece, mut scores)| {
+        || (vec![Slots::for_predictions(predictions); PIECE], Gaussians::for_predictions(predictions)),
+        |(slots, gaussians), (piece, mut scores)| {
             let points = piece * PIECE..piece * PIECE + scores.ncols();
-            let answers = &mut answers[..points.len()];
-            load(answers, predictions, membership, points)?;
-            for (answers, mut scores) in answers.iter_mut().zip(scores.axis_iter_mut(Axis(1))) {
-                answers.find_odds();
+            let slots = &mut slots[..points.len()];
+            load(slots, predictions, membership, points)?;
+            for (slots, mut scores) in slots.iter_mut().zip(scores.axis_iter_mut(Axis(1))) {
+                slots.find_odds();
                 for (score, &target) in scores.iter_mut().zip(&targets) {
-                    *score = gaussians.score(answers, target, covariance);
+                    *score = gaussians.score(slots, target, covariance);
                 }
             }
             Ok(())
@@ -101,19 +100,19 @@ pub fn adapted_lira<T: Element>(
     Ok(scores)
 }
 
-/// Takes over the answers of all models at some points.
-fn load<T: Element>(
-    answers: &mut [Answers],
+/// Takes over the predictions of all models at some points.
+fn load<T: Logit>(
+    slots: &mut [Slots],
     predictions: ArrayView4<T>,
     membership: ArrayView2<bool>,
     points: Range<usize>,
 ) -> Result<(), KernelError> {
-    for (answers, point) in answers.iter_mut().zip(points.clone()) {
-        answers.assign_slots(membership.column(point));
+    for (slots, point) in slots.iter_mut().zip(points.clone()) {
+        slots.assign_slots(membership.column(point));
     }
     for (model, predictions) in predictions.outer_iter().enumerate() {
-        for (answers, point) in answers.iter_mut().zip(points.clone()) {
-            let loaded = answers.load(model, predictions.index_axis(Axis(0), point));
+        for (slots, point) in slots.iter_mut().zip(points.clone()) {
+            let loaded = slots.load(model, predictions.index_axis(Axis(0), point));
             loaded.map_err(|nan| nan.at("predictions", format!("model {model}, point {point}")))?;
         }
     }
@@ -125,7 +124,7 @@ struct Gaussians {
     augmentations: usize,
     /// 1 in the slots that hold a shadow, else 0.
     shadows: Vec<Lane>,
-    /// Answers, then their deviations from the mean of the side; `shadows.len()` lanes for each augmentation.
+    /// Scaled logits, then their deviations from the mean of the side; `shadows.len()` lanes for each augmentation.
     deviations: Vec<Lane>,
     /// IN and OUT.
     sides: [Side; 2],
@@ -136,7 +135,7 @@ struct Side {
     count: usize,
     /// Scatter matrix, later covariance, row by row; only the lower triangle is meaningful.
     matrix: Vec<f64>,
-    /// The target's answers minus the mean.
+    /// The target's logits minus the mean.
     offset: Vec<f64>,
 }
 
@@ -157,20 +156,20 @@ impl Gaussians {
         }
     }
 
-    /// The score of one target at the point that `answers` holds.
-    fn score(&mut self, answers: &mut Answers, target: usize, covariance: Covariance) -> f64 {
-        let slot = answers.slots[target];
-        self.shadows.copy_from_slice(&answers.filled);
+    /// The score of one target at the point that `slots` holds.
+    fn score(&mut self, slots: &mut Slots, target: usize, covariance: Covariance) -> f64 {
+        let slot = slots.of_model[target];
+        self.shadows.copy_from_slice(&slots.filled);
         self.shadows[slot / LANES][slot % LANES] = 0.0;
-        for (side, range) in answers.ranges.iter().enumerate() {
+        for (side, range) in slots.ranges.iter().enumerate() {
             let is_target_here = range.contains(&(slot / LANES));
-            self.sides[side].count = answers.counts[side] - usize::from(is_target_here);
+            self.sides[side].count = slots.counts[side] - usize::from(is_target_here);
         }
         if self.sides.iter().any(|side| side.count == 0) {
             return 0.0;
         }
-        self.centre(answers, slot);
-        self.sum_scatter(&answers.ranges);
+        self.centre(slots, slot);
+        self.sum_scatter(&slots.ranges);
         let jitter = self.estimate(covariance);
         let [inside, outside] = &mut self.sides;
         match covariance {
@@ -180,18 +179,18 @@ impl Gaussians {
     }
 
     /// Deviations of the shadows and offsets of the target from the means.
-    fn centre(&mut self, answers: &mut Answers, slot: usize) {
+    fn centre(&mut self, slots: &mut Slots, slot: usize) {
         let lanes = self.shadows.len();
         for (augmentation, row) in self.deviations.chunks_exact_mut(lanes).enumerate() {
             let blocks = row.chunks_exact_mut(LANES_PER_BLOCK);
-            for (block, lanes) in answers.of_top_class(slot, augmentation).zip(blocks) {
+            for (block, lanes) in slots.of_top_class(slot, augmentation).zip(blocks) {
                 widen(block, lanes.as_flattened_mut());
             }
-            let answer = row[slot / LANES][slot % LANES];
-            for (side, range) in self.sides.iter_mut().zip(&answers.ranges) {
+            let own = row[slot / LANES][slot % LANES];
+            for (side, range) in self.sides.iter_mut().zip(&slots.ranges) {
                 let (row, shadows) = (&mut row[range.clone()], &self.shadows[range.clone()]);
                 let mean = dot(row, shadows) / side.count as f64;
-                side.offset[augmentation] = answer - mean;
+                side.offset[augmentation] = own - mean;
                 subtract(row, shadows, mean);
             }
         }

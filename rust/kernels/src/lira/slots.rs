@@ -6,21 +6,18 @@ use std::ops::Range;
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4};
 
 use crate::lanes::{LANES, Lane};
-use crate::logits::{Block, Element, FoundNan, Odds};
-
-/// How many models a block of logits holds.
-pub(crate) use crate::logits::LANES as BLOCK;
+use crate::logits::{BLOCK, Block, FoundNan, Logit, Odds};
 
 /// float64 lanes of the models in one block of float32 logits.
 pub(crate) const LANES_PER_BLOCK: usize = BLOCK / LANES;
 
-/// The answers of all models at one point, IN models first.
+/// The predictions of all models at one point, IN models first.
 ///
 /// Each model has a slot: slot `s` is lane `s % BLOCK` of block `s / BLOCK`, and in float64 lane `s % LANES` of lanes
 /// `s / LANES`. OUT models start with a new block.
 #[derive(Clone)]
-pub(crate) struct Answers {
-    pub(crate) slots: Vec<usize>,
+pub(crate) struct Slots {
+    pub(crate) of_model: Vec<usize>,
     /// How many models are IN, and OUT; and which float64 lanes they fill.
     pub(crate) counts: [usize; 2],
     pub(crate) ranges: [Range<usize>; 2],
@@ -33,13 +30,13 @@ pub(crate) struct Answers {
     is_scaled: Array2<bool>,
 }
 
-impl Answers {
+impl Slots {
     /// Room for a point of `predictions`, `[models, points, augmentations, classes]`.
     pub(crate) fn for_predictions<T>(predictions: ArrayView4<T>) -> Self {
         let (models, _, augmentations, classes) = predictions.dim();
         let blocks = most_blocks(models);
         Self {
-            slots: vec![0; models],
+            of_model: vec![0; models],
             counts: [0; 2],
             ranges: [0..0, 0..0],
             filled: vec![[0.0; LANES]; blocks * LANES_PER_BLOCK],
@@ -60,7 +57,7 @@ impl Answers {
         });
         self.filled.fill([0.0; LANES]);
         let mut next = starts;
-        for (slot, &is_in) in self.slots.iter_mut().zip(membership) {
+        for (slot, &is_in) in self.of_model.iter_mut().zip(membership) {
             let next = &mut next[usize::from(!is_in)];
             *slot = *next;
             self.filled[*slot / LANES][*slot % LANES] = 1.0;
@@ -69,8 +66,8 @@ impl Answers {
     }
 
     /// Takes over the logits of one model, `[augmentations, classes]`.
-    pub(crate) fn load<T: Element>(&mut self, model: usize, logits: ArrayView2<T>) -> Result<(), FoundNan> {
-        let slot = self.slots[model];
+    pub(crate) fn load<T: Logit>(&mut self, model: usize, logits: ArrayView2<T>) -> Result<(), FoundNan> {
+        let slot = self.of_model[model];
         self.blocks[slot / BLOCK].load(slot % BLOCK, logits)
     }
 
@@ -87,7 +84,7 @@ impl Answers {
 
     /// The scaled logits of the class that the model in a slot holds most likely under an augmentation, slot by slot.
     ///
-    /// A class is scaled when it is first asked for: models mostly agree, so that few classes are.
+    /// A class is scaled when it is first needed: models mostly agree, so that few classes are.
     pub(crate) fn of_top_class(
         &mut self,
         slot: usize,

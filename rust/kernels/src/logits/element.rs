@@ -1,16 +1,16 @@
-//! The element types that predictions may have.
+//! The element types that logits may have.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use ndarray::{ArrayView, Dimension};
 
 /// float32 or float16, read in small blocks as float32.
-pub trait Element: Copy + Send + Sync {
+pub trait Logit: Copy + Send + Sync {
     /// The values of `view` in row-major order: borrowed where they already lie so, else put into `buffer`.
     fn widen<'a, D: Dimension>(view: ArrayView<'a, Self, D>, buffer: &'a mut Vec<f32>) -> &'a [f32];
 }
 
-impl Element for f32 {
+impl Logit for f32 {
     fn widen<'a, D: Dimension>(view: ArrayView<'a, Self, D>, buffer: &'a mut Vec<f32>) -> &'a [f32] {
         if let Some(values) = view.to_slice() {
             return values;
@@ -21,7 +21,7 @@ impl Element for f32 {
     }
 }
 
-impl Element for f16 {
+impl Logit for f16 {
     fn widen<'a, D: Dimension>(view: ArrayView<'a, Self, D>, buffer: &'a mut Vec<f32>) -> &'a [f32] {
         if let Some(values) = view.to_slice() {
             buffer.resize(values.len(), 0.0);

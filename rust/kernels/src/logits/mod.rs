@@ -25,48 +25,48 @@ use std::num::NonZeroUsize;
 use multiversion::multiversion;
 use ndarray::{Array2, ArrayView, ArrayView2, ArrayViewMut2, Axis, Dimension};
 
-pub use self::element::Element;
+pub use self::element::Logit;
 use self::math::{exp, ln};
 pub use self::reduce::{Reduced, reduce_logits};
 pub use self::views::{View, apply_view};
 use crate::error::{KernelError, require_classes};
 use crate::parallel;
 
-/// How many rows are worked on side by side, one in each lane of the vector instructions.
-pub(crate) const LANES: usize = 16;
+/// How many items (rows, points or models) are worked on side by side, one in each lane of the vector instructions.
+pub(crate) const BLOCK: usize = 16;
 
-/// The same number of each of `LANES` rows.
-pub(crate) type Lane = [f32; LANES];
+/// The same number of each item of a block.
+pub(crate) type Items = [f32; BLOCK];
 
 /// Largest magnitude of a logit; see the module's documentation.
 pub(crate) const LARGEST_LOGIT: f32 = 1e4;
 
 /// Rows in one piece of parallel work.
-const PIECE: usize = 8 * LANES;
+const PIECE: usize = 8 * BLOCK;
 
-/// What the scaled logits of `LANES` rows depend on besides the logit of the class at hand.
+/// What the scaled logits of `BLOCK` items depend on besides the logit of the class at hand.
 #[derive(Clone, Default)]
 pub(crate) struct Odds {
     /// The class with the largest logit, the first of them on ties, and its scaled logit.
-    pub(crate) top_class: [u32; LANES],
-    pub(crate) top: Lane,
+    pub(crate) top_class: [u32; BLOCK],
+    pub(crate) top: Items,
     /// The largest and the second largest logit, `z_a` and `z_b`.
-    first: Lane,
-    second: Lane,
+    first: Items,
+    second: Items,
     /// `R`, and `exp(z_b - z_a)`.
-    rest: Lane,
-    gap: Lane,
+    rest: Items,
+    gap: Items,
 }
 
-/// Limits the logits of `LANES` rows, where `z[c]` is class `c` of all rows, and finds their odds; `e[c]` becomes `E_c`.
+/// Limits the logits of `BLOCK` items, where `z[c]` is class `c` of all rows, and finds their odds; `e[c]` becomes `E_c`.
 #[inline(always)]
-fn odds(z: &mut [Lane], e: &mut [Lane]) -> Odds {
-    let mut first = [f32::NEG_INFINITY; LANES];
-    let mut second = [f32::NEG_INFINITY; LANES];
-    let mut top_class = [0_u32; LANES];
+fn odds(z: &mut [Items], e: &mut [Items]) -> Odds {
+    let mut first = [f32::NEG_INFINITY; BLOCK];
+    let mut second = [f32::NEG_INFINITY; BLOCK];
+    let mut top_class = [0_u32; BLOCK];
     for (c, z) in (0_u32..).zip(z.iter_mut()) {
         let mut row = *z;
-        for l in 0..LANES {
+        for l in 0..BLOCK {
             row[l] = row[l].clamp(-LARGEST_LOGIT, LARGEST_LOGIT);
             top_class[l] = if row[l] > first[l] { c } else { top_class[l] };
             second[l] = larger(second[l], smaller(first[l], row[l]));
@@ -74,28 +74,28 @@ fn odds(z: &mut [Lane], e: &mut [Lane]) -> Odds {
         }
         *z = row;
     }
-    let mut rest = [0.0; LANES];
+    let mut rest = [0.0; BLOCK];
     for ((c, z), e) in (0_u32..).zip(z.iter()).zip(e.iter_mut()) {
         let mut row = *z;
-        for l in 0..LANES {
+        for l in 0..BLOCK {
             row[l] = exp(row[l] - second[l]);
             rest[l] += if top_class[l] == c { 0.0 } else { row[l] };
         }
         *e = row;
     }
-    let (mut top, mut gap) = ([0.0; LANES], [0.0; LANES]);
-    for l in 0..LANES {
+    let (mut top, mut gap) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for l in 0..BLOCK {
         top[l] = first[l] - second[l] - ln(rest[l]);
         gap[l] = exp(second[l] - first[l]);
     }
     Odds { top_class, top, first, second, rest, gap }
 }
 
-/// The scaled logits of class `c` of `LANES` rows from its logits `z` and their `E_c`.
+/// The scaled logits of class `c` of `BLOCK` items from its logits `z` and their `E_c`.
 #[inline(always)]
-fn scaled(c: u32, z: &Lane, e: &Lane, odds: &Odds) -> Lane {
-    let mut scaled = [0.0; LANES];
-    for l in 0..LANES {
+fn scaled(c: u32, z: &Items, e: &Items, odds: &Odds) -> Items {
+    let mut scaled = [0.0; BLOCK];
+    for l in 0..BLOCK {
         let other = z[l] - odds.first[l] - ln(1.0 + odds.gap[l] * (odds.rest[l] - e[l]));
         scaled[l] = if odds.top_class[l] == c { odds.top[l] } else { other };
     }
@@ -105,9 +105,9 @@ fn scaled(c: u32, z: &Lane, e: &Lane, odds: &Odds) -> Lane {
 // The three that follow are worth an AVX-512 version, which takes two thirds of the time of the AVX2 one. Every version
 // gives the same bits, since nothing is fused or reordered.
 
-/// Scales the logits of `LANES` rows in place; `scratch` is as long as `z`.
+/// Scales the logits of `BLOCK` items in place; `scratch` is as long as `z`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn scale_lanes(z: &mut [Lane], scratch: &mut [Lane]) -> Odds {
+fn scale_lanes(z: &mut [Items], scratch: &mut [Items]) -> Odds {
     let odds = odds(z, scratch);
     for ((c, z), e) in (0_u32..).zip(z.iter_mut()).zip(scratch.iter()) {
         *z = scaled(c, z, e, &odds);
@@ -117,15 +117,15 @@ fn scale_lanes(z: &mut [Lane], scratch: &mut [Lane]) -> Odds {
 
 /// `odds`, for those who go on to scale few of the classes.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn find_odds(z: &mut [Lane], scratch: &mut [Lane]) -> Odds {
+fn find_odds(z: &mut [Items], scratch: &mut [Items]) -> Odds {
     odds(z, scratch)
 }
 
 /// Scales one class in place.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn scale_class(c: u32, z: &mut Lane, odds: &Odds) {
+fn scale_class(c: u32, z: &mut Items, odds: &Odds) {
     let mut e = *z;
-    for l in 0..LANES {
+    for l in 0..BLOCK {
         e[l] = exp(e[l] - odds.second[l]);
     }
     *z = scaled(c, z, &e, odds);
@@ -144,23 +144,23 @@ pub(crate) fn smaller(a: f32, b: f32) -> f32 {
 
 /// What rows of scaled logits are multiplied with so that no Euclidean norm is above `limit`.
 #[inline(always)]
-pub(crate) fn clip_factors(scaled: &[Lane], limit: f32) -> Lane {
-    let mut squares = [0.0; LANES];
+pub(crate) fn clip_factors(scaled: &[Items], limit: f32) -> Items {
+    let mut squares = [0.0; BLOCK];
     for s in scaled {
-        for l in 0..LANES {
+        for l in 0..BLOCK {
             squares[l] += s[l] * s[l];
         }
     }
     squares.map(|square: f32| limit / square.sqrt().max(limit))
 }
 
-/// The logits of up to `LANES` items (rows, points or models), one per lane, and room to scale them.
+/// The logits of up to `BLOCK` items, one per lane, and room to scale them.
 #[derive(Clone)]
 pub(crate) struct Block {
     classes: usize,
     /// Augmentation by augmentation, within it class by class.
-    values: Vec<Lane>,
-    scratch: Vec<Lane>,
+    values: Vec<Items>,
+    scratch: Vec<Items>,
     buffer: Vec<f32>,
 }
 
@@ -178,14 +178,14 @@ impl Block {
     pub(crate) fn new(augmentations: usize, classes: usize) -> Self {
         Self {
             classes,
-            values: vec![[0.0; LANES]; augmentations * classes],
-            scratch: vec![[0.0; LANES]; classes],
+            values: vec![[0.0; BLOCK]; augmentations * classes],
+            scratch: vec![[0.0; BLOCK]; classes],
             buffer: Vec::new(),
         }
     }
 
     /// Puts the logits of one item, `[augmentations, classes]` or `[classes]`, into `lane`.
-    pub(crate) fn load<T: Element, D: Dimension>(
+    pub(crate) fn load<T: Logit, D: Dimension>(
         &mut self,
         lane: usize,
         logits: ArrayView<T, D>,
@@ -216,7 +216,7 @@ impl Block {
     }
 
     /// One augmentation's values, class by class.
-    pub(crate) fn augmentation(&self, augmentation: usize) -> &[Lane] {
+    pub(crate) fn augmentation(&self, augmentation: usize) -> &[Items] {
         &self.values[augmentation * self.classes..][..self.classes]
     }
 }
@@ -225,7 +225,7 @@ impl Block {
 ///
 /// With `clip_norm` the rows with a larger Euclidean norm are scaled down to it. Errors: no rows, fewer than 2
 /// classes, a NaN, a `clip_norm` that is not positive and finite.
-pub fn scale_logits<T: Element>(
+pub fn scale_logits<T: Logit>(
     logits: ArrayView2<T>,
     clip_norm: Option<f64>,
     threads: NonZeroUsize,
@@ -245,9 +245,9 @@ pub fn scale_logits<T: Element>(
         || Block::new(1, classes),
         |block, (piece, (logits, mut scaled))| {
             let chunks =
-                logits.axis_chunks_iter(Axis(0), LANES).zip(scaled.axis_chunks_iter_mut(Axis(0), LANES));
+                logits.axis_chunks_iter(Axis(0), BLOCK).zip(scaled.axis_chunks_iter_mut(Axis(0), BLOCK));
             for (chunk, (logits, scaled)) in chunks.enumerate() {
-                scale_rows(block, logits, limit, scaled, piece * PIECE + chunk * LANES)?;
+                scale_rows(block, logits, limit, scaled, piece * PIECE + chunk * BLOCK)?;
             }
             Ok(())
         },
@@ -267,8 +267,8 @@ fn check_clip_norm(norm: f64) -> Result<f32, KernelError> {
     })
 }
 
-/// `scale_logits` of at most `LANES` rows, of which the first has the number `first_row`.
-fn scale_rows<T: Element>(
+/// `scale_logits` of at most `BLOCK` rows, of which the first has the number `first_row`.
+fn scale_rows<T: Logit>(
     block: &mut Block,
     logits: ArrayView2<T>,
     limit: Option<f32>,
@@ -280,7 +280,7 @@ fn scale_rows<T: Element>(
     }
     block.scale(0);
     let values = block.augmentation(0);
-    let factors = limit.map_or([1.0; LANES], |limit| clip_factors(values, limit));
+    let factors = limit.map_or([1.0; BLOCK], |limit| clip_factors(values, limit));
     for (lane, mut row) in scaled.outer_iter_mut().enumerate() {
         for (out, value) in row.iter_mut().zip(values) {
             *out = value[lane] * factors[lane];

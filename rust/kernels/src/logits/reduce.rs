@@ -6,10 +6,10 @@ use multiversion::multiversion;
 use ndarray::{Array2, Array3, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMut2, Axis};
 
 use crate::error::{KernelError, require_classes};
-use crate::logits::{Block, Element, LANES, Lane, clip_factors};
+use crate::logits::{BLOCK, Block, Items, Logit, clip_factors};
 use crate::parallel;
 
-/// What the attacks need of every model's answers at every point.
+/// What the attacks need of every model's predictions at every point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reduced {
     /// Mean over the augmentations of the scaled logits, float32 `[models, points, classes]`.
@@ -23,7 +23,7 @@ pub struct Reduced {
 /// Reduces predictions `[models, points, augmentations, classes]` over the augmentations in one pass.
 ///
 /// Errors: an axis of length zero, fewer than 2 classes, a NaN.
-pub fn reduce_logits<T: Element>(
+pub fn reduce_logits<T: Logit>(
     predictions: ArrayView4<T>,
     threads: NonZeroUsize,
 ) -> Result<Reduced, KernelError> {
@@ -47,13 +47,13 @@ pub fn reduce_logits<T: Element>(
         || Reduction::new(augmentations, classes),
         |reduction, (model, (((predictions, mut scaled), mut clipped), mut spread))| {
             let chunks = predictions
-                .axis_chunks_iter(Axis(0), LANES)
-                .zip(scaled.axis_chunks_iter_mut(Axis(0), LANES))
-                .zip(clipped.axis_chunks_iter_mut(Axis(0), LANES))
-                .zip(spread.axis_chunks_iter_mut(Axis(0), LANES))
+                .axis_chunks_iter(Axis(0), BLOCK)
+                .zip(scaled.axis_chunks_iter_mut(Axis(0), BLOCK))
+                .zip(clipped.axis_chunks_iter_mut(Axis(0), BLOCK))
+                .zip(spread.axis_chunks_iter_mut(Axis(0), BLOCK))
                 .enumerate();
             for (chunk, (((predictions, scaled), clipped), spread)) in chunks {
-                reduction.load(predictions, model, chunk * LANES)?;
+                reduction.load(predictions, model, chunk * BLOCK)?;
                 reduction.run();
                 reduction.write(scaled, clipped, spread);
             }
@@ -63,29 +63,29 @@ pub fn reduce_logits<T: Element>(
     Ok(reduced)
 }
 
-/// `LANES` points of one model on their way from all augmentations to means and spread.
+/// `BLOCK` points of one model on their way from all augmentations to means and spread.
 struct Reduction {
     block: Block,
     /// Means of the scaled and of the clipped logits, class by class.
-    scaled: Vec<Lane>,
-    clipped: Vec<Lane>,
+    scaled: Vec<Items>,
+    clipped: Vec<Items>,
     /// Largest scaled logit, augmentation by augmentation.
-    largest: Vec<Lane>,
-    spread: Lane,
+    largest: Vec<Items>,
+    spread: Items,
 }
 
 impl Reduction {
     fn new(augmentations: usize, classes: usize) -> Self {
         Self {
             block: Block::new(augmentations, classes),
-            scaled: vec![[0.0; LANES]; classes],
-            clipped: vec![[0.0; LANES]; classes],
-            largest: vec![[0.0; LANES]; augmentations],
-            spread: [0.0; LANES],
+            scaled: vec![[0.0; BLOCK]; classes],
+            clipped: vec![[0.0; BLOCK]; classes],
+            largest: vec![[0.0; BLOCK]; augmentations],
+            spread: [0.0; BLOCK],
         }
     }
 
-    fn load<T: Element>(
+    fn load<T: Logit>(
         &mut self,
         predictions: ArrayView3<T>,
         model: usize,
@@ -100,8 +100,8 @@ impl Reduction {
     }
 
     fn run(&mut self) {
-        self.scaled.fill([0.0; LANES]);
-        self.clipped.fill([0.0; LANES]);
+        self.scaled.fill([0.0; BLOCK]);
+        self.clipped.fill([0.0; BLOCK]);
         for (augmentation, largest) in self.largest.iter_mut().enumerate() {
             *largest = self.block.scale(augmentation).top;
             add_lanes(self.block.augmentation(augmentation), &mut self.scaled, &mut self.clipped);
@@ -129,11 +129,11 @@ impl Reduction {
 
 /// Adds one augmentation's scaled logits to the sums of them as they are and clipped to norm 1.
 #[multiversion(targets("x86_64+avx2"))]
-fn add_lanes(augmentation: &[Lane], scaled: &mut [Lane], clipped: &mut [Lane]) {
+fn add_lanes(augmentation: &[Items], scaled: &mut [Items], clipped: &mut [Items]) {
     let factors = clip_factors(augmentation, 1.0);
     for ((&s, scaled), clipped) in augmentation.iter().zip(scaled).zip(clipped) {
         let (mut scaled_sum, mut clipped_sum) = (*scaled, *clipped);
-        for l in 0..LANES {
+        for l in 0..BLOCK {
             scaled_sum[l] += s[l];
             clipped_sum[l] += s[l] * factors[l];
         }
@@ -141,17 +141,17 @@ fn add_lanes(augmentation: &[Lane], scaled: &mut [Lane], clipped: &mut [Lane]) {
     }
 }
 
-fn write_lane(values: &[Lane], lane: usize, mut row: ArrayViewMut1<f32>) {
+fn write_lane(values: &[Items], lane: usize, mut row: ArrayViewMut1<f32>) {
     for (out, value) in row.iter_mut().zip(values) {
         *out = value[lane];
     }
 }
 
 /// Standard deviation (divisor n) of the n rows, lane by lane.
-fn standard_deviation(rows: &[Lane]) -> Lane {
+fn standard_deviation(rows: &[Items]) -> Items {
     let share = 1.0 / rows.len() as f32;
-    let sum = |rows: &mut dyn Iterator<Item = Lane>| {
-        rows.fold([0.0; LANES], |sum, row| std::array::from_fn(|l| sum[l] + row[l]))
+    let sum = |rows: &mut dyn Iterator<Item = Items>| {
+        rows.fold([0.0; BLOCK], |sum, row| std::array::from_fn(|l| sum[l] + row[l]))
     };
     let mean = sum(&mut rows.iter().copied()).map(|sum| sum * share);
     let squares = sum(&mut rows.iter().map(|row| std::array::from_fn(|l| (row[l] - mean[l]).powi(2))));

@@ -1,4 +1,4 @@
-//! What an adversary sees of an answer, where that is less than the raw logits.
+//! What an adversary sees of a prediction, where that is less than the raw logits.
 //!
 //! A view takes raw logits and returns, for every class, the natural logarithm of the probability that is seen of it:
 //! again logit-like, so that every attack works on every view. With `p` the softmax in float32:
@@ -25,7 +25,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 
 use crate::error::{KernelError, require_classes};
 use crate::logits::math::{exp, ln};
-use crate::logits::{Block, Element, LANES, LARGEST_LOGIT, Lane, larger, smaller};
+use crate::logits::{BLOCK, Block, Items, LARGEST_LOGIT, Logit, larger, smaller};
 use crate::parallel;
 
 /// The smallest probability: what `exp` gives at the end of its domain.
@@ -42,9 +42,9 @@ const LABEL_FLOOR: f32 = 1e-3;
 const MOST_DECIMALS: i64 = 7;
 
 /// Rows in one piece of parallel work.
-const PIECE: usize = 8 * LANES;
+const PIECE: usize = 8 * BLOCK;
 
-/// What an adversary sees of an answer; see the module's documentation.
+/// What an adversary sees of a prediction; see the module's documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
     /// All probabilities.
@@ -107,7 +107,7 @@ impl View {
 /// Logarithms of the probabilities that are seen, float32 `[rows, classes]`.
 ///
 /// Errors: no rows, fewer than 2 classes, a NaN, a view of more classes than there are.
-pub fn apply_view<T: Element>(
+pub fn apply_view<T: Logit>(
     logits: ArrayView2<T>,
     view: View,
     threads: NonZeroUsize,
@@ -127,9 +127,9 @@ pub fn apply_view<T: Element>(
         || Sight::new(view, classes),
         |sight, (piece, (logits, mut seen))| {
             let chunks =
-                logits.axis_chunks_iter(Axis(0), LANES).zip(seen.axis_chunks_iter_mut(Axis(0), LANES));
+                logits.axis_chunks_iter(Axis(0), BLOCK).zip(seen.axis_chunks_iter_mut(Axis(0), BLOCK));
             for (chunk, (logits, seen)) in chunks.enumerate() {
-                sight.load(logits, piece * PIECE + chunk * LANES)?;
+                sight.load(logits, piece * PIECE + chunk * BLOCK)?;
                 sight.look();
                 sight.write(seen);
             }
@@ -139,14 +139,14 @@ pub fn apply_view<T: Element>(
     Ok(seen)
 }
 
-/// Up to `LANES` rows on their way from logits to what is seen of them.
+/// Up to `BLOCK` rows on their way from logits to what is seen of them.
 struct Sight {
     view: View,
     block: Block,
     /// Bounded logits, class by class.
-    logits: Vec<Lane>,
+    logits: Vec<Items>,
     /// What is seen, class by class.
-    seen: Vec<Lane>,
+    seen: Vec<Items>,
 }
 
 impl Sight {
@@ -154,12 +154,12 @@ impl Sight {
         Self {
             view,
             block: Block::new(1, classes),
-            logits: vec![[0.0; LANES]; classes],
-            seen: vec![[0.0; LANES]; classes],
+            logits: vec![[0.0; BLOCK]; classes],
+            seen: vec![[0.0; BLOCK]; classes],
         }
     }
 
-    fn load<T: Element>(&mut self, logits: ArrayView2<T>, first_row: usize) -> Result<(), KernelError> {
+    fn load<T: Logit>(&mut self, logits: ArrayView2<T>, first_row: usize) -> Result<(), KernelError> {
         for (lane, row) in logits.outer_iter().enumerate() {
             self.block
                 .load(lane, row)
@@ -193,22 +193,22 @@ impl Sight {
 
 /// What makes probabilities of logits, row by row.
 struct Softmax {
-    largest: Lane,
-    sum: Lane,
+    largest: Items,
+    sum: Items,
 }
 
 impl Softmax {
     #[inline(always)]
-    fn of(logits: &[Lane]) -> Self {
-        let mut largest = [f32::NEG_INFINITY; LANES];
+    fn of(logits: &[Items]) -> Self {
+        let mut largest = [f32::NEG_INFINITY; BLOCK];
         for z in logits {
-            for l in 0..LANES {
+            for l in 0..BLOCK {
                 largest[l] = larger(largest[l], z[l]);
             }
         }
-        let mut sum = [0.0; LANES];
+        let mut sum = [0.0; BLOCK];
         for z in logits {
-            for l in 0..LANES {
+            for l in 0..BLOCK {
                 sum[l] += exp(z[l] - largest[l]);
             }
         }
@@ -217,7 +217,7 @@ impl Softmax {
 
     /// One probability of each row.
     #[inline(always)]
-    fn probability(&self, z: &Lane) -> Lane {
+    fn probability(&self, z: &Items) -> Items {
         from_fn(|l| larger(exp(z[l] - self.largest[l]) / self.sum[l], SMALLEST))
     }
 }
@@ -225,18 +225,18 @@ impl Softmax {
 /// An entry of each row, and so the place at which the descending order of the row is cut.
 #[derive(Clone, Copy)]
 struct Cut {
-    value: Lane,
-    class: [u32; LANES],
+    value: Items,
+    class: [u32; BLOCK],
 }
 
 impl Cut {
     /// Before the first entry.
-    const START: Self = Self { value: [f32::INFINITY; LANES], class: [0; LANES] };
+    const START: Self = Self { value: [f32::INFINITY; BLOCK], class: [0; BLOCK] };
 
     /// The next entry in the order of falling logits and, among equal ones, of rising classes.
     #[inline(always)]
-    fn next(&self, logits: &[Lane]) -> Self {
-        let mut best = Self { value: [f32::NEG_INFINITY; LANES], class: [0; LANES] };
+    fn next(&self, logits: &[Items]) -> Self {
+        let mut best = Self { value: [f32::NEG_INFINITY; BLOCK], class: [0; BLOCK] };
         for (c, z) in (0_u32..).zip(logits) {
             for (l, &z) in z.iter().enumerate() {
                 let takes = !self.covers(l, c, z) & (z > best.value[l]);
@@ -255,21 +255,21 @@ impl Cut {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn see_probabilities(logits: &[Lane], seen: &mut [Lane]) {
+fn see_probabilities(logits: &[Items], seen: &mut [Items]) {
     let softmax = Softmax::of(logits);
     for (seen, z) in seen.iter_mut().zip(logits) {
         *seen = softmax.probability(z).map(ln);
     }
 }
 
-/// The `k` largest by `k` passes over the classes: `LANES` rows at a time, that beats any sort for the few classes
+/// The `k` largest by `k` passes over the classes: `BLOCK` rows at a time, that beats any sort for the few classes
 /// that an interface shows.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn see_top(logits: &[Lane], k: usize, named: bool, seen: &mut [Lane]) {
+fn see_top(logits: &[Items], k: usize, named: bool, seen: &mut [Items]) {
     let softmax = Softmax::of(logits);
     let mut cut = Cut::START;
-    let mut smallest = [1.0; LANES];
-    let mut mass = [0.0; LANES];
+    let mut smallest = [1.0; BLOCK];
+    let mut mass = [0.0; BLOCK];
     for seen in seen.iter_mut().take(k) {
         cut = cut.next(logits);
         smallest = softmax.probability(&cut.value);
@@ -289,13 +289,13 @@ fn see_top(logits: &[Lane], k: usize, named: bool, seen: &mut [Lane]) {
 
 /// What each of `others` classes gets of the mass that is left, at most the smallest probability seen.
 #[inline(always)]
-fn equal_share(mass: &Lane, smallest: &Lane, others: usize) -> Lane {
+fn equal_share(mass: &Items, smallest: &Items, others: usize) -> Items {
     let others = others.max(1) as f32; // where no class is left, nobody gets the share
     from_fn(|l| smaller(larger(1.0 - mass[l], SMALLEST_REST) / others, smallest[l]))
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn see_label(logits: &[Lane], seen: &mut [Lane]) {
+fn see_label(logits: &[Items], seen: &mut [Items]) {
     let label = Cut::START.next(logits);
     let floor = ln(LABEL_FLOOR);
     for (c, seen) in (0_u32..).zip(seen) {
@@ -304,7 +304,7 @@ fn see_label(logits: &[Lane], seen: &mut [Lane]) {
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
-fn see_rounded(logits: &[Lane], decimals: i32, seen: &mut [Lane]) {
+fn see_rounded(logits: &[Items], decimals: i32, seen: &mut [Items]) {
     let softmax = Softmax::of(logits);
     // In float64, as a program that prints decimals does: products of float32 would make ties of their own.
     let units = 10_f64.powi(decimals);
@@ -334,9 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn every_view_of_one_answer() {
-        let answer = array![[0.08_f32.ln(), 0.5_f32.ln(), 0.16_f32.ln(), 0.26_f32.ln()]];
-        let view = |kind, parameter| seen(answer.view(), kind, parameter).remove(0);
+    fn every_view_of_one_prediction() {
+        let prediction = array![[0.08_f32.ln(), 0.5_f32.ln(), 0.16_f32.ln(), 0.26_f32.ln()]];
+        let view = |kind, parameter| seen(prediction.view(), kind, parameter).remove(0);
         assert_close(&view("probabilities", 0), &[0.08, 0.5, 0.16, 0.26]);
         assert_close(&view("top", 1), &[0.5 / 3.0, 0.5, 0.5 / 3.0, 0.5 / 3.0]);
         assert_close(&view("top", 2), &[0.12, 0.5, 0.12, 0.26]);
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certain_answer_has_the_floors() {
+    fn a_certain_prediction_has_the_floors() {
         let certain = array![[50.0, 0.0, -900.0, -900.0]];
         let view = |kind, parameter| {
             let view = View::new(kind, parameter).expect("a view");

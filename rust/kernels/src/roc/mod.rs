@@ -148,7 +148,7 @@ fn take_equal(keys: &mut &[u64], key: u64) -> u64 {
 pub(crate) fn check_scores(scores: ArrayViewD<f64>, labels: ArrayViewD<bool>) -> Result<(), KernelError> {
     require_nonempty("scores", scores.shape())?;
     require_shape("labels", labels.shape(), scores.shape(), "the shape of scores")?;
-    // Whether is asked first, since to iterate with positions takes much longer.
+    // Whether there is one comes first: to iterate with positions takes much longer.
     if !scores.iter().any(|score| score.is_nan()) {
         return Ok(());
     }
