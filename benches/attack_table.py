@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tmi.answers import Answers, Predictions
-from tmi.attacks import all_attacks, attack_named
+from tmi.attacks.registry import all_attacks, attack_named
 from tmi.errors import TmiError
-from tmi.metrics import Judgement, judge
+from tmi.metrics.roc import Judgement, judge
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
 
 FALSE_POSITIVE_RATE = 0.01
 
@@ -70,7 +71,7 @@ def measure(folder: Path, targets: int, names: list[str] | None) -> dict[str, Ro
     return {name: row(name, answers, min(targets, len(answers.membership))) for name in names}
 
 
-def row(name: str, answers: Answers, targets: int) -> Row:
+def row(name: str, answers: AttackInput, targets: int) -> Row:
     """Score and judge one attack."""
     attack = attack_named(name)
     started = time.process_time()
@@ -80,7 +81,7 @@ def row(name: str, answers: Answers, targets: int) -> Row:
     return Row(judge(scores, answers.membership[:targets], [FALSE_POSITIVE_RATE]), 1e6 * seconds / scores.size)
 
 
-def read(folder: Path) -> Answers:
+def read(folder: Path) -> AttackInput:
     """The arrays of a folder.
 
     Raises:
@@ -88,7 +89,7 @@ def read(folder: Path) -> Answers:
         TmiError: they do not fit together.
     """
     pretrained = folder / "pretrained_predictions.npy"
-    return Answers(
+    return AttackInput(
         Predictions(list(np.load(folder / "predictions.npy", mmap_mode="r"))),
         np.load(folder / "membership.npy"),
         pretrained=Predictions(list(np.load(pretrained, mmap_mode="r"))) if pretrained.exists() else None,

@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tmi import _core
-from tmi.answers import Answers, Predictions
-from tmi.attacks import attack_named
 from tmi.attacks.gaussian import RIDGE
-from tmi.memory import parse_memory
-from tmi.progress import Bars
-from tmi.scoring import join, parts, score_part
-from tmi.workers import Workers
+from tmi.attacks.registry import attack_named
+from tmi.attacks.scoring import join, parts, score_part
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
+from tmi.system.bars import Bars
+from tmi.system.executor import Workers
+from tmi.system.memory import parse_memory
 
 READ_AT_ONCE = 1 << 20
 # Different parts of so much noise are what the models answer: drawing it anew for each takes longer than all the rest.
@@ -99,10 +100,10 @@ def read(folder: Path) -> None:
                 pass
 
 
-def load(folder: Path, memory: int) -> Answers:
+def load(folder: Path, memory: int) -> AttackInput:
     """What was written, as memory maps."""
     models = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("[0-9]*.npy"))]
-    return Answers(Predictions(models, memory), np.load(folder / "membership.npy"))
+    return AttackInput(Predictions(models, memory), np.load(folder / "membership.npy"))
 
 
 def attack(folder: Path, size: argparse.Namespace) -> dict[str, Any]:
@@ -128,13 +129,13 @@ def attack(folder: Path, size: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
-def reduce(answers: Answers) -> None:
+def reduce(answers: AttackInput) -> None:
     """Scale and average all answers, block by block, and keep nothing."""
     for _, block in answers.predictions.blocks():
         _core.reduce_logits(block)
 
 
-def scored(name: str, answers: Answers, targets: range) -> NDArray[np.float64]:
+def scored(name: str, answers: AttackInput, targets: range) -> NDArray[np.float64]:
     """The scores of an attack, in the parts and with the progress of ``tmi score``."""
     found = attack_named(name)
     jobs = parts(found, len(targets), answers.membership.shape[1], 1)
@@ -143,7 +144,7 @@ def scored(name: str, answers: Answers, targets: range) -> NDArray[np.float64]:
     return join(list(zip(jobs, pieces, strict=True)))
 
 
-def floors(answers: Answers, targets: NDArray[np.int64]) -> dict[str, float]:
+def floors(answers: AttackInput, targets: NDArray[np.int64]) -> dict[str, float]:
     """Seconds that the kernels alone take for all points, from a few points that are in memory already."""
     points = answers.membership.shape[1]
     few = slice(0, min(points, 512))

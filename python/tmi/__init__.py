@@ -10,19 +10,19 @@ from tmi._core import __version__
 from tmi.errors import TmiError
 
 _LOCATION = {
-    "Answers": "tmi.answers",
-    "Predictions": "tmi.answers",
-    "Audit": "tmi.auditing",
-    "MembershipAttack": "tmi.estimators",
-    "attack_named": "tmi.attacks",
-    "audit": "tmi.auditing",
-    "compare": "tmi.comparisons",
-    "compare_runs": "tmi.runs_compared",
-    "judge": "tmi.metrics",
+    "Answers": "tmi.predictions.attack_input",
+    "Predictions": "tmi.predictions.arrays",
+    "Audit": "tmi.runs.in_memory",
+    "MembershipAttack": "tmi.attacks.estimator",
+    "attack_named": "tmi.attacks.registry",
+    "audit": "tmi.runs.in_memory",
+    "compare": "tmi.metrics.differences",
+    "compare_runs": "tmi.runs.compare",
+    "judge": "tmi.metrics.roc",
     "load_config": "tmi.config",
-    "run_attack": "tmi.pipeline",
-    "View": "tmi.views",
-    "score": "tmi.scoring",
+    "run_attack": "tmi.runs.pipeline",
+    "View": "tmi.predictions.views",
+    "score": "tmi.attacks.scoring",
 }
 
 __all__ = [

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.answers import Answers
-from tmi.attacks import register
+from tmi.attacks.features.profiles import profiles
+from tmi.attacks.registry import register
 from tmi.errors import TmiError
-from tmi.features import profiles
+from tmi.predictions.attack_input import AttackInput
 
 # Shrinkage of the covariance towards a multiple of the identity, relative to the mean variance.
 RIDGE = 0.5
@@ -29,7 +29,7 @@ class Confidence:
     upper_bound = False
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The largest entry of the mean scaled logits."""
         scaled = profiles(answers.predictions, answers.threads).scaled
         largest: NDArray[np.float32] = scaled[list(targets)].max(axis=-1)
@@ -47,7 +47,7 @@ class Direct:
     upper_bound = True
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Leave-one-model-out linear discriminant on the pretrained models' scaled logits.
 
         Raises:

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.answers import Answers
+from tmi.predictions.attack_input import AttackInput
 
 
-def confidences(answers: Answers, target: int) -> NDArray[np.float64]:
+def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
     """The logit-scaled confidence of all models in one class of each query.
 
-    The class is the label of the point where `Answers.labels` knows it, as in Carlini et al. 2022. Pretraining points
-    mostly have no label among the downstream classes; then it is, for each augmentation, the class that the target
-    itself holds most likely (of equal ones the first), as in the adapted LiRA of Abascal et al. 2024. All models are
-    asked about the class of this target.
+    The class is the label of the point where `AttackInput.labels` knows it, as in Carlini et al. 2022. Pretraining
+    points mostly have no label among the downstream classes; then it is, for each augmentation, the class that the
+    target itself holds most likely (of equal ones the first), as in the adapted LiRA of Abascal et al. 2024. All models
+    are asked about the class of this target.
 
     Args:
         answers: of all models.

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.answers import Answers
-from tmi.attacks import register
-from tmi.features import profiles
+from tmi.attacks.features.profiles import profiles
+from tmi.attacks.registry import register
+from tmi.predictions.attack_input import AttackInput
 
 # Shrinkage of the covariance towards a multiple of the identity, relative to the mean variance.
 RIDGE = 0.5
@@ -36,7 +36,7 @@ class Gaussian:
     upper_bound = False
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's mean scaled logits."""
         scaled = profiles(answers.predictions, answers.threads).scaled
         return _core.gaussian_scores(
@@ -64,7 +64,7 @@ class GaussianOffline:
     upper_bound = False
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The excess of the squared distance; 0 where fewer than two OUT shadows are left."""
         answered = profiles(answers.predictions, answers.threads).scaled
         scores = np.empty((len(targets), answers.membership.shape[1]))

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.answers import Answers
-from tmi.attacks import register
-from tmi.boosting import fit_and_score
+from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
+from tmi.attacks.registry import register
 from tmi.errors import TmiError
-from tmi.seeding import stream
+from tmi.predictions.attack_input import AttackInput
+from tmi.system.seeding import stream
 
 FOLDS = 5
 # Confidences of the likeliest classes that are features of their own.
@@ -53,7 +53,7 @@ class KnownPoints:
     upper_bound = False
     point_by_point = False
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership of every point by a classifier that was trained on other points."""
         members, features = _members(answers), answer_features(answers)
         seed = int(stream(answers.seed, "known points").integers(2**31))
@@ -75,7 +75,7 @@ class InputsAlone:
     upper_bound = False
     point_by_point = False
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership of every point by a logistic regression on other points."""
         members = _members(answers)
         fit = _inputs_classifier(_inputs(answers), members)
@@ -93,7 +93,7 @@ class InputsAndAnswers:
     upper_bound = False
     point_by_point = False
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership: those by the inputs, corrected by trees on the answers."""
         members, features = _members(answers), answer_features(answers)
         alone = _inputs_classifier(_inputs(answers), members)
@@ -109,7 +109,7 @@ class InputsAndAnswers:
         return _for_all(targets, _out_of_fold(members, answers.seed, fit))
 
 
-def answer_features(answers: Answers) -> Features:
+def answer_features(answers: AttackInput) -> Features:
     """What the finetuned models say about each point, float32 ``[points, features]``.
 
     The logit-scaled answer of every class (mean over finetunings and queries), the largest ones in their order, how far
@@ -174,7 +174,7 @@ def _folds(members: NDArray[np.bool_], seed: int) -> Iterator[tuple[NDArray[np.i
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
-def _members(answers: Answers) -> NDArray[np.bool_]:
+def _members(answers: AttackInput) -> NDArray[np.bool_]:
     members: NDArray[np.bool_] = answers.membership[0]
     if (answers.membership != members).any():
         raise TmiError(
@@ -189,7 +189,7 @@ def _members(answers: Answers) -> NDArray[np.bool_]:
     return members
 
 
-def _inputs(answers: Answers) -> NDArray[Any]:
+def _inputs(answers: AttackInput) -> NDArray[Any]:
     if answers.inputs is None:
         raise TmiError("this attack needs the points themselves, which are not there")
     return answers.inputs

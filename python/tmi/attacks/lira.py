@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tmi import _core
-from tmi.answers import Answers, neutral
-from tmi.attacks import register
 from tmi.attacks.confidences import confidences
+from tmi.attacks.registry import register
 from tmi.errors import TmiError, did_you_mean
+from tmi.predictions.attack_input import AttackInput, neutral
 
 Location: TypeAlias = Literal["mean", "median"]
 OnlineVariance: TypeAlias = Literal["global", "per-point", "per-point-in-out"]
@@ -42,7 +42,7 @@ class _AdaptedLira:
     point_by_point = True
     covariance: Literal["full", "pooled", "diagonal"]
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log N(answer | IN) - log N(answer | OUT), the answer being one scaled logit per augmentation."""
         wanted = np.asarray(targets, dtype=np.int64)
         scores = np.empty((len(wanted), answers.membership.shape[1]))
@@ -112,11 +112,11 @@ class LiraOnline:
         # A global variance depends on the answers about all points.
         self.point_by_point = variance != "global"
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio, 0 where no IN or no OUT shadow is left."""
         return np.stack([self._score_target(answers, target) for target in targets])
 
-    def _score_target(self, answers: Answers, target: int) -> NDArray[np.float64]:
+    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
         confidence = confidences(answers, target)
         shadows, members = np.delete(confidence, target, axis=0), np.delete(answers.membership, target, axis=0)
         in_, out, everyone = (
@@ -157,11 +157,11 @@ class LiraOffline:
         self.location = location
         self.point_by_point = variance != "global"
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log of one minus the p-value; that of the middle where too few OUT shadows are left for a variance."""
         return np.stack([self._score_target(answers, target) for target in targets])
 
-    def _score_target(self, answers: Answers, target: int) -> NDArray[np.float64]:
+    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
         confidence = confidences(answers, target)
         outsiders = ~np.delete(answers.membership, target, axis=0)
         out = _Side(np.delete(confidence, target, axis=0), outsiders, self.location)

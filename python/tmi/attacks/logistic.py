@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tmi import _core
-from tmi.answers import Answers, neutral
-from tmi.attacks import register
+from tmi.attacks.registry import register
+from tmi.predictions.attack_input import AttackInput, neutral
 
 # With a penalty of this strength Newton's method has converged to rounding.
 NEWTON_STEPS = 6
@@ -37,7 +37,7 @@ class RidgeLogistic:
     upper_bound = False
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership less those of the shadows' rows alone; 0 where no IN or no OUT shadow is left."""
         models, points, augmentations, classes = answers.predictions.shape
         scores = np.empty((len(targets), points))

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from tmi import _core
-from tmi.answers import Answers, neutral
-from tmi.attacks import register
-from tmi.boosting import fit_and_score
-from tmi.seeding import stream
+from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
+from tmi.attacks.registry import register
+from tmi.predictions.attack_input import AttackInput, neutral
+from tmi.system.seeding import stream
 
 # Networks of this many points are trained as one: few enough for their hidden layers to stay in the processor's cache.
 POINTS_AT_ONCE = 32
@@ -43,7 +43,7 @@ class TmiPointwise:
     upper_bound = False
     point_by_point = True
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Mean probability of membership over the target's augmentations."""
         scores = np.empty((len(targets), answers.membership.shape[1]))
         for chosen, block in answers.predictions.blocks():
@@ -68,7 +68,7 @@ class TmiMlp:
     """The paper's attack with the paper's metaclassifier: a small neural network for every challenge point.
 
     Rows, features and score are those of `TmiPointwise`; the network and its training are those of the authors' code
-    (`tmi.training.mlp_metaclassifier`). Each point of each target has an initialisation, batches and dropout of its
+    (`tmi.attacks.metaclassifiers.mlp`). Each point of each target has an initialisation, batches and dropout of its
     own. They are keyed by the index of the point, so a score is the point's own business but for its index.
     """
 
@@ -79,7 +79,7 @@ class TmiMlp:
     upper_bound = False
     point_by_point = False
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Mean probability of membership over the target's augmentations; 1/2 where all shadows are alike."""
         points = answers.membership.shape[1]
         scores = np.empty((len(targets), points))
@@ -93,10 +93,12 @@ class TmiMlp:
         return scores
 
 
-def _score_points(answers: Answers, clipped: NDArray[np.float32], points: range, target: int) -> NDArray[np.float64]:
+def _score_points(
+    answers: AttackInput, clipped: NDArray[np.float32], points: range, target: int
+) -> NDArray[np.float64]:
     """Scores ``[points]`` of one target, with the clipped logits of all models at these points."""
     # torch takes a second to import, which the other attacks need not wait for.
-    from tmi.training.mlp_metaclassifier import fit_and_score as fit_networks
+    from tmi.attacks.metaclassifiers.mlp import fit_and_score as fit_networks
 
     _, _, augmentations, classes = clipped.shape
     rows = np.delete(clipped, target, axis=0).transpose(1, 0, 2, 3).reshape(len(points), -1, classes)

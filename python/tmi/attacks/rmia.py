@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit
 
-from tmi.answers import Answers, neutral
-from tmi.attacks import register
 from tmi.attacks.confidences import confidences
+from tmi.attacks.registry import register
 from tmi.errors import TmiError
+from tmi.predictions.attack_input import AttackInput, neutral
 
 # As in the paper's experiments: a point must be twice as likely, and P(x) from OUT shadows as for CIFAR-10.
 GAMMA = 2.0
@@ -49,11 +49,11 @@ class Rmia:
             raise TmiError(f"the gamma of RMIA is {gamma}, expected a number above 0")
         self.gamma = gamma
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The share of the population, 0 to 1; where no IN or no OUT shadow is left, that of ``r_x = 1``."""
         return np.stack([self._score_target(answers, target) for target in targets])
 
-    def _score_target(self, answers: Answers, target: int) -> NDArray[np.float64]:
+    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
         log_p = log_expit(confidences(answers, target))
         shadows, members = np.delete(log_p, target, axis=0), np.delete(answers.membership, target, axis=0)
         means = [_log_mean(shadows, chosen) for chosen in (members, ~members)]
@@ -92,11 +92,11 @@ class RmiaOffline:
         self.gamma = gamma
         self.offline_a = offline_a
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The share of the population, 0 to 1; where no OUT shadow is left, that of ``r_x = 1``."""
         return np.stack([self._score_target(answers, target) for target in targets])
 
-    def _score_target(self, answers: Answers, target: int) -> NDArray[np.float64]:
+    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
         log_p = log_expit(confidences(answers, target))
         outside = ~np.delete(answers.membership, target, axis=0)
         has_outside: NDArray[np.bool_] = outside.sum(axis=0) > 0

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from tmi.answers import Answers
-from tmi.attacks import register
-from tmi.boosting import fit_and_score
-from tmi.evidence import Evidence, Ingredients
-from tmi.seeding import stream
+from tmi.attacks.features.membership import Evidence, Ingredients
+from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
+from tmi.attacks.registry import register
+from tmi.predictions.attack_input import AttackInput
+from tmi.system.seeding import stream
 
 # Small trees, each on a part of the features: larger trees do not help.
 RECIPE = {
@@ -42,10 +42,10 @@ class Tmi:
     """One metaclassifier for all points of a target.
 
     Each row is a shadow at a point, described by how its answers compare with those of the other shadows that were and
-    were not trained on that point (`tmi.evidence`). What membership looks like in these terms is much the same at every
-    point, so thousands of rows teach one classifier where the paper's has dozens. Most features are log-likelihood
-    ratios, and independent ones should be added up: so a penalised logistic regression weighs the features, and
-    LightGBM corrects its log-odds.
+    were not trained on that point (`tmi.attacks.features.membership`). What membership looks like in these terms is
+    much the same at every point, so thousands of rows teach one classifier where the paper's has dozens. Most features
+    are log-likelihood ratios, and independent ones should be added up: so a penalised logistic regression weighs the
+    features, and LightGBM corrects its log-odds.
     """
 
     name = "tmi"
@@ -56,10 +56,10 @@ class Tmi:
     point_by_point = False
     ingredients = Ingredients()
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The classifier's log-odds of membership."""
 
-        def score(answers: Answers) -> NDArray[np.float64]:
+        def score(answers: AttackInput) -> NDArray[np.float64]:
             evidence = Evidence(answers, self.ingredients)
             return np.stack([_score_target(answers, evidence.of_target(target), target) for target in targets])
 
@@ -104,17 +104,17 @@ class Conditional:
     upper_bound = False
     point_by_point = False
 
-    def score(self, answers: Answers, targets: Sequence[int]) -> NDArray[np.float64]:
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's conditioned answers."""
 
-        def score(answers: Answers) -> NDArray[np.float64]:
+        def score(answers: AttackInput) -> NDArray[np.float64]:
             evidence = Evidence(answers)
             return np.stack([evidence.conditional_scores(target) for target in targets])
 
         return _in_windows(answers, score)
 
 
-def _in_windows(answers: Answers, score: Callable[[Answers], NDArray[np.float64]]) -> NDArray[np.float64]:
+def _in_windows(answers: AttackInput, score: Callable[[AttackInput], NDArray[np.float64]]) -> NDArray[np.float64]:
     """Scores of all points, a window of them at a time.
 
     Conditioning takes memory for points x (models^2 + points) numbers, and the points of a window explain one another
@@ -129,7 +129,7 @@ def _in_windows(answers: Answers, score: Callable[[Answers], NDArray[np.float64]
         return np.concatenate([score(answers.at(slice(*ends))) for ends in pairwise(bounds)], axis=1)
 
 
-def _score_target(answers: Answers, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:
+def _score_target(answers: AttackInput, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:
     models, points, columns = features.shape
     shadows = np.arange(models) != target
     rows = features[shadows].reshape(-1, columns)

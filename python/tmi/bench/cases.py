@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.answers import Answers, Predictions
-from tmi.attacks import attack_named
 from tmi.attacks.gaussian import RIDGE
+from tmi.attacks.registry import attack_named
+from tmi.attacks.scoring import score
 from tmi.bench import reference
-from tmi.scoring import score
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
 
 # Ridges of the linear discriminants, relative to the mean variance: the kernel's own default.
 RIDGES = (0.5, 2.0)
@@ -63,17 +64,17 @@ class Case:
     most_rounds: int | None = None
 
 
-def made_up(size: Size) -> Answers:
+def made_up(size: Size) -> AttackInput:
     """Answers in which membership moves the logits of every point in a direction of its own."""
     random = np.random.default_rng(0)
     shape = (size.models, size.points, size.augmentations, size.classes)
     membership = random.random(shape[:2]) < 0.5
     logits = 3 * random.standard_normal(shape, dtype=np.float32)
     logits += random.standard_normal((1, size.points, 1, size.classes), dtype=np.float32) * membership[..., None, None]
-    return Answers(Predictions(list(logits.astype(size.dtype))), membership)
+    return AttackInput(Predictions(list(logits.astype(size.dtype))), membership)
 
 
-def feature_cases(answers: Answers) -> list[Case]:
+def feature_cases(answers: AttackInput) -> list[Case]:
     """The kernels between predictions and scores."""
     predictions, membership = answers.predictions.block(slice(None)), answers.membership
     scaled = _core.reduce_logits(predictions)[0]
@@ -146,7 +147,7 @@ def metric_cases(shape: tuple[int, int] = SCORES_SHAPE, resamples: int = RESAMPL
     ]
 
 
-def attack_cases(answers: Answers, names: Sequence[str], targets: int) -> list[Case]:
+def attack_cases(answers: AttackInput, names: Sequence[str], targets: int) -> list[Case]:
     """Whole attacks, from raw predictions to scores.
 
     Raises:
@@ -165,7 +166,7 @@ def attack_cases(answers: Answers, names: Sequence[str], targets: int) -> list[C
         # Predictions that no attack has seen: what several attacks share is computed once per object.
         return lambda threads: score(
             attack_named(name),
-            Answers(
+            AttackInput(
                 Predictions(list(predictions)), membership, pretrained=Predictions(list(predictions)), threads=threads
             ),
             chosen.tolist(),

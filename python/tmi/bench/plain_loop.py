@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from tmi.config import TrainingConfig
-from tmi.training.recipe import learning_rate
+from tmi.shadows.training.recipe import learning_rate
 
 
 class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):

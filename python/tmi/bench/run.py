@@ -17,8 +17,9 @@ from tmi import __version__
 from tmi.bench.cases import Case, Size, attack_cases, feature_cases, made_up, metric_cases
 from tmi.bench.measure import Spread, Times, interleaved
 from tmi.errors import TmiError
-from tmi.rundir import write_json
-from tmi.workers import Progress, available_cores
+from tmi.system.files import write_json
+from tmi.system.machine import available_cores
+from tmi.system.progress import Progress
 
 SCHEMA = 1
 KERNEL, REFERENCE, COPY, MORE_THREADS = "kernel", "reference", "copy", "more_threads"

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 
 from tmi.bench.plain_loop import plain_optimizer
 from tmi.config import TrainingConfig
+from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
-from tmi.models.language import NO_TARGET
-from tmi.tokens import PADDING
-from tmi.training.data import Masking
+from tmi.shadows.networks.language import NO_TARGET
+from tmi.shadows.training.data import Masking
 
 MISSING = (
     "tmi bench train times texts next to the Trainer of the transformers library, which is missing here or needs "

@@ -15,15 +15,17 @@ from torch import Tensor
 from tmi.bench.plain_loop import train_plainly
 from tmi.bench.trainer_loop import train_with_trainer
 from tmi.config import Config, TrainingConfig
-from tmi.devices import on_this_machine, own_device, training_processes
+from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
-from tmi.models import Classifier, build_classifier, token_targets
-from tmi.stages.groups import groups
-from tmi.tokens import PADDING
-from tmi.training.data import Masking, TrainingSet
-from tmi.training.loop import train
-from tmi.training.measure import on_one_thread
-from tmi.workers import Progress, Workers, available_cores
+from tmi.shadows.groups import groups
+from tmi.shadows.networks import Classifier, build_classifier, token_targets
+from tmi.shadows.resolve import on_this_machine
+from tmi.shadows.training.data import Masking, TrainingSet
+from tmi.shadows.training.loop import train
+from tmi.system.devices import on_one_thread, own_device, training_processes
+from tmi.system.executor import Workers
+from tmi.system.machine import available_cores
+from tmi.system.progress import Progress
 
 # Of the images that are made up: CIFAR's.
 SHAPE = (3, 32, 32)

@@ -58,7 +58,7 @@ def attack(context: click.Context, /, predictions: Path | None, **options: Any) 
 
 def _attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     config = _configured(preset, **options)
-    from tmi import pipeline
+    from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
     with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
@@ -72,7 +72,7 @@ def _attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
 def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     """Draw the membership, pretrain all models and finetune them."""
     config = _configured(preset, **options)
-    from tmi import pipeline
+    from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
     with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
@@ -85,7 +85,7 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
 @debuggable
 def query(directory: Path) -> None:
     """Ask every finetuned model in RUN about every challenge point."""
-    from tmi import pipeline
+    from tmi.runs import pipeline
 
     with pipeline.trained(directory) as run, pipeline.crew(run, bars()) as workers:
         pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
@@ -99,7 +99,7 @@ def query(directory: Path) -> None:
 @debuggable
 def score(directory: Path, **options: Any) -> None:
     """Run the attacks on the answers in RUN."""
-    from tmi import pipeline
+    from tmi.runs import pipeline
 
     with (
         pipeline.reopened(directory, changes(**options)) as run,
@@ -115,7 +115,7 @@ def score(directory: Path, **options: Any) -> None:
 @debuggable
 def report(directory: Path) -> None:
     """Judge the scores in RUN and write the tables, the figures and the report."""
-    from tmi import pipeline
+    from tmi.runs import pipeline
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
         pipeline.require(run, "score", f"tmi score {directory}")
@@ -132,8 +132,8 @@ def export(directory: Path, directory_to_make: Path, model: int) -> None:
 
     The checkpoint can be finetuned by anyone, and attacked as a given model (`pool.non_members`).
     """
-    from tmi import pipeline
-    from tmi.export import export_pretrained
+    from tmi.runs import pipeline
+    from tmi.runs.export import export_pretrained
 
     with pipeline.trained(directory) as run:
         pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
@@ -147,7 +147,7 @@ def attacks() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.attacks import all_attacks
+    from tmi.attacks.registry import all_attacks
 
     table = Table("attack", "what it does", "needs", box=None, pad_edge=False)
     for name, entry in all_attacks().items():

@@ -53,9 +53,9 @@ def compare(run_a: Path, run_b: Path, attacks: tuple[str, ...], rates: list[floa
     from rich.console import Console
 
     from tmi.report.runs import configuration_lines, runs_heading, runs_table, runs_verdict
-    from tmi.rundir import write_json
-    from tmi.runs_compared import compare_runs
-    from tmi.workers import available_cores
+    from tmi.runs.compare import compare_runs
+    from tmi.system.files import write_json
+    from tmi.system.machine import available_cores
 
     compared = compare_runs(run_a, run_b, attacks, rates, threads=available_cores(), progress=bars())
     if json_file is not None:

@@ -29,7 +29,7 @@ def doctor(json_file: str | None) -> None:
 
     The exit code is 2 if something that is needed is missing or broken. Takes some seconds: torch is imported.
     """
-    from tmi.doctor import examine
+    from tmi.system.doctor import examine
 
     facts = examine()
     document = json.dumps(facts, indent=2, ensure_ascii=False)

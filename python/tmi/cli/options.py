@@ -239,6 +239,6 @@ def bars() -> Any:
     """Bars on the standard error stream."""
     from rich.console import Console
 
-    from tmi.progress import Bars
+    from tmi.system.bars import Bars
 
     return Bars(Console(stderr=True))

@@ -44,8 +44,8 @@ def convert(
     IN is a file or a folder. What is written, predictions.npy, membership.npy and labels.npy or target.npy if there
     are any, is read by `tmi attack --predictions DIR` and by numpy.load.
     """
-    from tmi.layouts import read_saved
-    from tmi.layouts.writing import write_saved
+    from tmi.predictions.formats import read_saved
+    from tmi.predictions.formats.writing import write_saved
 
     arrays = read_saved(predictions, membership, labels, layout)
     written = write_saved(arrays, out, force=force)
@@ -68,8 +68,8 @@ def check(predictions: Path, membership: Path | None, labels: Path | None, layou
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.checks import Finding, check_arrays
-    from tmi.layouts import read_saved
+    from tmi.predictions.formats import read_saved
+    from tmi.runs.check import Finding, check_arrays
 
     arrays = read_saved(predictions, membership, labels, layout)
     findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]

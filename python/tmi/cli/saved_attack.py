@@ -37,8 +37,8 @@ def attack_saved(
             raise TmiError(f"--predictions attacks what is saved and trains nothing: leave {given} out")
         options.pop(name)
     files = {name: _absolute(options.pop(name)) for name in OF_SAVED}
-    from tmi import pipeline
-    from tmi.saved_predictions import configured
+    from tmi.runs import pipeline
+    from tmi.runs.saved import configured
 
     named = {name: value for name, value in files.items() if value is not None}
     config = configured({"predictions": str(predictions.resolve())} | named, settings | changes(**options))

@@ -8,9 +8,7 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from tmi.config.base import Table, without_repetition
-from tmi.errors import TmiError
-from tmi.memory import parse_memory
-from tmi.views import View
+from tmi.system.memory import parse_memory
 
 # Three models are the least with which a target has one shadow that was trained on a point and one that was not.
 FEWEST_MODELS = 3
@@ -35,16 +33,12 @@ class AttackConfig(Table):
 
     @field_validator("views")
     @classmethod
-    def _are_views(cls, views: list[str]) -> list[str]:
-        try:
-            names = [View.parse(name).name for name in views]
-        except TmiError as error:
-            raise ValueError(str(error)) from None
-        return without_repetition(names)
+    def _views_differ(cls, views: list[str]) -> list[str]:
+        return without_repetition(views)
 
     @field_validator("shadows")
     @classmethod
-    def _are_different(cls, shadows: list[int]) -> list[int]:
+    def _numbers_differ(cls, shadows: list[int]) -> list[int]:
         return without_repetition(shadows)
 
 

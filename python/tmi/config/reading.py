@@ -25,7 +25,7 @@ else:
 VARIED = ("downstream", "finetune")
 # The keys of a private recipe that say how private it is.
 BUDGETS = ("epsilon", "noise_multiplier")
-PRESETS = resources.files("tmi") / "presets"
+PRESETS = resources.files("tmi.config") / "presets"
 
 
 def preset_names() -> list[str]:

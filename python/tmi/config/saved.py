@@ -10,7 +10,7 @@ class SavedFiles(Table):
     """The files whose arrays are attacked; absolute paths."""
 
     predictions: str
-    """Answers of all models whose membership is known; a file or a folder in one of the layouts of `tmi.layouts`."""
+    """Answers of all models whose membership is known; a file or a folder in one of the `tmi.predictions.formats`."""
     membership: str | None = None
     """Which model was pretrained on which point; None where the layout brings it along."""
     labels: str | None = None

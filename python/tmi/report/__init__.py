@@ -14,7 +14,7 @@ from tmi.report.figures import png_bytes, roc_figure, svg_text
 from tmi.report.histogram import histogram_figure
 from tmi.report.markdown import render_markdown
 from tmi.report.page import Figures, render_page
-from tmi.rundir import atomic, write_text
+from tmi.system.files import atomic, write_text
 
 __all__ = ["FIGURES", "Exhibit", "write_report"]
 

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tmi.predictions.views import LOGITS, View
 from tmi.report import bound, finetunings, limits, provenance, target, wording
 from tmi.report.exhibits import Exhibit
 from tmi.report.learning import training_warnings
 from tmi.report.summary import exposed_sentence, plain_words
 from tmi.report.table import verdict
 from tmi.report.wording import Results
-from tmi.views import LOGITS, View
 
 SHOWN_AT_ONCE = 12
 BLOCK = 24

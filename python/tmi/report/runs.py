@@ -26,7 +26,7 @@ def runs_table(compared: Results, width: int = 80) -> Table:
     """One row per attack: the AUC of both runs, and B minus A.
 
     Args:
-        compared: from `tmi.runs_compared.compare_runs`.
+        compared: from `tmi.runs.compare.compare_runs`.
         width: columns of the terminal. Where the table does not fit, it is left without the true positive rates at
             the highest false positive rates. The AUC stays.
     """

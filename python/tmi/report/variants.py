@@ -10,14 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tmi.report.finetunings import (
-    COMPARISON_NOTE,
-    PRIVACY_NOTE,
-    Finetuning,
-    any_private,
-    epsilon_text,
-    finetunings,
-)
+from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings
 from tmi.report.table import natural_width
 from tmi.report.wording import (
     BASELINE_ATTACK,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any, TypeAlias
 
-from tmi.views import LOGITS, View
+from tmi.predictions.views import LOGITS, View
 
 Results: TypeAlias = Mapping[str, Any]
 """The content of results.json, schema 1."""

@@ -1,0 +1,216 @@
+"""An attack as a scikit-learn estimator: fitted to shadow models, asked about any number of targets.
+
+Unlike a run, in which every model plays the target once, the target here is a further model of unknown membership.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from tmi import _core
+from tmi.attacks.registry import attack_named
+from tmi.attacks.scoring import score
+from tmi.errors import TmiError
+from tmi.metrics.unknown_target import p_values
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.views import View
+
+# What the adversary may need for an estimator to have all of it.
+POSSIBLE_NEEDS = ("shadow models", "no shadow models")
+
+
+class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A membership inference attack on models whose pretraining data is unknown.
+
+    It is fitted to the answers of shadow models, whose membership is known, and scores the points by the answers of a
+    target, whose membership is not. All models must have been asked the same questions: the same points in the same
+    order, the same augmentations.
+
+    Args:
+        attack: the name of an attack that needs no more than shadow models; ``tmi attacks`` lists them.
+        view: what is seen of the logits, for instance ``"top-3"``; see `tmi.View`.
+        seed: for attacks that draw random numbers.
+        threads: for kernels; never changes a score.
+
+    Attributes:
+        attack_: the attack, see `tmi.attacks.registry.Attack`.
+        answers_: those of the shadow models, as `tmi.Answers`.
+        n_models_: number of shadow models.
+        n_points_: number of points.
+
+    Example:
+        >>> import numpy as np
+        >>> from tmi.attacks.estimator import MembershipAttack
+        >>> random = np.random.default_rng(0)
+        >>> membership = random.random((17, 40)) < 0.5  # 17 models, 40 points
+        >>> direction = 2 * random.normal(size=(40, 5))  # 5 classes
+        >>> logits = random.normal(size=(17, 40, 5)) + membership[:, :, None] * direction
+        >>> attack = MembershipAttack("gaussian").fit(logits[1:], membership[1:])
+        >>> attack.score_samples(logits[0]).shape
+        (40,)
+        >>> called = attack.predict(logits[0], fpr=0.05)
+        >>> bool(membership[0][called].mean() > 0.8)
+        True
+        >>> attack.score(logits[0], membership[0]) > 0.9
+        True
+    """
+
+    def __init__(self, attack: str = "tmi", view: str = "logits", seed: int = 0, threads: int = 1) -> None:
+        self.attack = attack
+        self.view = view
+        self.seed = seed
+        self.threads = threads
+
+    def fit(
+        self,
+        predictions: NDArray[Any] | Sequence[NDArray[Any]],
+        membership: NDArray[np.bool_],
+        labels: NDArray[np.int64] | None = None,
+    ) -> MembershipAttack:
+        """Keep the answers of the shadow models. Nothing is computed before the first target is known.
+
+        Args:
+            predictions: floats ``[models, points, augmentations, classes]`` or ``[models, points, classes]``, raw
+                logits; one array, or one per model, which may be memory maps. float64 is rounded to float32.
+            membership: bool ``[models, points]``, was the point in the model's pretraining set.
+            labels: int64 ``[points]``, the class of each point among those of the predictions, for attacks that look
+                at the confidence in it.
+
+        Raises:
+            TmiError: there is no such attack or view, the attack needs more than shadow models, the arrays do not fit
+                one another, hold NaN, or are of fewer than three models.
+        """
+        attack = attack_named(self.attack)
+        if attack.needs not in POSSIBLE_NEEDS:
+            raise TmiError(
+                f"the attack {self.attack!r} needs {attack.needs}, expected one that needs shadow models only"
+            )
+        if len(predictions) == 0:
+            raise TmiError("predictions hold no models, expected at least 3")
+        models = [_answers_of(model, f"predictions of model {index}") for index, model in enumerate(predictions)]
+        answers = AttackInput(
+            Predictions(models, view=View.parse(self.view)),
+            np.asarray(membership),
+            seed=self.seed,
+            threads=self.threads,
+            labels=None if labels is None else np.asarray(labels),
+        )
+        self.attack_, self.answers_ = attack, answers
+        self.n_models_, self.n_points_ = answers.membership.shape
+        self._shadow_scores: NDArray[np.float64] | None = None
+        return self
+
+    def score_samples(self, target: NDArray[Any]) -> NDArray[np.float64]:
+        """Score every point against all shadow models.
+
+        Args:
+            target: floats ``[points, augmentations, classes]`` or ``[points, classes]``, raw logits of one model about
+                the same points.
+
+        Returns:
+            float64 ``[points]``, higher = member.
+
+        Raises:
+            TmiError: the target's answers do not fit those of the shadow models.
+        """
+        check_is_fitted(self, "answers_")
+        shadows: AttackInput = self.answers_
+        asked = _answers_of(target, "target")
+        if asked.shape != (expected := shadows.predictions.shape[1:]):
+            raise TmiError(
+                f"target has shape {asked.shape}, expected {expected} [points, augmentations, classes] as "
+                "the shadow models have"
+            )
+        scores: NDArray[np.float64] = score(self.attack_, shadows.with_target(asked), range(1))[0]
+        return scores
+
+    def shadow_scores(self) -> NDArray[np.float64]:
+        """Scores of the shadow models, each in turn the target of the others; computed once.
+
+        Returns:
+            float64 ``[models, points]``, read-only, higher = member.
+        """
+        check_is_fitted(self, "answers_")
+        if self._shadow_scores is None:
+            self._shadow_scores = score(self.attack_, self.answers_, range(self.n_models_))
+            self._shadow_scores.setflags(write=False)
+        return self._shadow_scores
+
+    def p_values(self, target: NDArray[Any]) -> NDArray[np.float64]:
+        """The probability that a non-member scores as high as each point of the target.
+
+        See `tmi.metrics.unknown_target.p_values`.
+
+        Args:
+            target: as for `score_samples`.
+
+        Returns:
+            float64 ``[points]``, in (0, 1]; small = member.
+        """
+        return p_values(self.score_samples(target), self.shadow_scores(), self.answers_.membership)
+
+    def predict(self, target: NDArray[Any], fpr: float = 0.01) -> NDArray[np.bool_]:
+        """Call points members so that about a share ``fpr`` of the non-members is called wrongly.
+
+        No point is called where the shadow models have fewer than ``1 / fpr - 1`` non-members between them, which is
+        too few to know so small a rate.
+
+        Args:
+            target: as for `score_samples`.
+            fpr: the false positive rate, in (0, 1).
+
+        Returns:
+            bool ``[points]``.
+
+        Raises:
+            TmiError: as `score_samples`; also if ``fpr`` is no rate.
+        """
+        if not 0 < fpr < 1:
+            raise TmiError(f"fpr is {fpr!r}, expected a rate between 0 and 1")
+        called: NDArray[np.bool_] = self.p_values(target) <= fpr
+        return called
+
+    def score(self, target: NDArray[Any], membership: NDArray[np.bool_]) -> float:
+        """The AUC for a target whose membership is known after all; 0.5 = coin flip, higher is better.
+
+        Args:
+            target: as for `score_samples`.
+            membership: bool ``[points]`` of the target.
+
+        Raises:
+            TmiError: as `score_samples`; also if ``membership`` does not fit or all of it is equal.
+        """
+        check_is_fitted(self, "answers_")
+        truth = np.asarray(membership)
+        if truth.dtype != np.bool_ or truth.shape != (self.n_points_,):
+            raise TmiError(
+                f"membership of the target has type {truth.dtype} and shape {truth.shape}, "
+                f"expected bool {(self.n_points_,)}, one per point"
+            )
+        if truth.all() or not truth.any():
+            raise TmiError("all memberships of the target are equal, expected members and non-members")
+        return float(_core.roc_metrics(self.score_samples(target)[None], truth[None], np.empty(0))[0])
+
+
+def _answers_of(model: NDArray[Any], name: str) -> NDArray[Any]:
+    """One model's logits as float32 or float16 ``[points, augmentations, classes]``, without a copy where possible."""
+    array = np.asarray(model)
+    if array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
+        raise TmiError(
+            f"{name}: has type {array.dtype} and shape {array.shape}, "
+            "expected floats [points, augmentations, classes] or [points, classes]"
+        )
+    if array.dtype.itemsize > 4:
+        # Beyond the range of float32 is infinity, of which the kernels make sense.
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    if np.isnan(array).any():
+        raise TmiError(f"{name}: holds NaN, expected logits")
+    return array[:, None, :] if array.ndim == 2 else array

@@ -1,0 +1,1 @@
+"""What the metaclassifiers see of predictions."""

@@ -1,0 +1,182 @@
+"""Everything that the answers of a target and its shadows say about membership, as features.
+
+Raw and conditioned representations of the answers are compared with those of the shadows on both sides of each point,
+with the target and the model itself left out. All representations are whitened first, so that the statistics that go
+class by class and those that know the covariance see the same scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import _core
+from tmi.attacks.features.conditioning import Conditioned, condition_answers
+from tmi.attacks.features.profiles import profiles
+from tmi.attacks.features.shrinkage import Array, Sides, empirical_bayes, expected_shift, remaining_variance
+from tmi.predictions.attack_input import AttackInput
+
+RIDGE = 0.5
+# Those of `_core.leave_one_out_features` that add to one another.
+STATISTICS = ("llr_shared", "llr_separate", "separation", "distance_out", f"lda_{RIDGE:g}")
+# The one conditioned representation that makes an attack of its own: the answer to the point itself.
+IDENTITY = "identity"
+# Least sum of squares of what the smoother leaves of the membership.
+LEAST_SURPRISE = 1e-3
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What may be switched off, for ablations.
+
+    Attributes:
+        conditioning: conditioned representations beside the raw ones.
+        shrinkage: the empirical-Bayes features.
+        contrast: the difference between the answer to the point itself and to its augmentations.
+    """
+
+    conditioning: bool = True
+    shrinkage: bool = True
+    contrast: bool = True
+
+
+class Evidence:
+    """What all targets of the same answers share; the methods make the features of one target.
+
+    Args:
+        answers: of all models.
+        ingredients: what is used of them.
+    """
+
+    def __init__(self, answers: AttackInput, ingredients: Ingredients = Ingredients()) -> None:
+        self._answers = answers
+        self._ingredients = ingredients
+
+    def of_target(self, target: int) -> NDArray[np.float32]:
+        """Features of all models as seen for one target, float32 ``[models, points, features]``."""
+        membership, threads = self._answers.membership, self._answers.threads
+        sides = Sides.of_target(membership, target)
+        columns = []
+        for x, expected in self._representations(target, sides):
+            white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads)
+            compared = _core.leave_one_out_features(white, membership, target, ridges=[RIDGE], threads=threads)
+            columns.append(compared[..., _statistics()])
+            if self._ingredients.shrinkage:
+                columns.append(shrunken)
+        return np.concatenate(columns, axis=-1)
+
+    def conditional_scores(self, target: int) -> NDArray[np.float64]:
+        """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
+        sides = Sides.of_target(self._answers.membership, target)
+        x, expected = self._restored(self._conditioned[IDENTITY], target, sides)
+        _, features = empirical_bayes(x, sides, expected, self._answers.membership, target, self._answers.threads)
+        shrunken: NDArray[np.float32] = features[target, :, _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
+        return shrunken.astype(np.float64)
+
+    def _representations(self, target: int, sides: Sides) -> Iterator[tuple[Array, Array]]:
+        """Every representation ``[points, models, classes]`` with the shift that is expected in it."""
+        for x in self._raw.values():
+            yield x, self._expected(x, sides)
+        if self._ingredients.conditioning:
+            for x in self._conditioned.values():
+                yield self._restored(x, target, sides)
+
+    def _restored(self, residuals: Array, target: int, sides: Sides) -> tuple[Array, Array]:
+        """Conditioned answers with the effect of the membership put back that conditioning took out.
+
+        The smoother that predicts a model's answer from alike models predicts its membership as well, ``smoothed``,
+        so the residual holds the effect times the unpredicted part, ``surprise``, only. The effect is estimated from
+        the residuals, without the model itself, shrunken towards half the expected shift (membership is +-1 here).
+        """
+        smoothed, surprise = self._smoothed_membership(target)
+        expected = self._expected(residuals, sides)
+        variance = remaining_variance(residuals, sides, expected) / 4
+        shadows = (sides.inside + sides.outside)[..., None]
+        surprise = surprise[..., None] * shadows
+        products = surprise * residuals
+        numerators = products.sum(axis=1, keepdims=True) - products
+        squares = (surprise**2).sum(axis=1, keepdims=True) - surprise**2
+        precision = np.maximum(squares, LEAST_SURPRISE)
+        noise = residuals.var(axis=1, keepdims=True) / precision
+        effect = (numerators / precision * variance + expected[:, None] / 2 * noise) / (variance + noise)
+        return residuals + effect * smoothed[..., None], expected
+
+    def _smoothed_membership(self, target: int) -> tuple[Array, Array]:
+        """The membership +-1 that alike shadows predict of each model, and what it leaves, ``[points, models]``.
+
+        Leave-one-out as the residuals are, and without the target, whose removal from the inverse is a rank-one
+        downdate. The target's own row is predicted by all shadows; its membership is not known.
+        """
+        inverses = self._inverses
+        signs = 2.0 * self._answers.membership.T - 1.0
+        signs[:, target] = 0.0
+        column = inverses[:, :, target]
+        corner = column[:, target]
+        # The target's own sign is taken out of the product that all targets share.
+        own = 2.0 * self._answers.membership[target] - 1.0
+        product = self._inverse_times_signs - column * own[:, None]
+        without = product - column * ((column * signs).sum(axis=1) / corner)[:, None]
+        diagonal = self._diagonals - column**2 / corner[:, None]
+        diagonal[:, target] = 1.0
+        surprise = without / diagonal
+        surprise[:, target] = 0.0
+        smoothed: Array = signs - surprise
+        smoothed[:, target] = -product[:, target] / corner
+        return smoothed, surprise
+
+    def _expected(self, x: Array, sides: Sides) -> Array:
+        return expected_shift(x, sides, self._profile, self._neighbours)
+
+    @cached_property
+    def _profile(self) -> Array:
+        """Mean scaled logits over models, float64 ``[points, classes]``."""
+        mean: NDArray[np.float32] = profiles(self._answers.predictions, self._answers.threads).scaled.mean(axis=0)
+        return mean.astype(np.float64)
+
+    @cached_property
+    def _raw(self) -> dict[str, Array]:
+        return self._used(self._conditioning.raw)
+
+    @cached_property
+    def _conditioning(self) -> Conditioned:
+        return condition_answers(self._answers.predictions, self._answers.reference, self._answers.threads)
+
+    @cached_property
+    def _conditioned(self) -> dict[str, Array]:
+        return self._used(self._conditioning.residuals)
+
+    def _used(self, representations: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
+        left_out = () if self._ingredients.contrast else ("contrast",)
+        return {name: _by_point(x) for name, x in representations.items() if name not in left_out}
+
+    @cached_property
+    def _neighbours(self) -> Array:
+        return self._conditioning.neighbours.astype(np.float64)
+
+    @cached_property
+    def _inverses(self) -> Array:
+        return self._conditioning.inverses.astype(np.float64)
+
+    @cached_property
+    def _diagonals(self) -> Array:
+        diagonals: Array = np.einsum("pnn->pn", self._inverses).copy()
+        return diagonals
+
+    @cached_property
+    def _inverse_times_signs(self) -> Array:
+        signs = 2.0 * self._answers.membership.T - 1.0
+        product: Array = np.matmul(self._inverses, signs[..., None])[..., 0]
+        return product
+
+
+def _by_point(x: NDArray[np.float32]) -> Array:
+    return np.ascontiguousarray(x.transpose(1, 0, 2), dtype=np.float64)
+
+
+def _statistics() -> list[int]:
+    names = _core.leave_one_out_feature_names([RIDGE])
+    return [names.index(name) for name in STATISTICS]

@@ -1,0 +1,77 @@
+"""Attacks: from the answers of all models to a score per target and point.
+
+An attack is one object with the attributes of `Attack`, registered by ``@register`` on its class in any module of
+this package; adding one is adding a file. Scores are higher for likelier members and are never rescaled per target.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import attacks
+from tmi.errors import TmiError, did_you_mean
+from tmi.predictions.attack_input import AttackInput
+
+
+class Attack(Protocol):
+    """A membership inference attack.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line for the report.
+        source: where it is published; empty if it is this project's own.
+        needs: what the adversary has besides queries to the target.
+        upper_bound: whether it sees more than an adversary who only has the finetuned model.
+        point_by_point: whether a score depends on the answers about its own point alone; then `tmi.attacks.scoring`
+            hands the attack a few points at a time, and predictions may be larger than memory.
+    """
+
+    name: str
+    summary: str
+    source: str
+    needs: Literal["shadow models", "no shadow models", "the pretrained model", "known members"]
+    upper_bound: bool
+    point_by_point: bool
+
+    def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """Scores ``[targets, points]``, higher = member.
+
+        The row of a target in ``answers.membership`` is not looked at when that target is scored, and the scores of
+        one target do not depend on which other targets are asked for.
+        """
+
+
+AttackClass = TypeVar("AttackClass", bound=type)
+_registered: dict[str, Attack] = {}
+
+
+def register(attack: AttackClass) -> AttackClass:
+    """Class decorator: make an attack known under its name."""
+    instance: Attack = attack()
+    _registered[instance.name] = instance
+    return attack
+
+
+def all_attacks() -> dict[str, Attack]:
+    """Every attack by name, sorted."""
+    for module in pkgutil.iter_modules(attacks.__path__):
+        import_module(f"tmi.attacks.{module.name}")
+    return dict(sorted(_registered.items()))
+
+
+def attack_named(name: str) -> Attack:
+    """The attack of that name.
+
+    Raises:
+        TmiError: there is none.
+    """
+    known = all_attacks()
+    if name not in known:
+        raise TmiError(f"there is no attack named {name!r}{did_you_mean(name, list(known))}")
+    return known[name]

@@ -1,0 +1,87 @@
+"""Running an attack in parts that fit the memory and keep all workers busy.
+
+Most attacks look at one point at a time. They are cut by points: each part reads its points of all models once and
+scores all targets, and no array is larger than the part, whatever the number of points. Attacks that learn from all
+points of a target are cut by targets. Neither changes a bit of a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.attacks.registry import Attack
+from tmi.predictions.attack_input import AttackInput
+
+# Few enough that the workers are busy to the end, for attacks that are cut by targets.
+TARGETS_PER_PART = 4
+# Enough that the workers end at about the same time and that progress is seen, for attacks that are cut by points.
+PARTS_PER_WORKER = 16
+# Fewer points than these cost more to hand out than to score.
+LEAST_POINTS_PER_PART = 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some targets at some points: what one job scores."""
+
+    targets: range
+    points: range
+
+    @property
+    def size(self) -> int:
+        """Number of scores."""
+        return len(self.targets) * len(self.points)
+
+
+def parts(attack: Attack, targets: int, points: int, workers: int) -> list[Part]:
+    """Cut the scores ``[targets, points]`` of an attack into parts, one job each."""
+    if attack.point_by_point:
+        size = max(LEAST_POINTS_PER_PART, -(-points // (PARTS_PER_WORKER * workers)))
+        return [Part(range(targets), chosen) for chosen in _chunks(points, size)]
+    return [Part(chosen, range(points)) for chosen in _chunks(targets, TARGETS_PER_PART)]
+
+
+def score_part(attack: Attack, answers: AttackInput, part: Part) -> NDArray[np.float64]:
+    """The scores of one part, ``[targets, points]`` of it."""
+    return score(attack, answers.at(slice(part.points.start, part.points.stop)), part.targets)
+
+
+def join(pieces: Sequence[tuple[Part, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """The scores ``[targets, points]`` of all parts together."""
+    last = pieces[-1][0]
+    scores = np.empty((last.targets.stop, last.points.stop))
+    for part, piece in pieces:
+        scores[part.targets.start : part.targets.stop, part.points.start : part.points.stop] = piece
+    return scores
+
+
+def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+    """Scores of an attack, within the memory of ``answers.predictions`` if the attack goes point by point.
+
+    Besides the scores themselves. An attack that learns from all points of a target needs them in memory and gets them.
+
+    Args:
+        attack: for instance ``tmi.attack_named("gaussian")``.
+        answers: of all models.
+        targets: models that play the target.
+
+    Returns:
+        float64 ``[targets, points]``, higher = member; the same as of ``attack.score``.
+    """
+    points = answers.membership.shape[1]
+    if not attack.point_by_point or answers.points_in_memory >= points:
+        return attack.score(answers, targets)
+    scores = np.empty((len(targets), points))
+    for chosen in _chunks(points, answers.points_in_memory):
+        here = slice(chosen.start, chosen.stop)
+        scores[:, here] = attack.score(answers.at(here), targets)
+    return scores
+
+
+def _chunks(length: int, size: int) -> list[range]:
+    """Consecutive ranges of at most ``size`` that cover ``range(length)``."""
+    return [range(start, min(start + size, length)) for start in range(0, length, size)]

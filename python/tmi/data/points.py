@@ -1,0 +1,94 @@
+"""Points: images, texts or vectors with their labels."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+PointKind = Literal["image", "text", "vector"]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Labelled points of one kind.
+
+    Attributes:
+        raw: images: ``[points, height, width]`` or ``[points, channels, height, width]``, either uint8 or float32 in
+            [0, 1], three channels being RGB; texts: ``str`` objects ``[points]``; vectors: float32
+            ``[points, dimensions]``. Images that are uint8 stay so until the network scales them: a copy in floats
+            would take four times the memory.
+        labels: int64 ``[points]``, indices into ``class_names``.
+        class_names: what the labels mean.
+        kind: what ``raw`` holds.
+    """
+
+    raw: NDArray[Any]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    kind: PointKind
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[Any]) -> Points:
+        """The points at ``indices``, in that order."""
+        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices])
+        if "digests" in self.__dict__:
+            taken.__dict__["digests"] = np.array(self.digests, dtype=object)[indices].tolist()
+        return taken
+
+    def cut(self, words: int) -> Points:
+        """Texts cut into consecutive pieces of so many words, as points with their text's label; see `pieces`."""
+        cut = [pieces(text, words) for text in self.raw]
+        labels = np.repeat(self.labels, [len(found) for found in cut])
+        raw = np.array([piece for found in cut for piece in found], dtype=object)
+        return Points(raw, labels, self.class_names, self.kind)
+
+    def relabelled(self, new_labels: NDArray[np.int64], class_names: tuple[str, ...]) -> Points:
+        """The same points with other labels."""
+        same = replace(self, labels=new_labels, class_names=class_names)
+        if "digests" in self.__dict__:
+            same.__dict__["digests"] = self.digests
+        return same
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A content hash of every point, its label left out: equal for duplicates.
+
+        An image has the same hash in uint8 and in float32. Computed once, also for what is taken afterwards.
+        """
+        return [hashlib.sha256(_content(point)).digest() for point in self.raw]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all points and labels in their order."""
+        combined = hashlib.sha256(b"".join(self.digests))
+        combined.update(np.ascontiguousarray(self.labels).tobytes())
+        combined.update("\0".join(self.class_names).encode())
+        return combined.hexdigest()
+
+
+# A pixel of 0 to 255 as a float in [0, 1].
+INTENSITIES = np.arange(256, dtype=np.float32) / np.float32(255)
+
+
+def as_floats(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Images as float32 in [0, 1]; those that are float32 already as they are."""
+    floats: NDArray[np.float32] = INTENSITIES[images] if images.dtype == np.uint8 else images
+    return floats
+
+
+def _content(point: Any) -> Any:
+    """The bytes of a point, those of an image in floats."""
+    return point.encode() if isinstance(point, str) else np.ascontiguousarray(as_floats(point))
+
+
+def pieces(text: str, words: int) -> list[str]:
+    """Consecutive pieces of so many words, joined by single spaces; an end that is shorter is left out."""
+    found = text.split()
+    return [" ".join(found[start : start + words]) for start in range(0, len(found) - words + 1, words)]

@@ -1,0 +1,140 @@
+"""Intervals for figures of several targets: targets and points are both drawn with replacement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from tmi import _core
+from tmi.system.seeding import stream
+
+# Resamples whose weights are in memory at a time.
+RESAMPLES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Metrics on resamples of targets, of points, and of both at once.
+
+    Attributes:
+        both: float64 ``[resamples, metrics]``, targets and points drawn (the pigeonhole bootstrap).
+        targets: the same shape, the same draws of targets at the points as they are.
+        points: the same shape, the same draws of points for the targets as they are.
+        shape: number of targets and of points.
+    """
+
+    both: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    points: NDArray[np.float64]
+    shape: tuple[int, int]
+
+    def __sub__(self, other: Resamples) -> Resamples:
+        """Of the difference of two attacks, in the same resamples."""
+        return Resamples(self.both - other.both, self.targets - other.targets, self.points - other.points, self.shape)
+
+    def calibrated(self, estimates: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+        """The resamples of ``both``, drawn together around the estimates until their spread is the right one.
+
+        With variances ``T``, ``P`` and ``E`` of what targets, points and single rows contribute, resampled targets
+        vary by ``T + E``, resampled points by ``P + E``, and both at once by ``T + P + 3 E`` (Owen 2007, section 4),
+        where ``T + P + E`` is right. It follows as ``2 (V_targets + V_points) - V_both``, and is kept between the
+        larger one-way variance and ``V_both``. Few targets make their own variance uncertain: the quantile of Student's
+        t with Satterthwaite's degrees of freedom replaces that of the normal.
+
+        Args:
+            estimates: float64 ``[metrics]``, on all scores.
+            confidence: of the interval that is wanted, in (0, 1).
+
+        Returns:
+            float64 ``[resamples, metrics]``.
+        """
+        both, targets, points = (samples.var(axis=0, ddof=1) for samples in (self.both, self.targets, self.points))
+        variance = np.clip(2 * (targets + points) - both, np.maximum(targets, points), np.maximum(both, 1e-300))
+        # A side of one thing has no variance, and no degrees of freedom to divide by.
+        per_degree = sum(side**2 / max(size - 1, 1) for side, size in zip((targets, points), self.shape, strict=True))
+        degrees = np.maximum(variance**2 / np.maximum(per_degree, 1e-300), 1)
+        tail = (1 + confidence) / 2
+        widening = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
+        scale = np.where(both > 0, widening * np.sqrt(variance / np.where(both > 0, both, 1)), 1.0)
+        drawn: NDArray[np.float64] = estimates + scale * (self.both - estimates)
+        return drawn
+
+
+def resampled(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    rates: NDArray[np.float64],
+    *,
+    resamples: int,
+    seed: int,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """The metrics on resampled targets and points.
+
+    Scores of the same shape meet the same resamples for the same ``seed``, so that rows of two attacks are pairs.
+
+    Args:
+        scores: float64 ``[targets, points]``.
+        labels: bool ``[targets, points]``.
+        rates: float64 ``[rates]``, false positive rates.
+        resamples: how many.
+        seed: of the resamples.
+        threads: for the kernels.
+
+    Returns:
+        float64 ``[resamples, 2 + rates]``: AUC, balanced accuracy, true positive rates.
+    """
+    return np.concatenate(
+        [
+            _core.roc_resample(scores, labels, target_weights, point_weights, rates, threads=threads)
+            for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed)
+        ]
+    )
+
+
+def crossed_resamples(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    rates: NDArray[np.float64],
+    *,
+    resamples: int,
+    seed: int,
+    threads: int = 1,
+) -> Resamples:
+    """The metrics on resampled targets, points and both, with the draws of `resampled`; arguments as there."""
+    parts = []
+    for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed):
+        all_targets, all_points = np.ones_like(target_weights), np.ones_like(point_weights)
+        weights = [(target_weights, point_weights), (target_weights, all_points), (all_targets, point_weights)]
+        parts.append([_core.roc_resample(scores, labels, *pair, rates, threads=threads) for pair in weights])
+    both, targets, points = (np.concatenate(samples) for samples in zip(*parts, strict=True))
+    return Resamples(both, targets, points, (scores.shape[0], scores.shape[1]))
+
+
+def percentile_interval(
+    samples: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper ends of the interval that holds the middle ``confidence`` of the samples of each column."""
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(samples, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def _pigeonhole_weights(
+    shape: tuple[int, ...], resamples: int, seed: int
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
+    """How often each target and each point is drawn, ``[resamples, targets]`` and ``[resamples, points]``, in parts."""
+    random = stream(seed, "bootstrap")
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        number = min(RESAMPLES_AT_ONCE, resamples - start)
+        targets, points = (_draws(random, number, axis) for axis in shape)
+        yield targets, points
+
+
+def _draws(random: np.random.Generator, resamples: int, size: int) -> NDArray[np.uint16]:
+    """How often each of ``size`` things is drawn when ``size`` are drawn with replacement, ``[resamples, size]``."""
+    return random.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.uint16)

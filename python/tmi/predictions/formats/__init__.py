@@ -1,0 +1,100 @@
+"""Saved predictions in the layouts of other tools, read as the arrays that attacks take.
+
+A module per family of tools, which says how its layout is recognised and read. Adding one is adding a module and its
+entry in `LAYOUTS`. Nothing here imports torch or reads a pickle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError, did_you_mean
+from tmi.predictions.formats import leakpro, lira, plain, privacy_meter, privacyguard, tmi_pets24
+from tmi.predictions.formats.files import PICKLE_SUFFIXES
+from tmi.predictions.formats.reading import PREDICTIONS, TARGET, Layout, Reading, SavedArrays, in_numeric_order
+
+__all__ = ["LAYOUTS", "Layout", "SavedArrays", "read_saved", "read_target"]
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        plain.LAYOUT,
+        lira.TENSORFLOW_PRIVACY,
+        lira.LIRA_PYTORCH,
+        privacy_meter.LAYOUT,
+        leakpro.LAYOUT,
+        tmi_pets24.LAYOUT,
+        privacyguard.LAYOUT,
+    )
+}
+
+
+def read_saved(
+    predictions: Path, membership: Path | None = None, labels: Path | None = None, layout: str | None = None
+) -> SavedArrays:
+    """Read predictions, the membership of the models, and labels if there are any.
+
+    Args:
+        predictions: a file or a folder.
+        membership: a file, for layouts that have none of their own; wins over one that they have.
+        labels: a file, likewise.
+        layout: a name in `LAYOUTS`; found out from names and shapes if left out.
+
+    Raises:
+        TmiError: a file is missing, damaged or unsafe, arrays do not fit, or the layout cannot be told.
+    """
+    predictions = Path(predictions)
+    membership, labels = membership and Path(membership), labels and Path(labels)
+    for path in filter(None, (predictions, membership, labels)):
+        _require_readable(path)
+    return _layout(predictions, membership, layout).read(predictions, membership, labels)
+
+
+def read_target(path: Path) -> NDArray[Any]:
+    """The answers of one model, ``[points, augmentations, classes]``.
+
+    Args:
+        path: a file with an array of that shape, ``[points, classes]`` or ``[points, 1, augmentations, classes]``, or
+            the folder of one model as the LiRA codes write it.
+
+    Raises:
+        TmiError: a file is missing, damaged or unsafe, or of another shape.
+    """
+    path = Path(path)
+    _require_readable(path)
+    file: Path | None = path
+    if path.is_dir():
+        folder = path / "logits"
+        checkpoints = in_numeric_order(list(folder.glob("*.npy"))) or list(path.glob("logits.npy"))
+        file = checkpoints[-1] if checkpoints else None
+    if file is None:
+        raise TmiError(f"{path}: holds neither logits.npy nor logits/*.npy, expected the answers of one model")
+    reading = Reading()
+    return reading.model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file))
+
+
+def _require_readable(path: Path) -> None:
+    if path.suffix in PICKLE_SUFFIXES:
+        raise TmiError(
+            f"{path}: is a pickle, which can run code when it is read, and is not read; load it where you trust it "
+            'and write numpy.save("NAME.npy", array)'
+        )
+    if not path.exists():
+        raise TmiError(f"{path}: there is no such file or directory")
+
+
+def _layout(predictions: Path, membership: Path | None, name: str | None) -> Layout:
+    if name is not None:
+        if name not in LAYOUTS:
+            raise TmiError(f"there is no layout named {name!r}{did_you_mean(name, list(LAYOUTS))}")
+        return LAYOUTS[name]
+    fitting = [layout for layout in LAYOUTS.values() if layout.detect(predictions, membership)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise TmiError(f"{predictions}: is of no layout that is known; say which with --layout: {', '.join(LAYOUTS)}")
+    names = " and ".join(layout.name for layout in fitting)
+    raise TmiError(f"{predictions}: may be of the layouts {names}; say which with --layout {fitting[0].name}")

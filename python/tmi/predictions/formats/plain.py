@@ -1,0 +1,111 @@
+"""Arrays in files of this project's own conventions: one file, or a folder with a file per model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError
+from tmi.predictions.formats.files import ARRAY_SUFFIXES, read_arrays
+from tmi.predictions.formats.reading import (
+    LABELS,
+    MEMBERSHIP,
+    PREDICTIONS,
+    TARGET,
+    Layout,
+    Reading,
+    SavedArrays,
+    sentence,
+)
+
+
+def detect(path: Path, membership: Path | None) -> bool:
+    """A file of arrays that is not named as the paper's authors name theirs, a run, or a folder of numbered files."""
+    if path.is_file():
+        return path.suffix in ARRAY_SUFFIXES and not path.name.startswith("target_point_logits")
+    return bool(_numbered(path) or _numbered(path / "predictions") or _named(path, PREDICTIONS))
+
+
+def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
+    """Read a file or a folder; membership, labels and a target may lie beside the predictions or in the same file.
+
+    Raises:
+        TmiError: something is missing, damaged or does not fit.
+    """
+    reading = Reading()
+    file = path if path.is_file() else _named(path, PREDICTIONS)
+    if file is not None:
+        inside = read_arrays(file, (*PREDICTIONS, *MEMBERSHIP, *LABELS, *TARGET))
+        reading.files.append(file)
+        models = reading.models(_one_of(inside, PREDICTIONS, file), str(file))
+        folder = file.parent
+    else:
+        numbered = _numbered(path) or _numbered(path / "predictions")
+        if not numbered:
+            raise TmiError(f"{path}: holds neither predictions.npy nor a file per model, 000.npy, 001.npy and so on")
+        inside = {}
+        models = [reading.model(reading.array(each), str(each)) for each in numbered]
+        folder = path if _named(path, MEMBERSHIP) else path.parent
+    reading.read_as.insert(0, sentence("tmi", models))
+    shape = (len(models), len(models[0]))
+
+    def found(names: tuple[str, ...], given: Path | None) -> tuple[NDArray[Any], str] | None:
+        """An array from the file that the user named, from that of the predictions, or from one beside it."""
+        for name in names if given is None else ():
+            if name in inside:
+                return inside[name], f"{file}: array {name!r}"
+        # A file that was named has its fellows named as well; in a folder they are found by their names.
+        beside = given or (_named(folder, names) if path.is_dir() else None)
+        return None if beside is None else (reading.array(beside, names), str(beside))
+
+    mask = found(MEMBERSHIP, membership)
+    if mask is None:
+        raise TmiError(f"{path}: has no membership beside it; name its file, bool [models, points], with --membership")
+    classes, target = found(LABELS, labels), found(TARGET, None)
+    return SavedArrays(
+        models,
+        reading.membership(mask[0], shape, mask[1]),
+        None if classes is None else reading.labels(classes[0], shape[1], classes[1]),
+        reading.read_as,
+        reading.files,
+        None if target is None else reading.model(*target),
+    )
+
+
+def _one_of(arrays: dict[str, NDArray[Any]], names: tuple[str, ...], path: Path) -> NDArray[Any]:
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise TmiError(f"{path}: holds no array named {' or '.join(names)}")
+
+
+def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The first file of one of the names in a folder."""
+    files = (folder / f"{name}{suffix}" for name in names for suffix in ARRAY_SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The files ``000.npy``, ``001.npy`` and so on of a folder, one per model.
+
+    Raises:
+        TmiError: a number is missing.
+    """
+    files = sorted((file for file in folder.glob("*.npy") if file.stem.isdecimal()), key=lambda file: int(file.stem))
+    missing = np.setdiff1d(np.arange(len(files)), [int(file.stem) for file in files])
+    if missing.size:
+        raise TmiError(f"{folder}: holds {len(files)} numbered files, but not that of model {missing[0]}")
+    return files
+
+
+LAYOUT = Layout(
+    "tmi",
+    "a .npy, .npz or .safetensors file [models, points, (augmentations,) classes], a run, or a folder of 000.npy, …",
+    detect,
+    read,
+)

@@ -1,0 +1,250 @@
+"""What every layout is turned into, and the steps that several of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError
+from tmi.predictions.formats.files import mapped_part, read_array
+
+PREDICTIONS = ("predictions", "logits")
+MEMBERSHIP = ("membership", "memberships", "keep", "mask")
+LABELS = ("labels", "y_train", "targets", "y")
+TARGET = ("target",)
+
+# A probability of 1 in float32 hides up to half the distance to the next smaller number; of 0, what is below the
+# smallest number. `tmi.predictions.views` has the same floors.
+LEAST_REST = 2.0**-25
+LEAST_PROBABILITY = float(np.exp(-87.0))
+
+
+@dataclass(frozen=True)
+class SavedArrays:
+    """Saved predictions, whatever tool has written them.
+
+    Attributes:
+        models: one array ``[points, augmentations, classes]`` per model, float32 or float16 logits, higher = more
+            likely; memory maps where the files allow it.
+        membership: bool ``[models, points]``.
+        labels: int64 ``[points]``, the class of each point among those of the predictions; None if nobody said.
+        read_as: what was understood, in sentences.
+        files: all files that were read.
+        target: the answers ``[points, augmentations, classes]`` of one more model, which is under attack; None where
+            the layout has none.
+        target_membership: bool ``[points]`` of that model, where the layout knows it.
+    """
+
+    models: list[NDArray[Any]]
+    membership: NDArray[np.bool_]
+    labels: NDArray[np.int64] | None
+    read_as: list[str]
+    files: list[Path]
+    target: NDArray[Any] | None = None
+    target_membership: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        first = self.models[0]
+        every = [*enumerate(self.models), *([] if self.target is None else [("target", self.target)])]
+        for name, model in every:
+            if model.shape != first.shape or model.dtype != first.dtype:
+                raise TmiError(
+                    f"the predictions of model {name} have type {model.dtype} and shape {model.shape}, expected "
+                    f"{first.dtype} {first.shape} as for model 0"
+                )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one tool lays out predictions on disk.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line.
+        detect: whether the predictions at a path, with that file of the membership if any, may be of this layout.
+        read: the arrays, from the paths of predictions, membership and labels.
+    """
+
+    name: str
+    summary: str
+    detect: Callable[[Path, Path | None], bool]
+    read: Callable[[Path, Path | None, Path | None], SavedArrays]
+
+
+@dataclass
+class Reading:
+    """What one reading has found so far."""
+
+    read_as: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Say something about what was understood, once."""
+        if sentence not in self.read_as:
+            self.read_as.append(sentence)
+
+    def array(self, path: Path, names: Sequence[str] = ()) -> NDArray[Any]:
+        """One array of a file; see `tmi.predictions.formats.files.read_array`."""
+        array = read_array(path, names)
+        if path not in self.files:
+            self.files.append(path)
+        return array
+
+    def model(self, array: NDArray[Any], where: str) -> NDArray[Any]:
+        """The answers of one model as ``[points, augmentations, classes]``, float32 or float16.
+
+        Args:
+            array: of that shape, ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow
+                Privacy has them.
+            where: begins error messages.
+
+        Raises:
+            TmiError: another shape, or no real numbers.
+        """
+        if array.ndim == 2:
+            shape: tuple[int, ...] = (len(array), 1, array.shape[1])
+        elif array.ndim == 4 and array.shape[1] == 1:
+            shape = (len(array), *array.shape[2:])
+        elif array.ndim == 3:
+            shape = array.shape
+        else:
+            raise TmiError(f"{where}: one model has shape {array.shape}, expected [points, (augmentations,) classes]")
+        if shape[-1] == 1:
+            # The logit of the positive class alone, as binary classifiers have it.
+            self.note("The predictions have a single class: read as the logit of class 1 of two, that of class 0 is 0.")
+            column = self.floats(array, where).reshape(*shape[:-1])
+            return np.stack([np.zeros_like(column), column], axis=-1)
+        mapped = mapped_part(array, 0, shape)
+        return self.floats(array.reshape(shape) if mapped is None else mapped, where)
+
+    def models(self, array: NDArray[Any], where: str) -> list[NDArray[Any]]:
+        """The answers of all models in one array, one array ``[points, augmentations, classes]`` each.
+
+        Raises:
+            TmiError: not ``[models, points, (augmentations,) classes]``, or no real numbers.
+        """
+        if array.ndim not in (3, 4):
+            raise TmiError(
+                f"{where}: predictions have shape {array.shape}, expected [models, points, (augmentations,) classes]"
+            )
+        size = int(np.prod(array.shape[1:]))
+        parts = [mapped_part(array, model * size, array.shape[1:]) for model in range(len(array))]
+        return [
+            self.model(array[model] if part is None else part, f"{where}: model {model}")
+            for model, part in enumerate(parts)
+        ]
+
+    def floats(self, array: NDArray[Any], where: str) -> NDArray[Any]:
+        """An array as float32 or float16, not copied if it is one."""
+        if array.dtype.kind != "f":
+            raise TmiError(f"{where}: predictions have type {array.dtype}, expected float32 or float16 logits")
+        if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
+            return array
+        self.note(f"Predictions of type {array.dtype} were converted to float32, in memory.")
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
+
+    def signals(self, values: NDArray[Any], where: str, *, loss: bool = False) -> NDArray[np.float32]:
+        """One number per answer as two-class logits ``(s, 0)``, so that ``s`` is the log-odds that attacks see.
+
+        Probabilities, numbers that all lie in [0, 1], become their log-odds, losses are negated, anything else is
+        taken as it is: higher = more confident.
+
+        Args:
+            values: any shape.
+            where: begins error messages.
+            loss: whether numbers outside [0, 1] are losses.
+
+        Returns:
+            float32 ``[..., 2]``.
+        """
+        if values.dtype.kind not in "fiu":
+            raise TmiError(f"{where}: has type {values.dtype}, expected numbers")
+        numbers = values.astype(np.float64)
+        if numbers.min() >= 0 and numbers.max() <= 1:
+            self.note(
+                "All signals lie in [0, 1] and were read as probabilities of the right class: two-class logits "
+                "(s, 0), s being their log-odds, with label 0 for every point."
+            )
+            p = np.maximum(numbers, LEAST_PROBABILITY)
+            numbers = np.log(p) - np.log(np.maximum(1 - numbers, LEAST_REST))
+        elif loss:
+            self.note("Losses were negated and stand as two-class logits (-loss, 0), with label 0 for every point.")
+            numbers = -numbers
+        else:
+            self.note("Signals s stand as two-class logits (s, 0), higher = more confident, label 0 for every point.")
+        logits = np.zeros((*numbers.shape, 2), dtype=np.float32)
+        with np.errstate(over="ignore"):
+            logits[..., 0] = numbers
+        return logits
+
+    def membership(self, array: NDArray[Any], shape: tuple[int, int], where: str) -> NDArray[np.bool_]:
+        """Membership as bool ``[models, points]``.
+
+        Args:
+            array: of that shape or transposed; bool, or numbers that are all 0 or 1.
+            shape: ``(models, points)`` of the predictions.
+            where: begins error messages.
+
+        Raises:
+            TmiError: another shape, or other values.
+        """
+        if array.dtype != np.bool_:
+            if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
+                raise TmiError(f"{where}: membership of type {array.dtype} holds other values than 0 and 1")
+            self.note(f"Membership of type {array.dtype} holds only 0 and 1 and was read as false and true.")
+        if array.shape == shape:
+            return np.array(array, dtype=np.bool_)
+        if array.shape == shape[::-1]:
+            self.note("Membership was stored as [points, models] and has been transposed.")
+            return np.array(array.T, dtype=np.bool_)
+        raise TmiError(
+            f"{where}: membership has shape {array.shape}, expected {shape}, one row per model and one column per "
+            "point of the predictions"
+        )
+
+    def labels(self, array: NDArray[Any], points: int, where: str) -> NDArray[np.int64]:
+        """Labels as int64 ``[points]``.
+
+        Raises:
+            TmiError: another number of them, or no whole numbers.
+        """
+        flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+        if flat.shape != (points,):
+            raise TmiError(f"{where}: labels have shape {array.shape}, expected ({points},), one per point")
+        if flat.dtype.kind not in "fiu" or (flat.dtype.kind == "f" and not (np.floor(flat) == flat).all()):
+            raise TmiError(f"{where}: labels have type {flat.dtype}, expected whole numbers")
+        return np.array(flat, dtype=np.int64)
+
+    def given(
+        self, membership: Path | None, labels: Path | None, shape: tuple[int, int]
+    ) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
+        """Membership and labels from files that the user named, None for those not named."""
+        return (
+            None if membership is None else self.membership(self.array(membership, MEMBERSHIP), shape, str(membership)),
+            None if labels is None else self.labels(self.array(labels, LABELS), shape[1], str(labels)),
+        )
+
+
+def sentence(tool: str, models: Sequence[NDArray[Any]], what: str = "logits") -> str:
+    """What was read, with its shape."""
+    points, augmentations, classes = models[0].shape
+    return (
+        f"{tool}: {len(models)} models, {points} points, {augmentations} "
+        f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype})."
+    )
+
+
+def in_numeric_order(paths: Sequence[Path]) -> list[Path]:
+    """Paths ordered by the numbers in their names: ``m2`` before ``m10``."""
+
+    def key(path: Path) -> list[tuple[int, str]]:
+        digits = "".join(character if character.isdecimal() else " " for character in path.name).split()
+        return [*((int(number), "") for number in digits), (0, path.name)]
+
+    return sorted(paths, key=key)

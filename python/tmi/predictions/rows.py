@@ -1,0 +1,87 @@
+"""Rows of arrays that lie in files, read when they are wanted."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.errors import TmiError
+
+
+class FileRows:
+    """Rows of an array in a file, read when they are wanted and not through a memory map.
+
+    Pages of a map that were touched count as memory of this process until the system wants them back, which it may do
+    late or, under a limit, by ending the process; with large pages that is megabytes around every row. Letting go of
+    them early costs more than reading.
+
+    Args:
+        path: the file.
+        offset: bytes before the first row.
+        shape: of the array, rows first.
+        dtype: of the array, which is in C order.
+        state: of the file, as `file_state` gives it; another one later is an error.
+    """
+
+    def __init__(
+        self, path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], state: tuple[int, ...]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._path = path
+        self._offset = offset
+        self._state = state
+
+    def __getitem__(self, rows: slice) -> FileRows:
+        """Some consecutive rows, not read yet."""
+        chosen = range(self.shape[0])[rows]
+        offset = self._offset + chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
+        return FileRows(self._path, offset, (len(chosen), *self.shape[1:]), self.dtype, self._state)
+
+    def read_into(self, rows: NDArray[Any]) -> None:
+        """Read into a C-contiguous array of the same shape and type.
+
+        Raises:
+            TmiError: the file cannot be read, or is no longer the one that it was.
+        """
+        try:
+            # Not through `Path`, which takes as long as reading a small block does.
+            with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
+                is_whole = file_state(os.fstat(file.fileno())) == self._state
+                file.seek(self._offset)
+                # A raw read may stop early where it is very large; such blocks are not asked for.
+                is_whole &= file.readinto(rows.reshape(-1).view(np.uint8).data) == rows.nbytes
+        except OSError as error:
+            raise TmiError(f"{self._path}: cannot be read: {error}") from None
+        if not is_whole:
+            raise TmiError(f"{self._path}: was changed while it was in use")
+
+
+def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
+    """A read-only memory map as rows of its file; any other array, also a part of a map, as it is."""
+    if not isinstance(array, np.memmap) or array.mode != "r" or array.filename is None:
+        return array
+    # A part of a map knows the file but not where in it the part begins.
+    is_part = isinstance(array.base, np.ndarray)
+    if is_part or not array.flags.c_contiguous:
+        return np.asarray(array)
+    state = file_state(Path(array.filename).stat())
+    return FileRows(str(array.filename), array.offset, array.shape, array.dtype, state)
+
+
+def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
+    """Copy an array, in memory or in a file, into another one."""
+    if isinstance(source, FileRows):
+        source.read_into(rows)
+    else:
+        rows[...] = source
+
+
+def file_state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

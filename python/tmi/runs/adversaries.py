@@ -1,0 +1,88 @@
+"""Who attacks: what an adversary sees of the answers, and how many shadow models it has.
+
+A run asks the same questions of several adversaries on the same trained models: the main one, who has all shadow
+models, others who see less (`views`), and others who have trained fewer shadow models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tmi.attacks.registry import attack_named
+from tmi.config import AttackedConfig
+from tmi.predictions.views import LOGITS, View
+from tmi.system.seeding import stream
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """What distinguishes one adversary from another.
+
+    Attributes:
+        view: what is seen of the answers.
+        shadows: number of shadow models; None: all models but the target.
+    """
+
+    view: View = LOGITS
+    shadows: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the scores lie below ``scores/``: ``""``, ``top-3``, ``shadows-8`` or ``top-3/shadows-8``."""
+        view = [] if self.view == LOGITS else [self.view.name]
+        shadows = [] if self.shadows is None else [f"shadows-{self.shadows}"]
+        return "/".join(view + shadows)
+
+    @property
+    def label(self) -> str:
+        """The same for people: ``top-3, 8 shadows``; empty where there is nothing to tell apart."""
+        view = [] if self.view == LOGITS else [self.view.name]
+        shadows = [] if self.shadows is None else [f"{self.shadows} shadows"]
+        return ", ".join(view + shadows)
+
+
+def require_known(config: AttackedConfig) -> None:
+    """Find out before any work whether all attacks and views of a configuration exist.
+
+    Raises:
+        TmiError: one does not.
+    """
+    for name in config.attack.names:
+        attack_named(name)
+    for name in config.attack.views:
+        View.parse(name)
+
+
+def draw_shadows(seed: int, models: int, target: int, number: int) -> list[int]:
+    """The shadow models of an adversary who has only some of them, ascending.
+
+    For each target one permutation of the other models, of which the first ``number`` are taken: who has more shadows
+    has those of everyone who has fewer, so that a curve over their number shows what a shadow adds and not the luck of
+    the draw.
+    """
+    others = [model for model in range(models) if model != target]
+    return sorted(stream(seed, "shadows", target).permutation(others)[:number].tolist())
+
+
+def main_adversary(config: AttackedConfig) -> Adversary:
+    """The first view, with all shadow models."""
+    return Adversary(View.parse(config.attack.views[0]))
+
+
+def by_view(config: AttackedConfig) -> dict[str, Adversary]:
+    """The adversaries who differ in what they see, all with all shadow models; the main one comes first."""
+    return {name: Adversary(View.parse(name)) for name in config.attack.views}
+
+
+def by_shadows(config: AttackedConfig) -> dict[int, Adversary]:
+    """The adversaries who differ in how many shadow models they have, fewest first; all have the main view."""
+    main = main_adversary(config)
+    everyone = config.models - 1
+    return {
+        number: main if number == everyone else Adversary(main.view, number) for number in sorted(config.attack.shadows)
+    }
+
+
+def all_adversaries(config: AttackedConfig) -> list[Adversary]:
+    """Everyone in a run, the main one first."""
+    return list(dict.fromkeys([*by_view(config).values(), *by_shadows(config).values()]))

@@ -1,0 +1,259 @@
+"""Every figure about attacks whose scores are known: the same for a run, for saved predictions and from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi import __version__
+from tmi.attacks.registry import attack_named
+from tmi.config import AttackedConfig
+from tmi.metrics.differences import compare_to, comparison_results
+from tmi.metrics.epsilon import epsilon_lower_bound
+from tmi.metrics.points import point_vulnerability
+from tmi.metrics.roc import judge, resolution, score_histogram
+from tmi.metrics.unknown_target import target_results
+from tmi.predictions.attack_input import neutral
+from tmi.runs.adversaries import main_adversary
+from tmi.runs.subject import Description
+
+MOST_POINTS = 120
+EXPOSURE_FDR = 0.05
+DEFAULT_ATTACK = "tmi"
+GIVEN_MODEL_ATTACK = "inputs-and-answers"
+
+SCHEMA = 1
+
+Scores = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How figures are made from scores.
+
+    Attributes:
+        false_positive_rates: where true positive rates are reported, in (0, 1).
+        resamples: bootstrap resamples behind every interval.
+        confidence: of every interval.
+        seed: of the resamples.
+        delta: of the lower bound on the pretraining's epsilon.
+        threads: for kernels; never changes a figure.
+    """
+
+    false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1)
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    delta: float = 1e-5
+    threads: int = 1
+
+    @property
+    def resampling(self) -> dict[str, Any]:
+        """The arguments ``resamples``, ``confidence``, ``seed`` and ``threads`` of `tmi.metrics.roc.judge`."""
+        return {
+            "resamples": self.resamples,
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def of(cls, config: AttackedConfig, threads: int = 1) -> Settings:
+        """Those of a configuration."""
+        evaluation = config.evaluation
+        return cls(
+            evaluation.false_positive_rates,
+            evaluation.resamples,
+            evaluation.confidence,
+            config.seed,
+            evaluation.delta,
+            threads,
+        )
+
+
+def results_of(
+    config: AttackedConfig,
+    description: Description,
+    membership: NDArray[np.bool_],
+    scores: Scores,
+    target_scores: Scores,
+    seconds: Mapping[str, float],
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> dict[str, Any]:
+    """The content of ``results.json``, without other adversaries and other finetunings.
+
+    Args:
+        config: how the attacks are judged.
+        description: what the results say besides figures.
+        membership: bool ``[models, points]``.
+        scores: float64 ``[targets, points]`` by attack; the targets are the first models.
+        target_scores: float64 ``[points]`` by attack, of a target of unknown membership; empty without one.
+        seconds: that each attack took.
+        threads: for kernels; never changes a figure.
+        advance: told of each attack that is judged.
+
+    Raises:
+        TmiError: all labels are equal.
+    """
+    settings = Settings.of(config, threads)
+    labels = membership[: config.targets]
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": description.kind,
+        "name": config.name,
+        "description": config.description,
+        "seed": config.seed,
+        "version": __version__,
+        "view": main_adversary(config).view.name,
+        "attacks": {},
+        "models": description.models,
+        "stages": description.seconds,
+        "data": description.data
+        | {
+            "challenge_points": labels.shape[1],
+            "members": int(labels.sum()),
+            "non_members": int((~labels).sum()),
+        },
+        "evaluation": {"confidence": settings.confidence, "resamples": settings.resamples},
+        "resolution": resolution(settings.false_positive_rates, labels),
+        "provenance": description.provenance,
+    }
+    for name, attack_scores in scores.items():
+        results["attacks"][name] = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
+        advance(1)
+    results["points"] = exposed_points(scores, labels, description.points, description.labels, settings.confidence)
+    results["comparisons"] = compared(scores, labels, settings)
+    if target_scores:
+        rate = config.evaluation.accusation_rate
+        results["target"] = target_results(
+            target_scores,
+            {name: scores[name] for name in target_scores},
+            labels,
+            sorted({*settings.false_positive_rates, rate}),
+            headline=headline(list(target_scores)),
+            name=description.target,
+            fpr=rate,
+            points=description.points,
+            labels=list(description.labels),
+            **settings.resampling,
+        )
+        advance(len(target_scores))
+    return results
+
+
+def headline(names: Sequence[str]) -> str:
+    """The attack that stands for all: the default one, or the first that is no upper bound.
+
+    For a given model it is the one to be compared with the points alone.
+    """
+    if GIVEN_MODEL_ATTACK in names:
+        return GIVEN_MODEL_ATTACK
+    candidates = [name for name in names if not attack_named(name).upper_bound] or list(names)
+    return DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
+
+
+def judged(
+    name: str,
+    scores: NDArray[np.float64],
+    membership: NDArray[np.bool_],
+    settings: Settings,
+    seconds: float = 0.0,
+) -> dict[str, Any]:
+    """An entry of the table ``attacks`` of ``results.json``.
+
+    Args:
+        name: of the attack.
+        scores: float64 ``[targets, points]``; the targets are the first models.
+        membership: bool ``[models, points]``.
+        settings: how figures are made.
+        seconds: that the attack took.
+
+    Raises:
+        TmiError: all labels are equal.
+    """
+    attack = attack_named(name)
+    labels = membership[: len(scores)]
+    judgement = judge(scores, labels, settings.false_positive_rates, **settings.resampling)
+    compares_shadows = attack.needs in ("shadow models", "the pretrained model")
+    bound = epsilon_lower_bound(
+        scores, labels, delta=settings.delta, confidence=settings.confidence, seed=settings.seed
+    )
+    return {
+        "summary": attack.summary,
+        "source": attack.source,
+        "needs": attack.needs,
+        "upper_bound": attack.upper_bound,
+        **judgement.to_dict(),
+        "epsilon": None if bound is None else bound.to_dict(),
+        "histogram": score_histogram(scores, labels),
+        "seconds": seconds,
+        "neutral": int(neutral(membership, range(len(scores))).sum()) if compares_shadows else 0,
+    }
+
+
+def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> dict[str, Any]:
+    """The table ``comparisons``: the headline attack minus every other, paired.
+
+    Args:
+        scores: float64 ``[targets, points]`` by attack.
+        labels: bool ``[targets, points]``.
+        settings: how figures are made.
+    """
+    base = headline(list(scores))
+    found = compare_to(base, scores, labels, settings.false_positive_rates, **settings.resampling)
+    return comparison_results(base, found)
+
+
+def exposed_points(
+    scores: Scores,
+    labels: NDArray[np.bool_],
+    points: NDArray[np.int64],
+    point_labels: Sequence[str],
+    confidence: float,
+) -> dict[str, Any]:
+    """The table ``points``: where the headline attack does best, and how many points are exposed beyond chance.
+
+    Args:
+        scores: float64 ``[targets, points]`` by attack.
+        labels: bool ``[targets, points]``.
+        points: int64 ``[points]``, what each is called.
+        point_labels: of each point.
+        confidence: of the interval of each point's AUC.
+    """
+    name = headline(list(scores))
+    found = point_vulnerability(scores[name], labels, confidence)
+    ranking = np.argsort(-np.nan_to_num(found.auc, nan=-1.0), kind="stable")[:MOST_POINTS]
+    tested = np.isfinite(found.q_value)
+    uncertain = ("low", "high", "p_value", "q_value")
+    return {
+        "attack": name,
+        "most_exposed": [
+            {
+                "point": int(points[index]),
+                "label": point_labels[index],
+                "auc": float(found.auc[index]),
+                **{figure: _finite(getattr(found, figure)[index]) for figure in uncertain},
+                # Scores may be infinite, of which JSON knows nothing.
+                "mean_in": float(np.nan_to_num(found.mean_in[index])),
+                "mean_out": float(np.nan_to_num(found.mean_out[index])),
+                "targets_in": int(found.targets_in[index]),
+                "targets_out": int(found.targets_out[index]),
+            }
+            for index in ranking
+            if np.isfinite(found.auc[index])
+        ],
+        "exposed": {
+            "fdr": EXPOSURE_FDR,
+            "count": int((found.q_value[tested] <= EXPOSURE_FDR).sum()),
+            "tested": int(tested.sum()),
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

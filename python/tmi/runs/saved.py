@@ -1,0 +1,245 @@
+"""A case whose models were trained and queried by others: their answers are read from files, where these lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tmi.attacks.registry import attack_named
+from tmi.config import SavedConfig, SavedFiles, saved_config, with_values
+from tmi.errors import TmiError
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.formats import SavedArrays, read_saved, read_target
+from tmi.predictions.views import View
+from tmi.runs.adversaries import by_view, main_adversary
+from tmi.runs.directory import RunDirectory
+from tmi.runs.subject import Case, Description
+from tmi.system.files import content_key, file_hash
+from tmi.system.memory import DEFAULT_MEMORY
+
+# What is run unless attacks are named: with labels also those that are about the confidence in the true class.
+ALWAYS = ("tmi", "conditional", "gaussian", "tmi-pointwise", "adapted-lira", "confidence")
+WITH_LABELS = ("lira-online", "lira-offline", "rmia")
+WITH_PRETRAINED = ("direct",)
+ABOUT_TOP_CLASS = ("adapted-lira", "confidence")
+# Raised when a change of the code changes what is read from the same files.
+READING_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SavedPredictions(Case):
+    """An audit of saved predictions and the directory of its scores and results."""
+
+    config: SavedConfig
+    directory: RunDirectory
+
+    @property
+    def points(self) -> int:
+        """Number of challenge points."""
+        return int(self._arrays.membership.shape[1])
+
+    @property
+    def answers_key(self) -> str:
+        """A hash of the files, of the seed and of the number of targets."""
+        return content_key("saved", READING_VERSION, self.keys, self.config.seed, self.config.targets)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """SHA-256 of every file that is read but that of the target."""
+        pretrained = self.config.files.pretrained_predictions
+        paths = [*self._arrays.files, *([Path(pretrained)] if pretrained else [])]
+        return {str(path): _hash(path) for path in paths}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The same with that of the target."""
+        target = self.config.files.target
+        return self.keys | ({target: _hash(Path(target))} if target else {})
+
+    @property
+    def target_key(self) -> str | None:
+        """SHA-256 of the target's answers."""
+        if self.config.files.target is not None:
+            return _hash(Path(self.config.files.target))
+        return None if self._arrays.target is None else "read with the predictions"
+
+    def check(self) -> None:
+        """Find out whether the arrays fit one another and the attacks, before anything is written.
+
+        Raises:
+            TmiError: they do not.
+        """
+        answers = self.answers(DEFAULT_MEMORY, View())
+        if answers.membership.all() or not answers.membership.any():
+            raise TmiError("membership is the same for all models and points, expected members and non-members")
+        for adversary in by_view(self.config).values():
+            adversary.view.require_classes(answers.predictions.shape[-1])
+        for name in self.config.attack.names:
+            if attack_named(name).needs == "known members":
+                raise TmiError(
+                    f"the attack {name!r} is for one given model, whose points it needs; saved predictions have none"
+                )
+            if attack_named(name).needs == "the pretrained model" and answers.pretrained is None:
+                raise TmiError(
+                    f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
+                )
+        if self.target_key is not None:
+            self.target_answers(DEFAULT_MEMORY, main_adversary(self.config).view)
+
+    def opened_answers(self, memory: int) -> AttackInput:
+        """The answers of all models, where their files lie."""
+        files, arrays = self.config.files, self._arrays
+        pretrained = None
+        if files.pretrained_predictions is not None:
+            answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
+            pretrained = Predictions(answers.models, memory)
+        predictions = Predictions(arrays.models, memory)
+        return AttackInput(predictions, arrays.membership, pretrained, self.config.seed, labels=arrays.labels)
+
+    def opened_with_target(self, memory: int) -> AttackInput:
+        """The same with the target of unknown membership before all models."""
+        path = self.config.files.target
+        target = self._arrays.target if path is None else read_target(Path(path))
+        if target is None:
+            raise TmiError("there is no target of unknown membership")
+        return self.opened_answers(memory).with_target(target)
+
+    def describe(self, provenance: dict[str, Any], seconds: dict[str, float]) -> Description:
+        """What the results say besides figures."""
+        return described(
+            self.answers(DEFAULT_MEMORY, View()).predictions.shape,
+            self.config.targets,
+            provenance,
+            seconds,
+            files=self._files(),
+            read_as=self._arrays.read_as,
+            target=Path(self.config.files.target or "the target").name,
+        )
+
+    @property
+    def _arrays(self) -> SavedArrays:
+        return read_arrays(self.config.files)
+
+    def _files(self) -> list[dict[str, Any]]:
+        files = self.config.files
+        roles = {files.membership: "membership", files.labels: "labels", files.target: "target"}
+        roles[files.pretrained_predictions] = "pretrained predictions"
+        return [
+            {"role": roles.get(path, "predictions"), "path": path, "sha256": sha256, **_header(Path(path))}
+            for path, sha256 in self.fingerprints.items()
+        ]
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Shape and type of the array in a file, empty where it holds several or another format."""
+    if path.suffix != ".npy":
+        return {"shape": [], "dtype": ""}
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return {"shape": list(array.shape), "dtype": str(array.dtype)}
+
+
+def described(
+    shape: tuple[int, int, int, int],
+    targets: int,
+    provenance: dict[str, Any],
+    seconds: dict[str, float],
+    *,
+    files: Sequence[dict[str, Any]] = (),
+    read_as: Sequence[str] = (),
+    target: str = "the target",
+) -> Description:
+    """What the results say about predictions that were made by others.
+
+    Args:
+        shape: of the predictions, ``(models, points, augmentations, classes)``.
+        targets: number of models that play the target.
+        provenance: the table of that name.
+        seconds: time of every stage.
+        files: what was read, a table row each.
+        read_as: what was understood.
+        target: what the target of unknown membership is called.
+    """
+    models, points, augmentations, classes = shape
+    return Description(
+        kind="saved predictions",
+        models={"count": models, "targets": targets, "given": None, "not_pretrained": [], "not_finetuned": []},
+        data={
+            "files": list(files),
+            "read_as": list(read_as),
+            "classes": classes,
+            "queries_per_point": augmentations,
+        },
+        points=np.arange(points),
+        labels=[""] * points,
+        provenance=provenance,
+        seconds=seconds,
+        target=target,
+    )
+
+
+@lru_cache(maxsize=1)
+def read_arrays(files: SavedFiles) -> SavedArrays:
+    """The arrays, read once per process; memory maps where the layout allows it.
+
+    Raises:
+        TmiError: the files are missing or damaged, or do not fit one another.
+    """
+    membership, labels = (None if path is None else Path(path) for path in (files.membership, files.labels))
+    return read_saved(Path(files.predictions), membership, labels, files.layout)
+
+
+def configured(files: dict[str, str], changes: dict[str, Any]) -> SavedConfig:
+    """The configuration of an audit of saved predictions, with the attacks that the files allow.
+
+    Args:
+        files: those of `SavedFiles` that are there.
+        changes: values by dotted key that replace the defaults.
+
+    Raises:
+        TmiError: the files cannot be read, or a key is unknown or has a wrong value.
+    """
+    arrays = read_arrays(SavedFiles.model_validate(files))
+    names = possible_attacks(
+        has_labels=arrays.labels is not None,
+        has_pretrained="pretrained_predictions" in files,
+        signals_only=arrays.labels is not None and not arrays.labels.any() and arrays.models[0].shape[-1] == 2,
+    )
+    path = Path(files["predictions"])
+    document: dict[str, Any] = {
+        "name": path.stem if path.stem != "predictions" else path.parent.name or path.stem,
+        "models": len(arrays.models),
+        "files": files,
+        "attack": {"names": names},
+    }
+    return saved_config(with_values(document, changes), "--predictions")
+
+
+def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bool = False) -> list[str]:
+    """The attacks that are run on saved predictions unless some are named.
+
+    Args:
+        has_labels: the class of each point is known.
+        has_pretrained: the answers of the pretrained models are there.
+        signals_only: the predictions are one number per model and point, which has no top class.
+    """
+    names = [*ALWAYS, *(WITH_LABELS if has_labels else ()), *(WITH_PRETRAINED if has_pretrained else ())]
+    return [name for name in names if not (signals_only and name in ABOUT_TOP_CLASS)]
+
+
+def _hash(path: Path) -> str:
+    status = path.stat() if path.exists() else None
+    return _hash_of(path, None if status is None else (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(path: Path, _state: Sequence[int] | None) -> str:
+    found = file_hash(path)
+    if found is None:
+        raise TmiError(f"{path}: there is no such file")
+    return found

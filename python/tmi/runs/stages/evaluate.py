@@ -1,0 +1,44 @@
+"""Stage 6, its numbers: every figure of the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tmi.runs.adversaries import main_adversary
+from tmi.runs.evaluate import results_of
+from tmi.runs.stages.adversaries import adversary_results
+from tmi.runs.subject import Case, Description
+from tmi.system.executor import Workers
+
+
+def run_stage(case: Case, workers: Workers, description: Description) -> dict[str, Any]:
+    """Judge all scores.
+
+    Args:
+        case: the scores of all its attacks are current.
+        workers: for its progress display and its number of threads.
+        description: what the results say besides figures.
+
+    Returns:
+        The content of ``results.json``, for a run without what it says about variants.
+    """
+    config, directory = case.config, case.directory
+    membership = np.asarray(directory.load_array(directory.membership))
+    files = {name: directory.scores(name, main_adversary(config).folder) for name in config.attack.names}
+    targets = {name: directory.target_scores(name) for name in case.target_attacks}
+    workers.progress.begin(case.label("evaluate"), len(case.score_files))
+    results = results_of(
+        config,
+        description,
+        membership,
+        {name: np.asarray(directory.load_array(path)) for name, path in files.items()},
+        {name: np.asarray(directory.load_array(path))[0] for name, path in targets.items()},
+        {name: directory.facts(path).get("seconds", 0.0) for name, path in files.items()},
+        workers.processes,
+        workers.progress.advance,
+    )
+    results |= adversary_results(case, membership[: config.targets], results["attacks"], workers)
+    workers.progress.end()
+    return results

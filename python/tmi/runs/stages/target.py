@@ -1,0 +1,31 @@
+"""Stage 4b: ask the target of the configuration what the models of the run were asked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tmi.data.queries import make_queries
+from tmi.runs.run import Run
+from tmi.system.devices import own_device
+from tmi.system.executor import Workers
+from tmi.targets import query_target
+
+
+def run_stage(run: Run, workers: Workers) -> None:
+    """Write the answers of the target unless they are current; nothing without a target."""
+    target, files = run.config.target, run.target_files
+    if target is None or all(run.directory.is_current(path, key) for path, key in files.items()):
+        return
+    mask = run.tokenizer and run.tokenizer.mask_token
+    asked = ((run.task.challenges, "queries"), (run.task.references, "reference queries"))
+    for (path, key), (points, purpose) in zip(files.items(), asked, strict=False):
+        answers = query_target(
+            target,
+            make_queries(points, run.config.query, run.config.seed, purpose, mask),
+            points.kind,
+            len(run.task.downstream.class_names),
+            run.directory.target_cache,
+            workers.progress,
+            device=str(own_device(run.config.compute.device)),
+        )
+        run.directory.save_array(path, np.asarray(answers, dtype=np.float32), key)

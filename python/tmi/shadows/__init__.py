@@ -1,0 +1,1 @@
+"""How shadow models are pretrained, finetuned and queried."""

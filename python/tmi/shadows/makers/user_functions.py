@@ -1,0 +1,247 @@
+"""The user's own functions that pretrain, finetune and query, and what they must return."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.config import RecipeConfig
+from tmi.errors import TmiError
+from tmi.system.files import content_hash
+from tmi.system.user_code import call_named, function_named
+
+# Points that a model is asked about in one call.
+BATCH = 1000
+# The arguments of every function besides the settings.
+ARGUMENTS = {
+    "pretrain": ("inputs", "labels", "seed", "directory", "device"),
+    "finetune": ("inputs", "labels", "pretrained", "seed", "directory", "device"),
+    "query": ("inputs", "directory", "device"),
+    "query_pretrained": ("inputs", "directory", "device"),
+}
+# Seeds that NumPy, scikit-learn, torch and the standard library all take.
+SEEDS = 1 << 32
+# What is told about a training of the tool's own, and may be told about another one.
+ACCURACIES = ("train_accuracy", "test_accuracy")
+
+# The content of the files that hold the functions, when this process first looked.
+_hashes: dict[Path, str] = {}
+
+
+def check_functions(recipe: RecipeConfig) -> None:
+    """Find out whether all functions are there and take their arguments, before anything is trained.
+
+    Raises:
+        TmiError: one is missing or takes other arguments.
+    """
+    for role, name in _named(recipe).items():
+        arguments = [*ARGUMENTS[role], *_settings(recipe, role)]
+        where = f"recipe.{role} {name!r}"
+        function = function_named(name, where)
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # not every function written in C tells
+            continue
+        try:
+            signature.bind(**dict.fromkeys(arguments))
+        except TypeError as error:
+            raise TmiError(
+                f"{where}: takes {signature}, expected the keyword arguments {', '.join(arguments)}: {error}"
+            ) from None
+
+
+def key_inputs(recipe: RecipeConfig | None, role: str) -> list[Any]:
+    """What the artefacts of a function are made from besides its arguments: its name, its settings and its file.
+
+    Args:
+        recipe: the functions; nothing is made from None.
+        role: ``pretrain``, ``finetune``, ``query`` or ``query_pretrained``.
+
+    Raises:
+        TmiError: there is no such function.
+    """
+    name = _named(recipe).get(role) if recipe is not None else None
+    if recipe is None or name is None:
+        return []
+    file = _source_file(name, f"recipe.{role} {name!r}")
+    if file not in _hashes:
+        _hashes[file] = content_hash(file)
+    return [name, _settings(recipe, role), _hashes[file]]
+
+
+def require_unedited(recipe: RecipeConfig) -> None:
+    """The functions of this process are those that were in their files when these were hashed.
+
+    Raises:
+        TmiError: a file was edited since.
+    """
+    for role, name in _named(recipe).items():
+        file = _source_file(name, f"recipe.{role} {name!r}")
+        if _hashes.setdefault(file, content_hash(file)) != content_hash(file):
+            raise TmiError(
+                f"recipe.{role} {name!r}: {file} was edited after this process had imported it; start again, so that "
+                "one version of it makes all models"
+            )
+
+
+def call_training(recipe: RecipeConfig, role: str, model: int, seed: int, **arguments: Any) -> dict[str, Any]:
+    """Call ``pretrain`` or ``finetune`` for a model.
+
+    Args:
+        recipe: the functions.
+        role: which of the two.
+        model: named in error messages.
+        seed: any; the function gets it as a number below 2^32.
+        arguments: passed on besides seed and settings.
+
+    Returns:
+        Facts about the model: under ``returned`` what the function returned, and from it ``train_accuracy`` and
+        ``test_accuracy`` where they are there.
+
+    Raises:
+        TmiError: the function fails, or returns what is no dictionary of plain values.
+    """
+    seed %= SEEDS
+    where = _where(recipe, role, model)
+    returned = _call(recipe, role, where, seed, seed=seed, **arguments, **recipe.settings)
+    if returned is None:
+        return {}
+    try:
+        facts = json.loads(json.dumps(returned, allow_nan=False, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise TmiError(f"{where}: the function returned values that are not plain: {error}") from None
+    if not isinstance(facts, dict):
+        raise TmiError(f"{where}: the function returned a {type(returned).__name__}, expected None or a dictionary")
+    for name in ACCURACIES:
+        if name in facts and not (isinstance(facts[name], int | float) and 0 <= facts[name] <= 1):
+            raise TmiError(f"{where}: the function returned {name} {facts[name]!r}, expected a number from 0 to 1")
+    return {"returned": facts} | {name: facts[name] for name in ACCURACIES if name in facts}
+
+
+def call_query(
+    recipe: RecipeConfig, role: str, model: int, inputs: NDArray[Any], classes: int | None, directory: Path, device: str
+) -> NDArray[np.float32]:
+    """Ask a model about points, in batches.
+
+    Args:
+        recipe: the functions.
+        role: ``query`` or ``query_pretrained``.
+        model: named in error messages.
+        inputs: raw points ``[points, ...]``.
+        classes: how many logits are expected of a point; None: two or more.
+        directory: what was written about the model.
+        device: where it is asked.
+
+    Returns:
+        Logits ``[points, classes]``.
+
+    Raises:
+        TmiError: the function fails, or its answers are no finite logits of this shape.
+    """
+    where = _where(recipe, role, model)
+    answers: list[NDArray[np.float32]] = []
+    for start in range(0, len(inputs), BATCH):
+        # A copy: what the function does to it changes no other question.
+        batch = inputs[start : start + BATCH].copy()
+        returned = _call(recipe, role, where, 0, inputs=batch, directory=directory, device=device)
+        answers.append(_checked(returned, len(inputs[start : start + BATCH]), classes, where))
+        classes = answers[0].shape[1]
+    return np.concatenate(answers)
+
+
+def _checked(returned: Any, points: int, classes: int | None, where: str) -> NDArray[np.float32]:
+    # A tensor may be on a device, in a type that NumPy does not have, or part of a graph.
+    array = np.asarray(returned.detach().float().cpu() if hasattr(returned, "detach") else returned)
+    if array.ndim != 2 or len(array) != points or array.shape[1] != (classes or max(array.shape[1], 2)):
+        expected = f"({points}, {classes if classes else 'two or more'})"
+        raise TmiError(
+            f"{where}: the function returned shape {array.shape}, expected {expected}: a logit of every class for "
+            "every point"
+        )
+    if array.dtype.kind != "f":
+        raise TmiError(f"{where}: the function returned numbers of type {array.dtype}, expected floats")
+    with np.errstate(over="ignore"):
+        logits = array.astype(np.float32)
+    if not np.isfinite(logits).all():
+        raise TmiError(
+            f"{where}: {int((~np.isfinite(logits)).any(axis=1).sum())} of {points} answers are not finite in float32"
+        )
+    if points > 1 and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, atol=1e-4):
+        raise TmiError(
+            f"{where}: the function returned probabilities (every row sums to 1), expected logits: return their "
+            "logarithms"
+        )
+    return logits
+
+
+def _call(recipe: RecipeConfig, role: str, where: str, seed: int, /, **arguments: Any) -> Any:
+    """Call a function in the setting that is the same for every model, whatever the number of workers."""
+    name = _named(recipe)[role]
+    # Imported first, so that the libraries that it loads have one thread as well.
+    function_named(name, where)
+    try:
+        with _alone(seed, arguments["device"]):
+            return call_named(name, where, **arguments)
+    except SystemExit as error:
+        raise TmiError(f"{where}: the function ended Python: SystemExit: {error.code}") from None
+
+
+@contextmanager
+def _alone(seed: int, device: str) -> Iterator[None]:
+    """One thread and seeded random numbers, both as before afterwards."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # NumPy's one global state, since the user's code may draw from it.
+    standard, legacy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
+    accelerators = [torch.device(device)] if device.startswith("cuda") else []
+    try:
+        with torch.random.fork_rng(accelerators), threadpool_limits(1):
+            torch.set_num_threads(1)
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(standard)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_num_threads(threads)
+
+
+def _named(recipe: RecipeConfig) -> dict[str, str]:
+    return {role: name for role in ARGUMENTS if (name := getattr(recipe, role)) is not None}
+
+
+def _settings(recipe: RecipeConfig, role: str) -> dict[str, Any]:
+    return recipe.settings if role in ("pretrain", "finetune") else {}
+
+
+def _where(recipe: RecipeConfig, role: str, model: int) -> str:
+    return f"recipe.{role} {_named(recipe)[role]!r}, model {model}"
+
+
+def _source_file(name: str, where: str) -> Path:
+    """The file of the module that a function is named after."""
+    function_named(name, where)
+    module = name.rpartition(".")[0]
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None:
+        raise TmiError(f"{where}: the module {module!r} has no file, expected one that can be told apart when edited")
+    return Path(file).resolve()
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and torch's numbers as Python's."""
+    item: Callable[[], Any] | None = getattr(value, "item", None)
+    if item is None:
+        raise TypeError(f"{type(value).__name__} is no number, string, list or dictionary")
+    return item()

@@ -1,0 +1,30 @@
+"""Networks: what a backbone and a head are made of, and which of their parts finetuning changes.
+
+``build_classifier`` makes a network from a configuration, ``apply_transfer`` prepares it for finetuning.
+"""
+
+from tmi.shadows.networks.building import build_classifier
+from tmi.shadows.networks.checkpoints import export_checkpoint
+from tmi.shadows.networks.classifier import Classifier, blank_head, load_weights, weights_of
+from tmi.shadows.networks.language import LanguageModel, Likelihoods, sequence_logits, token_targets
+from tmi.shadows.networks.normalisation import point_mixing_layer
+from tmi.shadows.networks.private import check_private
+from tmi.shadows.networks.transfer import apply_transfer, changed_weights, load_changed
+
+__all__ = [
+    "Classifier",
+    "LanguageModel",
+    "Likelihoods",
+    "apply_transfer",
+    "blank_head",
+    "build_classifier",
+    "changed_weights",
+    "check_private",
+    "export_checkpoint",
+    "load_changed",
+    "load_weights",
+    "point_mixing_layer",
+    "sequence_logits",
+    "token_targets",
+    "weights_of",
+]

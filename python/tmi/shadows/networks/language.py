@@ -1,0 +1,140 @@
+"""Networks that predict tokens, what they are to predict, and what they say about a text when they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmi.data.tokens import PADDING
+from tmi.shadows.networks.classifier import Classifier
+
+if TYPE_CHECKING:
+    from tmi.shadows.networks.text import TextFeatures
+
+# Where there is nothing to predict; the value that torch's cross entropy leaves out.
+NO_TARGET = -100
+# Logits that are held at a time when texts are judged.
+LOGITS_AT_ONCE = 2**25
+
+
+class LanguageModel(Classifier):
+    """A text network that predicts tokens, until finetuning gives it a head of classes.
+
+    Attributes:
+        objective: ``causal``: it predicts the next token; ``masked``: tokens that are masked.
+        predicts_tokens: whether the head is still that of its pretraining.
+    """
+
+    backbone: TextFeatures
+
+    def __init__(
+        self, backbone: TextFeatures, head: nn.Linear, blocks: Sequence[nn.Module] | None, objective: str
+    ) -> None:
+        super().__init__(backbone, head, blocks)
+        self.objective = objective
+        self.predicts_tokens = True
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits of ids ``[points, length]``.
+
+        Returns:
+            ``[points, length, vocabulary]``; those at padding mean nothing. With the head of another task, as any
+            classifier, ``[points, classes]`` from the pooled features.
+        """
+        if not self.predicts_tokens:
+            return super().forward(ids)
+        logits: Tensor = self.head(self.backbone.hidden_states(ids))
+        return logits
+
+    def replace_head(self, head: nn.Linear) -> None:
+        """Give the network a head that reads the features of whole texts."""
+        super().replace_head(head)
+        self.predicts_tokens = False
+
+
+def token_targets(ids: Tensor, objective: str) -> Tensor:
+    """What a language model is to predict at every token.
+
+    Args:
+        ids: int64 ``[points, length]``, with padding at the end.
+        objective: ``causal`` or ``masked``.
+
+    Returns:
+        int64 ``[points, length]``: the next token, or the token itself (which of them are masked is left to training);
+        ``NO_TARGET`` where there is none.
+    """
+    targets = ids.masked_fill(ids == PADDING, NO_TARGET)
+    if objective == "masked":
+        return targets
+    return functional.pad(targets[:, 1:], (0, 1), value=NO_TARGET)
+
+
+class Likelihoods(nn.Module):
+    """What a pretrained language model says about whole texts: `sequence_logits` of ids ``[points, length]``."""
+
+    def __init__(self, model: Classifier, mask_id: int | None = None, mask_fraction: float = 0.15) -> None:
+        super().__init__()
+        self.model = model
+        self.mask_id = mask_id
+        self.mask_fraction = mask_fraction
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits ``[points, 2]``."""
+        return sequence_logits(self.model, ids, self.mask_id, self.mask_fraction)
+
+
+@torch.no_grad()
+def sequence_logits(model: Classifier, ids: Tensor, mask_id: int | None = None, mask_fraction: float = 0.15) -> Tensor:
+    """What a pretrained language model says about whole texts, as logits of two classes.
+
+    The logit-scaled confidence in the first class is the mean log-likelihood of the text's tokens, the logarithm of
+    one over their perplexity (Carlini et al. 2021, section 4.2). A masked model has no likelihood; in its place are
+    those of every token when it is masked (Salazar et al. 2020, equation 1), here with every k-th token masked at a
+    time, so that k passes judge all tokens in a setting like that of the pretraining.
+
+    Args:
+        model: a `LanguageModel` that still predicts tokens; is put in evaluation mode.
+        ids: int64 ``[points, length]``, with padding at the end.
+        mask_id: the token that stands for a masked one; only of ``masked`` models.
+        mask_fraction: share of the tokens that are masked at a time: k = round(1 / mask_fraction).
+
+    Returns:
+        float32 ``[points, 2]``: the mean log-likelihood per token, 0 where there is none to predict, and zeros.
+    """
+    if not isinstance(model, LanguageModel) or not model.predicts_tokens:
+        raise ValueError("the model predicts no tokens")
+    model.eval()
+    points_at_once = max(1, LOGITS_AT_ONCE // (model.head.out_features * ids.shape[1]))
+    means = []
+    for texts in torch.split(ids, points_at_once):
+        targets = token_targets(texts, model.objective)
+        if model.objective == "causal":
+            likelihoods = _log_likelihoods(model, texts, targets)
+        else:
+            likelihoods = _when_masked(model, texts, targets, mask_id, round(1 / mask_fraction))
+        means.append(likelihoods.sum(dim=1) / (targets != NO_TARGET).sum(dim=1).clamp(min=1))
+    likelihood = torch.cat(means)
+    return torch.stack([likelihood, torch.zeros_like(likelihood)], dim=1)
+
+
+def _log_likelihoods(model: LanguageModel, ids: Tensor, targets: Tensor) -> Tensor:
+    """Of every target, float32 ``[points, length]``; 0 where there is none."""
+    logits = model(ids).float()
+    return -functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=NO_TARGET, reduction="none")
+
+
+def _when_masked(model: LanguageModel, ids: Tensor, targets: Tensor, mask_id: int | None, passes: int) -> Tensor:
+    """The log-likelihood of every token when it and every so many-th other are masked; 0 at padding."""
+    if mask_id is None:
+        raise ValueError("mask_id is None, expected the token that stands for a masked one")
+    turns = torch.arange(ids.shape[1], device=ids.device) % passes
+    total = torch.zeros(ids.shape, device=ids.device)
+    for turn in range(min(passes, ids.shape[1])):
+        hidden = (turns == turn) & (targets != NO_TARGET)
+        asked = targets.masked_fill(~hidden, NO_TARGET)
+        total += _log_likelihoods(model, ids.masked_fill(hidden, mask_id), asked)
+    return total

@@ -1,0 +1,110 @@
+"""Whether a network can be finetuned with differential privacy, found before the training by trying it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tmi.errors import TmiError
+from tmi.shadows.networks.classifier import Classifier
+from tmi.shadows.networks.text import TextFeatures
+from tmi.system.libraries import explained
+
+POINTS = 2
+# Tokens of the texts that are tried: as good as many, and quicker.
+TOKENS = 8
+# Scale of what is put in place of zeros.
+NOISE = 0.02
+TOLERANCE = 1e-4
+
+
+def check_private(classifier: Classifier, inputs: Tensor, ghost_clipping: bool = False) -> None:
+    """Find out whether Opacus bounds what each single point contributes to the training of a classifier.
+
+    Opacus takes the gradients of single points layer by layer, and takes the first axis of a layer's input for the
+    points. Where that is not so, for instance in position embeddings that are looked up once for a whole batch, it
+    fails or is wrong. The norms of its gradients for two points are compared with those of each point alone.
+
+    Args:
+        classifier: `apply_transfer` was called on it; is left as it is.
+        inputs: a point or more ``[points, ...]``, of which the first two are tried, on the device of the classifier.
+        ghost_clipping: as it will be in the training.
+
+    Raises:
+        TmiError: a layer that finetuning changes is not bounded.
+    """
+    points = inputs[torch.arange(POINTS, device=inputs.device) % len(inputs)]
+    if isinstance(classifier.backbone, TextFeatures):
+        points = points[:, :TOKENS]
+    labels = torch.arange(POINTS, device=inputs.device) % classifier.head.out_features
+    trial = _trial(classifier)
+    with explained("finetune.private: Opacus cannot train this network"), warnings.catch_warnings():
+        # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
+        alone = _norms_alone(trial, points, labels)
+        together = _norms_by_opacus(trial, points, labels, ghost_clipping)
+    # Some gradients are zero but for rounding, for instance those of the biases of an attention's keys.
+    rounding = TOLERANCE * max(float(norms.max()) for norms in alone.values())
+    for name, expected in alone.items():
+        found = together[name]
+        if found is None or found.shape != expected.shape or not torch.allclose(found, expected, TOLERANCE, rounding):
+            raise TmiError(
+                f"finetune.private: Opacus does not find the gradients of single points for {name!r}; let "
+                "finetune.transfer leave it frozen, as 'head' or 'lora' may, or choose another architecture"
+            )
+
+
+def _trial(classifier: Classifier) -> Classifier:
+    """A copy without dropout, in which gradients reach everything that is trained.
+
+    A blank head passes none on, and neither does an adapter that starts at zero.
+    """
+    trial = copy.deepcopy(classifier).eval()
+    generator = torch.Generator().manual_seed(0)
+    for module in trial.modules():
+        trained = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+        # Opacus looks at layers in training mode only; dropout is in others.
+        module.training = bool(trained)
+        for parameter in trained:
+            if not parameter.any():
+                parameter.data.copy_(NOISE * torch.randn(parameter.shape, generator=generator))
+    return trial
+
+
+def _losses(network: nn.Module, points: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(network(points), labels, reduction="sum")
+
+
+def _norms_alone(trial: Classifier, points: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Norms ``[points]`` of the gradients of every trained parameter, from one point after another."""
+    trained = {name: parameter for name, parameter in trial.named_parameters() if parameter.requires_grad}
+    norms = []
+    for point in range(len(points)):
+        loss = _losses(trial, points[point : point + 1], labels[point : point + 1])
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        norms.append([loss.new_zeros(()) if gradient is None else gradient.norm() for gradient in gradients])
+    return {name: torch.stack(of_points) for name, of_points in zip(trained, zip(*norms, strict=True), strict=True)}
+
+
+def _norms_by_opacus(
+    trial: Classifier, points: Tensor, labels: Tensor, ghost_clipping: bool
+) -> dict[str, Tensor | None]:
+    """The same as Opacus finds them in one pass; None where it finds none."""
+    from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
+
+    # As in private training, which is not strict either.
+    module_class = GradSampleModuleFastGradientClipping if ghost_clipping else GradSampleModule
+    module = module_class(trial, loss_reduction="sum", strict=False)
+    torch.autograd.backward(_losses(module, points, labels))
+    norms: dict[str, Tensor | None] = {}
+    for name, parameter in trial.named_parameters():
+        if ghost_clipping:
+            norms[name] = getattr(parameter, "_norm_sample", None)
+        else:
+            gradients = getattr(parameter, "grad_sample", None)
+            norms[name] = gradients.flatten(1).norm(dim=1) if isinstance(gradients, Tensor) else None
+    return norms

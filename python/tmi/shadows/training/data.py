@@ -1,0 +1,189 @@
+"""The data of a group of models: it stays on the device, where batches are cut and augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tmi.config import TrainingConfig
+from tmi.data.tokens import PADDING
+
+# Of a target that counts for nothing; torch's own default.
+IGNORED = -100
+# Spreads the seeds of a model's epochs over all seeds: an odd number near 2**63 divided by the golden ratio.
+EPOCH_STRIDE = 0x4F1BBCDCBFA53E0B
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a group of models is trained on.
+
+    Attributes:
+        inputs: ``[points, ...]`` shared by all models, or ``[models, points, ...]`` if ``per_model``.
+        labels: int64 ``[points]``, or ``[points, length]`` where every token has a target.
+        subsets: int64 ``[models, size]``, the points that each model may see.
+        per_model: whether every model has inputs of its own (features of its own backbone).
+        masking: how tokens are masked, other ones in every epoch.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    subsets: Tensor
+    per_model: bool = False
+    masking: Masking | None = None
+
+    @property
+    def size(self) -> int:
+        """Points that each model sees in an epoch."""
+        return self.subsets.shape[1]
+
+    def of(self, models: slice) -> TrainingSet:
+        """The same for some of the models."""
+        inputs = self.inputs[models] if self.per_model else self.inputs
+        return TrainingSet(inputs, self.labels, self.subsets[models], self.per_model, self.masking)
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Tokens that are hidden from a model, which learns to fill them in (Devlin et al. 2019).
+
+    All of them are replaced by the mask token; none is left as it is or replaced by another.
+
+    Attributes:
+        token: id of the mask token.
+        fraction: share of the tokens that are masked.
+    """
+
+    token: int
+    fraction: float
+
+    def at(self, hidden: Tensor, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask ids where ``hidden`` is true; what is not hidden is no target."""
+        hidden = hidden & (ids != PADDING)
+        return ids.masked_fill(hidden, self.token), targets.masked_fill(~hidden, IGNORED)
+
+    def every_so_many(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mask the share of the tokens at fixed places, to measure with."""
+        places = torch.arange(ids.shape[-1], device=ids.device) % round(1 / self.fraction) == 0
+        return self.at(places.expand_as(ids), ids, targets)
+
+
+def epochs(data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int], first: int = 0) -> Iterator[Epoch]:
+    """Every epoch from the ``first`` on; each depends on its number and the models' seeds only."""
+    # On the CPU whatever the device, so that the order of the data does not depend on it.
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for number in range(recipe.epochs):
+        order = torch.stack([torch.randperm(data.size, generator=generator) for generator in generators])
+        if number >= first:
+            draws = _Draws(data, recipe, [epoch_seed(seed, number) for seed in seeds])
+            yield Epoch(data, order.to(data.subsets.device), recipe.batch_size, draws)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of its own for what a model draws in one epoch besides its order."""
+    return (seed + (epoch + 1) * EPOCH_STRIDE) % 2**63
+
+
+class Epoch:
+    """One pass of every model over its points."""
+
+    def __init__(self, data: TrainingSet, order: Tensor, batch_size: int, draws: _Draws) -> None:
+        self._data = data
+        self._points = data.subsets.gather(1, order)
+        self._batch_size = batch_size
+        self._draws = draws
+
+    @property
+    def steps(self) -> int:
+        """Batches of each model; the last may be smaller."""
+        return -(-self._points.shape[1] // self._batch_size)
+
+    def batches(self, models: slice = slice(None)) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels ``[models, batch, ...]``."""
+        data, points = self._data.of(models), self._points[models]
+        for start in range(0, points.shape[1], self._batch_size):
+            span = slice(start, start + self._batch_size)
+            chosen = points[:, span]
+            yield self._draws.batch(data, chosen, models, span)
+
+
+class _Draws:
+    """What one epoch draws, ``[models, size, ...]`` in the order of the batches: flips and crops, or masked tokens."""
+
+    def __init__(self, data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int]) -> None:
+        self._crop = recipe.crop
+        self._flips = self._shifts = None
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        device = data.inputs.device
+        if recipe.flip:
+            flips = [torch.rand(data.size, generator=generator) < 0.5 for generator in generators]
+            self._flips = torch.stack(flips).to(device)
+        if recipe.crop:
+            span = 2 * recipe.crop + 1
+            shifts = [torch.randint(span, (data.size, 2), generator=generator) for generator in generators]
+            self._shifts = torch.stack(shifts).to(device) - recipe.crop
+
+        self._hidden = None
+        if data.masking is not None:
+            shape, share = (data.size, data.inputs.shape[1]), data.masking.fraction
+            hidden = [torch.rand(shape, generator=generator) < share for generator in generators]
+            self._hidden = torch.stack(hidden).to(device)
+
+    def batch(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> tuple[Tensor, Tensor]:
+        """Inputs and labels at ``chosen`` int64 ``[models, batch]``."""
+        inputs, labels = self._inputs(data, chosen, models, span), data.labels[chosen]
+        if data.masking is not None and self._hidden is not None:
+            inputs, labels = data.masking.at(self._hidden[models, span], inputs, labels)
+        return _without_common_padding(inputs, labels) if inputs.dtype == torch.int64 else (inputs, labels)
+
+    def _inputs(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> Tensor:
+        if data.per_model:
+            return data.inputs[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
+        flips = None if self._flips is None else self._flips[models, span]
+        shifts = None if self._shifts is None else self._shifts[models, span]
+        if flips is None and shifts is None:
+            return data.inputs[chosen]
+        return cut_images(data.inputs, chosen, flips, shifts)
+
+
+def _without_common_padding(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids ``[models, batch, length]`` and their labels as short as the longest text allows.
+
+    Only on the processor, where padding costs as much as text; on an accelerator batches of one shape cost less.
+    """
+    if ids.device.type != "cpu":
+        return ids, labels
+    longest = int((ids != PADDING).sum(dim=-1).max())
+    return ids[..., :longest], labels[..., :longest] if labels.ndim == ids.ndim else labels
+
+
+def cut_images(images: Tensor, chosen: Tensor, flips: Tensor | None, shifts: Tensor | None) -> Tensor:
+    """Images shifted within their mirrored borders and flipped, in one gather.
+
+    Args:
+        images: ``[points, (channels,) height, width]``, any type.
+        chosen: int64 ``[...]``, indices of images.
+        flips: bool ``[...]``, which are mirrored left to right.
+        shifts: int64 ``[..., 2]``, rows and columns by which the window lies below and right of the image.
+
+    Returns:
+        ``[..., (channels,) height, width]``, the type of ``images``.
+    """
+    height, width = images.shape[-2:]
+    down, right = (0, 0) if shifts is None else (shifts[..., :1], shifts[..., 1:])
+    rows = _reflected(torch.arange(height, device=images.device) + down, height).expand(*chosen.shape, height)
+    columns = _reflected(torch.arange(width, device=images.device) + right, width).expand(*chosen.shape, width)
+    if flips is not None:
+        columns = torch.where(flips[..., None], columns.flip(-1), columns)
+    if images.ndim == 3:
+        return images[chosen[..., None, None], rows[..., :, None], columns[..., None, :]]
+    channels = torch.arange(images.shape[1], device=images.device)[:, None, None]
+    return images[chosen[..., None, None, None], channels, rows[..., None, :, None], columns[..., None, None, :]]
+
+
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Positions beyond an edge reflected at it; the edge itself is not repeated."""
+    return size - 1 - (size - 1 - positions.abs()).abs()

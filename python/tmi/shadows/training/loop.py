@@ -1,0 +1,126 @@
+"""The training loop: every model of a group through all its epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tmi.config import TrainingConfig
+from tmi.errors import TmiError
+from tmi.shadows.training.data import Epoch, TrainingSet, epoch_seed, epochs
+from tmi.shadows.training.recipe import learning_rate, set_learning_rate
+from tmi.shadows.training.solo import Solo
+from tmi.shadows.training.stack import Stack
+from tmi.shadows.training.state import load_state
+
+
+class Learner(Protocol):
+    """Some networks that are updated together."""
+
+    optimizer: torch.optim.Optimizer
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from inputs and labels ``[networks, batch, ...]``."""
+
+    def mean_losses(self) -> Tensor:
+        """The mean losses ``[networks]`` of the steps since the last call."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything of the networks that training changes."""
+
+    def write_back(self) -> None:
+        """Make sure that the networks themselves have the trained weights."""
+
+
+class Watch:
+    """What goes on beside the training; this one does nothing."""
+
+    def saved(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Where an interrupted training was: the number of epochs done and the state after them."""
+        return None
+
+    def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
+        """So many epochs are done."""
+
+    def samples_done(self, samples: int) -> None:
+        """So many more samples were trained on."""
+
+
+class DivergenceError(TmiError):
+    """A loss became infinite or NaN."""
+
+    def __init__(self, network: int, epoch: int, rate: float) -> None:
+        super().__init__(f"network {network} diverged in epoch {epoch} with learning rate {rate:g}")
+        self.network, self.epoch, self.rate = network, epoch, rate
+
+
+def train(
+    networks: Sequence[nn.Module],
+    data: TrainingSet,
+    recipe: TrainingConfig,
+    seeds: Sequence[int],
+    watch: Watch | None = None,
+) -> None:
+    """Train networks of one architecture, in place.
+
+    Each network has its own subset and its own order of batches, which depends on nothing but its seed; which other
+    networks are trained beside it changes its weights by rounding only.
+
+    Args:
+        networks: at least one, all on the device of ``data``.
+        data: inputs, labels and the subset of each network.
+        recipe: optimiser, schedule, epochs, batch size, augmentation and precision.
+        seeds: one per network, for the order of its batches and all other draws.
+        watch: is told of the progress, and knows where an interrupted training was.
+
+    Raises:
+        DivergenceError: a loss is no longer finite.
+    """
+    watch = watch or Watch()
+    lanes = _lanes(networks, recipe)
+    first = 0
+    if (saved := watch.saved()) is not None:
+        first, state = saved
+        load_state([learner for _, learner in lanes], state)
+        watch.samples_done(first * data.size * len(networks))
+
+    with torch.random.fork_rng(devices=[]):
+        for number, epoch in enumerate(epochs(data, recipe, seeds, first), start=first):
+            for turn in _turns(lanes, data.inputs.device):
+                # What a network draws while it is evaluated, for instance for dropout.
+                torch.manual_seed(epoch_seed(seeds[turn[0][0].start], number))
+                _run_epoch(turn, epoch, number, recipe, watch)
+            losses = torch.cat([learner.mean_losses() for _, learner in lanes])
+            if not torch.isfinite(losses).all():
+                raise DivergenceError(int((~torch.isfinite(losses)).nonzero()[0]), number + 1, recipe.learning_rate)
+            watch.epoch_done(number + 1, [learner for _, learner in lanes])
+    for _, learner in lanes:
+        learner.write_back()
+
+
+Lane = tuple[slice, Learner]
+
+
+def _lanes(networks: Sequence[nn.Module], recipe: TrainingConfig) -> list[Lane]:
+    """The learners, each with the networks that it trains."""
+    if Stack.fits(networks[0]):
+        return [(slice(0, len(networks)), Stack(networks, recipe))]
+    return [(slice(index, index + 1), Solo(network, recipe)) for index, network in enumerate(networks)]
+
+
+def _turns(lanes: list[Lane], device: torch.device) -> list[list[Lane]]:
+    """The learners that take their steps by turns: all of them where they overlap, else one after another."""
+    return [lanes] if device.type == "cuda" else [[lane] for lane in lanes]
+
+
+def _run_epoch(lanes: list[Lane], epoch: Epoch, number: int, recipe: TrainingConfig, watch: Watch) -> None:
+    steps = epoch.steps
+    for step, batches in enumerate(zip(*(epoch.batches(models) for models, _ in lanes), strict=True)):
+        rate = learning_rate(recipe, (number * steps + step) / (recipe.epochs * steps))
+        for (_, learner), (inputs, labels) in zip(lanes, batches, strict=True):
+            set_learning_rate(learner.optimizer, rate)
+            learner.step(inputs, labels)
+            watch.samples_done(labels.shape[0] * labels.shape[1])

@@ -1,0 +1,216 @@
+"""Differentially private training of one network: DP-SGD (Abadi et al. 2016, algorithm 1) through Opacus.
+
+Opacus clips every point's gradient, adds the noise and accounts for it; batches are Poisson samples, as its accountant
+assumes. The noise comes from a seeded generator, so that a run can be repeated: this measures what a private
+finetuning leaks, it is no way to release a model.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tmi.config import FinetuneConfig, PrivacyConfig
+from tmi.shadows.training.data import TrainingSet, epoch_seed
+from tmi.shadows.training.recipe import autocast, learning_rate, loss_of, optimizer_of, set_learning_rate, trainable
+
+ACCOUNTANT = "prv"
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What private training promises for its own points.
+
+    Attributes:
+        epsilon: by Opacus's accountant; infinite without noise.
+        delta: the probability that the promise does not cover.
+        noise_multiplier: standard deviation of the noise in units of the clipping norm.
+        sampling_rate: the probability with which a point is in a batch.
+        steps: number of updates.
+    """
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+
+def guarantee_of(private: PrivacyConfig, size: int, batch_size: int, epochs: int) -> Guarantee:
+    """The noise that a privacy budget asks for, or the budget that a noise spends, on ``size`` points."""
+    rate = min(1.0, batch_size / size)
+    steps = epochs * math.ceil(1 / rate)
+    delta = private.delta or 1 / (10 * size)
+    noise = private.noise_multiplier
+    if noise is None:
+        noise = _noise_multiplier(private.epsilon or math.inf, delta, rate, steps)
+    epsilon = _epsilon(noise, delta, rate, steps) if noise else math.inf
+    return Guarantee(epsilon, delta, noise, rate, steps)
+
+
+def train_privately(
+    network: nn.Module,
+    data: TrainingSet,
+    recipe: FinetuneConfig,
+    seed: int,
+    samples_done: Callable[[int], None],
+) -> Guarantee:
+    """Train one network in place so that nothing but the guarantee's epsilon can be learned about one of its points.
+
+    Args:
+        network: on the device of ``data``; only parameters that require gradients change.
+        data: inputs, labels and the subset of this network alone.
+        recipe: with ``private``; the batch size is the expected one.
+        seed: of the batches and the noise.
+        samples_done: told how many samples each step was about.
+
+    Returns:
+        What was promised.
+    """
+    private = recipe.private
+    if private is None:
+        raise ValueError("recipe.private is None, expected a privacy budget")
+    guarantee = guarantee_of(private, data.size, recipe.batch_size, recipe.epochs)
+    device = data.labels.device
+    network.train()
+    learner = (_GhostClipping if private.ghost_clipping else _Clipping)(network, recipe, private.clip, guarantee, seed)
+    # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
+    with _without_warning("Full backward hook is firing"):
+        for number, chosen in enumerate(_poisson_batches(data, guarantee, seed)):
+            set_learning_rate(learner.optimizer, learning_rate(recipe, number / guarantee.steps))
+            if len(chosen):
+                inputs = data.inputs[0][chosen] if data.per_model else data.inputs[chosen]
+                with autocast(device, recipe):
+                    logits = learner.module(inputs)
+                learner.backward(loss_of(logits, data.labels[chosen], recipe))
+            else:
+                learner.nothing_to_learn()
+            learner.optimizer.step()
+            learner.optimizer.zero_grad()
+            samples_done(recipe.batch_size)
+    learner.module.to_standard_module()
+    return guarantee
+
+
+class _Clipping:
+    """Updates that hold the gradient of every point of a batch."""
+
+    def __init__(
+        self, network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
+    ) -> None:
+        from opacus.grad_sample import GradSampleModule
+        from opacus.optimizers import DPOptimizer
+
+        # Not strict: buffers are refused there, and the constants of a scaling layer are some.
+        self.module = GradSampleModule(network, loss_reduction="sum", strict=False)
+        self.optimizer = DPOptimizer(
+            optimizer_of(trainable(network), recipe), **_optimizer_settings(network, recipe, clip, guarantee, seed)
+        )
+
+    def backward(self, losses: Tensor) -> None:
+        """Gradients from the losses ``[points]`` of a batch."""
+        torch.autograd.backward(losses.sum())
+
+    def nothing_to_learn(self) -> None:
+        """The gradients of a batch without points, which gets its noise like any other."""
+        for parameter in self.optimizer.params:
+            parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
+
+
+class _GhostClipping:
+    """Updates that find the norm of every point's gradient without storing it, and weigh the points in a second pass.
+
+    Li et al. 2022, "Large language models can be strong differentially private learners".
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
+    ) -> None:
+        from opacus.grad_sample import GradSampleModuleFastGradientClipping
+        from opacus.optimizers import DPOptimizerFastGradientClipping
+
+        self.module = GradSampleModuleFastGradientClipping(
+            network, loss_reduction="sum", strict=False, max_grad_norm=clip, use_ghost_clipping=True
+        )
+        self.optimizer = DPOptimizerFastGradientClipping(
+            optimizer_of(trainable(network), recipe), **_optimizer_settings(network, recipe, clip, guarantee, seed)
+        )
+
+    def backward(self, losses: Tensor) -> None:
+        """Gradients from the losses ``[points]`` of a batch."""
+        from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
+
+        DPTensorFastGradientClipping(self.module, self.optimizer, losses, "sum").backward()
+
+    def nothing_to_learn(self) -> None:
+        """The gradients of a batch without points, which gets its noise like any other."""
+        for parameter in self.optimizer.params:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def _optimizer_settings(
+    network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
+) -> dict[str, Any]:
+    """What both of Opacus's optimisers are told: the sum of clipped gradients, noise, and the expected batch size."""
+    device = next(network.parameters()).device
+    return {
+        "noise_multiplier": guarantee.noise_multiplier,
+        "max_grad_norm": clip,
+        "expected_batch_size": recipe.batch_size,
+        "loss_reduction": "mean",
+        "generator": torch.Generator(device).manual_seed(epoch_seed(seed, 0)),
+    }
+
+
+def _poisson_batches(data: TrainingSet, guarantee: Guarantee, seed: int) -> Iterator[Tensor]:
+    """The points of every batch, each point with the sampling rate's probability; a batch may be empty."""
+    generator = torch.Generator().manual_seed(seed)
+    points = data.subsets[0]
+    for _ in range(guarantee.steps):
+        drawn = torch.rand(data.size, generator=generator) < guarantee.sampling_rate
+        yield points[drawn.to(points.device)]
+
+
+@contextmanager
+def _without_warning(beginning: str) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", beginning)
+        yield
+
+
+@contextmanager
+def _accounting() -> Iterator[None]:
+    # Only the search for the size of a domain is coarse, not the epsilon itself; and the logarithm of zero that Opacus
+    # takes where every batch has all points is meant to be minus infinity.
+    with _without_warning("Optimal order is the"), np.errstate(divide="ignore"):
+        yield
+
+
+@lru_cache(maxsize=64)
+def _noise_multiplier(epsilon: float, delta: float, rate: float, steps: int) -> float:
+    from opacus.accountants.utils import get_noise_multiplier
+
+    with _accounting():
+        noise: float = get_noise_multiplier(
+            target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=ACCOUNTANT
+        )
+    return noise
+
+
+@lru_cache(maxsize=64)
+def _epsilon(noise: float, delta: float, rate: float, steps: int) -> float:
+    from opacus.accountants import create_accountant
+
+    accountant = create_accountant(ACCOUNTANT)
+    accountant.history = [(noise, rate, steps)]
+    with _accounting():
+        return float(accountant.get_epsilon(delta))

@@ -1,0 +1,115 @@
+"""Where networks are trained and queried."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from tmi.errors import TmiError
+from tmi.system.executor import worker_index
+
+
+def actual_device(name: str) -> str:
+    """The device that ``auto`` stands for, or the name itself.
+
+    Raises:
+        TmiError: this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TmiError(f"compute.device is {name!r}, which this machine does not have: {reason}") from None
+    return name
+
+
+def training_processes(name: str, workers: int) -> int:
+    """How many processes train at the same time: one per core, but one per accelerator."""
+    device = torch.device(name)
+    if device.type == "cpu":
+        return workers
+    return torch.cuda.device_count() if _any_of_several(device) else 1
+
+
+def own_device(name: str) -> torch.device:
+    """The device of this process: where there are several and none is named, its worker's own."""
+    device = torch.device(name)
+    if _any_of_several(device):
+        return torch.device("cuda", worker_index() % torch.cuda.device_count())
+    return device
+
+
+def _any_of_several(device: torch.device) -> bool:
+    return device.type == "cuda" and device.index is None and torch.cuda.device_count() > 1
+
+
+Arguments = ParamSpec("Arguments")
+
+
+Result = TypeVar("Result")
+
+
+def on_one_thread(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Run a function with one torch thread.
+
+    Two threads make networks of this size slower, and the number of threads could change the last bits of a sum.
+    """
+
+    @wraps(function)
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return wrapped
+
+
+def actual_precision(precision: str, device: str) -> str:
+    """What the precision ``auto`` stands for on a device, or the precision itself.
+
+    Without instructions for bfloat16 a processor computes it many times slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    kind = torch.device(device).type
+    fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and _processor_has_bfloat16()
+    return "bfloat16" if fast else "float32"
+
+
+def _processor_has_bfloat16() -> bool:
+    # Older versions of torch cannot tell.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16", False))
+
+
+def probe() -> dict[str, Any]:
+    """What torch sees of this machine, as ``tmi doctor`` tells it."""
+    return {"cuda": torch.version.cuda, "threads": torch.get_num_threads(), "devices": list(_devices())}
+
+
+def _devices() -> Iterator[dict[str, Any]]:
+
+    def device(name: str, model: str | None = None, memory: int | None = None) -> dict[str, Any]:
+        return {
+            "name": name,
+            "model": model,
+            "memory": memory,
+            "automatic_precision": actual_precision("auto", name),
+        }
+
+    yield device("cpu", platform.machine())
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield device(f"cuda:{index}", properties.name, properties.total_memory)
+    if torch.backends.mps.is_available():
+        yield device("mps")

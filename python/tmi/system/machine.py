@@ -1,0 +1,55 @@
+"""What this machine, or the container that this process lives in, lets it use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def core_limit(root: Path = Path("/")) -> float | None:
+    """Cores' worth of time that the control group grants, as in a container; None without a limit.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    found = []
+    for text in _in_groups(root, "cpu", "cpu.max"):
+        quota, period = text.split()
+        found += [] if quota == "max" else [int(quota) / int(period)]
+    quotas, periods = (_in_groups(root, "cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    found += [int(quota) / int(period) for quota, period in zip(quotas, periods, strict=False) if int(quota) > 0]
+    return min(found, default=None)
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes that the control group grants, as in a container; None without a limit."""
+    texts = [*_in_groups(root, "memory", "memory.max"), *_in_groups(root, "memory", "memory.limit_in_bytes")]
+    # Version 1 of control groups has a number near 2^63 where there is no limit.
+    return min((int(text) for text in texts if text.isdigit() and int(text) < 1 << 60), default=None)
+
+
+def _in_groups(root: Path, controller: str, name: str) -> list[str]:
+    """What a file of the control groups holds: in the group of this process and all above it, of either version."""
+    groups = {"/"}
+    for line in text_of(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers or controller in controllers.split(","):
+            groups |= {path, *map(str, Path(path).parents)}
+    mounts = [root / "sys/fs/cgroup", root / "sys/fs/cgroup" / controller]
+    texts = (text_of(mount / group.lstrip("/") / name).strip() for mount in mounts for group in sorted(groups))
+    return [text for text in texts if text]
+
+
+def text_of(path: Path) -> str:
+    """What a file of the system holds; nothing where it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

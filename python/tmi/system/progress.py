@@ -1,0 +1,43 @@
+"""How far long work is: what shows it implements `Progress`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Where the advance of long work is shown."""
+
+    def begin(self, label: str, total: int, samples: int = 0) -> None:
+        """A piece of work of ``total`` steps begins; where it is training, on so many samples."""
+
+    def advance(self, steps: int) -> None:
+        """Some steps are done."""
+
+    def trained(self, samples: int) -> None:
+        """Some samples were trained on."""
+
+    def end(self) -> None:
+        """The piece of work is done."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def begin(self, label: str, total: int, samples: int = 0) -> None:
+        """Nothing."""
+
+    def advance(self, steps: int) -> None:
+        """Nothing."""
+
+    def trained(self, samples: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def note(self, message: str) -> None:
+        """Nothing."""

@@ -1,0 +1,36 @@
+"""Predictions with a leak of known kind, and the attacks that are run on them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.attacks.registry import all_attacks
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput
+
+# Those on a given model have tests of their own.
+ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs != "known members")
+
+
+# These train a classifier for every point.
+EXPENSIVE = {"tmi-pointwise", "tmi-mlp"}
+
+
+def simulated(
+    models: int = 24, points: int = 60, effect: float = 1.0, seed: int = 0, augmentations: int = 3, classes: int = 4
+) -> AttackInput:
+    """Logits of made-up models: membership moves every point's logits in a direction of its own."""
+    random = np.random.default_rng(seed)
+    membership = np.array([random.permutation(points) < points // 2 for _ in range(models)])
+    centre = random.normal(scale=2, size=(points, 1, classes))
+    direction = random.normal(size=(points, 1, classes))
+    noise = random.normal(size=(models, points, 1, classes))
+    jitter = 0.2 * random.normal(size=(models, points, augmentations, classes))
+    logits = centre + effect * membership[..., None, None] * direction + noise + jitter
+    predictions = Predictions(list(logits.astype(np.float32)))
+    return AttackInput(predictions, membership, pretrained=predictions, seed=seed)
+
+
+def with_membership(answers: AttackInput, membership: NDArray[np.bool_]) -> AttackInput:
+    return AttackInput(answers.predictions, membership, answers.pretrained, answers.seed)

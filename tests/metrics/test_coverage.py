@@ -1,0 +1,148 @@
+"""Do the intervals hold the truth as often as they say? Whole audits with shared shadows, simulated.
+
+N models, each trained on its own half of P points, answer every point with one number: the point's own mean, a shift if
+the point was in the half, and noise. Each model is scored by the likelihood ratio that all others give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tmi import _core
+from tmi.metrics.bootstrap import percentile_interval, resampled
+from tmi.metrics.epsilon import epsilon_lower_bound
+from tmi.metrics.points import point_vulnerability
+from tmi.metrics.roc import judge
+
+AUDITS = 500
+RESAMPLES = 500
+RATES = [0.1, 0.01]
+MODELS, POINTS = 24, 200
+# How far membership shifts the answers, and how much models differ in their offset and in how much they memorise.
+WORLDS = {
+    "no leak": (0.0, 0.0, 0.0),
+    "some leak": (1.0, 0.0, 0.0),
+    "models differ": (1.0, 0.5, 0.5),
+    "strong leak": (3.0, 0.0, 0.0),
+}
+Audit = tuple[np.ndarray, np.ndarray]
+
+
+def halves(random: np.random.Generator, models: int, points: int) -> np.ndarray:
+    return np.stack([random.permutation(points) < points // 2 for _ in range(models)])
+
+
+def leave_one_out_means(answers: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number, mean and sum of squared deviations of the other models on one side, neutral where there are none."""
+    count = side.sum(axis=0) - side
+    total = (answers * side).sum(axis=0) - answers * side
+    squares = (answers**2 * side).sum(axis=0) - answers**2 * side
+    mean = total / np.maximum(count, 1)
+    return count, mean, squares - count * mean**2
+
+
+def gaussian_audit(world: str, seed: int) -> Audit:
+    shift, offset, quality = WORLDS[world]
+    random = np.random.default_rng([7, seed])
+    labels = halves(random, MODELS, POINTS)
+    means, shifts = 2 * random.normal(size=POINTS), shift * random.exponential(size=POINTS)
+    models = random.normal(size=(2, MODELS, 1))
+    answers = means + offset * models[0] + np.exp(quality * models[1]) * shifts * labels
+    answers = answers + random.normal(size=labels.shape)
+    n_in, mean_in, ss_in = leave_one_out_means(answers, labels)
+    n_out, mean_out, ss_out = leave_one_out_means(answers, ~labels)
+    variance = (ss_in + ss_out) / (n_in + n_out - 2)
+    return ((answers - mean_out) ** 2 - (answers - mean_in) ** 2) / (2 * variance), labels
+
+
+def private_audit(mechanism: str, epsilon: float, models: int, points: int, seed: int) -> Audit:
+    """Answers that are exactly epsilon private about each point's membership."""
+    random = np.random.default_rng([3, seed])
+    labels = halves(random, models, points)
+    means = 2 * random.normal(size=points)
+    if mechanism == "randomised response":
+        told = labels ^ (random.random(labels.shape) < 1 / (1 + np.exp(epsilon)))
+        answers = means + told * random.exponential(size=points) + 0.05 * random.normal(size=labels.shape)
+        power = 2
+    else:
+        answers = means + labels * (epsilon > 0) + random.laplace(scale=1 / (epsilon or 1), size=labels.shape)
+        power = 1
+    _, mean_in, _ = leave_one_out_means(answers, labels)
+    _, mean_out, _ = leave_one_out_means(answers, ~labels)
+    return np.abs(answers - mean_out) ** power - np.abs(answers - mean_in) ** power, labels
+
+
+def unrelated_audit(random: np.random.Generator, draw: Callable[..., np.ndarray]) -> Audit:
+    """Scores that points and targets decide, and coin flips."""
+    scores = 2 * draw(size=(1, 400)) + draw(size=(MODELS, 1)) + draw(size=(MODELS, 400))
+    return scores, halves(random, MODELS, 400)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_intervals_and_band_cover(world: str) -> None:
+    audits = [gaussian_audit(world, seed) for seed in range(AUDITS)]
+    # All audits together, each with new points and new models: the expectation of one.
+    scores, labels = (np.concatenate(arrays) for arrays in zip(*audits, strict=True))
+    truth = np.delete(_core.roc_metrics(scores, labels, np.array(RATES)), 1)
+    curve = None
+    hits, plain, bands, widths = [], [], [], []
+    for seed, audit in enumerate(audits):
+        judged = judge(*audit, RATES, resamples=RESAMPLES, seed=seed)
+        ends = np.array([(figure.low, figure.high) for figure in (judged.auc, *judged.tpr_at_fpr.values())])
+        hits.append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
+        samples = resampled(*audit, np.array(RATES), resamples=RESAMPLES, seed=seed)
+        low, high = (np.delete(end, 1) for end in percentile_interval(samples, 0.95))
+        plain.append((low <= truth) & (truth <= high))
+        widths.append((ends[:, 1] - ends[:, 0]) / (high - low))
+        if curve is None:
+            curve = _core.roc_metrics(scores, labels, np.array(judged.roc.fpr))[2:]
+        bands.append(((np.array(judged.roc.band_low) <= curve) & (curve <= np.array(judged.roc.band_high))).all())
+    covered = np.mean(hits, axis=0)
+    print(f"\n{world}: AUC, TPR@10%, TPR@1% {covered}, plain {np.mean(plain, axis=0)}, band {np.mean(bands)}")
+    print(f"  truth {truth.round(3)}, width over that of the plain bootstrap {np.mean(widths, axis=0).round(2)}")
+    assert (covered >= 0.92).all()
+    assert (covered <= 0.98).all()
+    assert np.mean(bands) >= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mechanism", ["randomised response", "Laplace"])
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize(("models", "points"), [(6, 400), (24, 400), (48, 1000)])
+def test_the_bound_on_epsilon_holds(mechanism: str, epsilon: float, models: int, points: int) -> None:
+    bounds = np.array(
+        [
+            epsilon_lower_bound(*private_audit(mechanism, epsilon, models, points, seed), seed=seed).lower_bound
+            for seed in range(AUDITS)
+        ]
+    )
+    print(f"\n{mechanism} {epsilon} {models}: exceeds {(bounds > epsilon).mean()}, median {np.median(bounds):.2f}")
+    assert (bounds > epsilon).mean() <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["normal", "standard_cauchy"])
+def test_unrelated_scores_bound_nothing(kind: str) -> None:
+    bounds = []
+    for seed in range(AUDITS):
+        random = np.random.default_rng([5, seed])
+        bounds.append(epsilon_lower_bound(*unrelated_audit(random, getattr(random, kind)), seed=seed).lower_bound)
+    print(f"\n{kind}: above 0 in {np.mean(np.array(bounds) > 0)}")
+    assert np.mean(np.array(bounds) > 0) <= 0.05
+
+
+@pytest.mark.slow
+def test_single_points_are_rarely_called_exposed_by_chance() -> None:
+    p_values, any_called = [], []
+    for seed in range(AUDITS):
+        found = point_vulnerability(*gaussian_audit("no leak", seed))
+        p_values.append(found.p_value)
+        any_called.append((found.q_value <= 0.05).any())
+    levels = {level: float(np.mean(np.array(p_values) <= level)) for level in (0.001, 0.01, 0.05)}
+    print(f"\np-values below {levels}, audits with any point called {np.mean(any_called)}")
+    assert all(share <= 1.1 * level for level, share in levels.items())
+    assert np.mean(any_called) <= 0.08

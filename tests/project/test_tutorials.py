@@ -1,0 +1,47 @@
+"""Every tutorial followed word by word: its Python is run, its configuration is `mine.toml`, its commands are typed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+CODE_BLOCK = re.compile(r"^```(python|toml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+# The one about saved predictions takes those of the first audit; the one about a GPU needs one.
+FOLLOWED = [["first-audit", "saved-predictions"], ["images"], ["texts"]]
+
+
+def follow(tutorial: str, folder: Path) -> None:
+    text = (TUTORIALS / f"{tutorial}.md").read_text(encoding="utf-8")
+    blocks = CODE_BLOCK.findall(text)
+    assert blocks
+    for kind, code in blocks:
+        if kind == "toml":
+            (folder / "mine.toml").write_text(code, encoding="utf-8")
+            continue
+        command = ["bash", "-ec", code] if kind == "sh" else [sys.executable, "-c", code]
+        # The command `tmi` of the environment that runs this test.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        result = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False
+        )
+        assert result.returncode == 0, f"{tutorial}: {code}\n{result.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tutorials", FOLLOWED, ids=lambda names: names[0])
+def test_following_a_tutorial_works(tutorials: list[str], tmp_path: Path) -> None:
+    for tutorial in tutorials:
+        follow(tutorial, tmp_path)
+    assert list((tmp_path / "runs").glob("*/report.html"))
+
+
+def test_every_tutorial_is_followed() -> None:
+    followed = {name for names in FOLLOWED for name in names}
+    assert {path.stem for path in TUTORIALS.glob("*.md")} == followed | {"gpu"}

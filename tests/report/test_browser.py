@@ -1,0 +1,141 @@
+"""The report in a real browser: hostile text stays text, nothing leaves the page, it loads quickly and fits a phone."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made.results import make_results, with_target
+from tmi.report import Exhibit, write_report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium on the PATH")
+
+
+def dumped(page: Path, profile: Path, *options: str) -> str:
+    """The page's DOM after it has loaded."""
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", *options]
+    finished = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=60, check=True
+    )
+    return finished.stdout
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """An address that a page could ask, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def hostile_results(hostile: str) -> dict[str, Any]:
+    """Results with hostile text wherever users can put some."""
+    results = make_results({"tmi": 0.6, "confidence": 0.1, "direct": 1.0})
+    results["name"] = results["description"] = hostile
+    for table in ("attacks", "comparisons"):
+        results[table][hostile] = results[table].pop("confidence")
+    for point in results["points"]["most_exposed"]:
+        point["label"] = hostile
+    results["data"]["pool"]["source"] = results["data"]["downstream"]["source"] = hostile
+    results["provenance"]["hashes"][hostile] = hostile
+    results["provenance"]["machine"]["system"] = hostile
+    results = with_target(results)
+    results["target"]["name"] = results["target"]["most_suspected"][0]["label"] = hostile
+    return results
+
+
+def test_hostile_text_stays_text_and_nothing_is_asked_for(tmp_path: Path, listener: tuple[str, list[str]]) -> None:
+    address, asked = listener
+    hostile = (
+        f"</style></title></script><script>document.title='owned';fetch('{address}/f')</script>"
+        f"<img src={address}/i onerror=\"document.body.id='owned'\"><svg onload=alert(1)><link rel=stylesheet "
+        f"href={address}/l><style>@import '{address}/s'</style><meta http-equiv=refresh content=\"0;url={address}/m\">"
+        f'<iframe src={address}/e></iframe>"\' onmouseover="x" [a](javascript:x) ![b]({address}/b)'
+    )
+    exhibits = [Exhibit("text", hostile)] * 3
+    write_report(tmp_path, hostile_results(hostile), exhibits, hostile, exhibits)
+    dom = dumped(tmp_path / "report.html", tmp_path / "profile")
+    assert "owned';fetch" in dom  # it is there, as text
+    without_text = re.sub(r">[^<]*<", "><", dom)
+    assert not re.search(r"<(script|iframe|link|object|embed)\b", without_text)
+    assert not re.search(r"<[^>]*\son\w+\s*=", without_text)
+    assert without_text.count("<meta ") == 4
+    assert "<img" not in without_text
+    assert "<title></title>" in without_text
+    assert asked == []
+
+
+def test_the_policy_stops_requests_even_if_an_escape_were_forgotten(
+    tmp_path: Path, listener: tuple[str, list[str]]
+) -> None:
+    address, asked = listener
+    write_report(tmp_path, make_results({"tmi": 0.6}), [], "")
+    page = tmp_path / "report.html"
+    injected = f"<img src='{address}/i'><script>document.title='owned'</script><iframe src='{address}/e'></iframe>"
+    page.write_text(page.read_text().replace("<main>", f"<main>{injected}"))
+    assert "<title>owned" not in dumped(page, tmp_path / "profile")
+    assert asked == []
+    page.write_text(page.read_text().replace('http-equiv="Content-Security-Policy"', "name=x"))
+    assert "<title>owned" in dumped(page, tmp_path / "profile")
+    assert "/i" in asked  # so the listener would have heard
+
+
+def test_120_photographs_load_quickly(tmp_path: Path) -> None:
+    photographs = np.random.default_rng(0).random((120, 64, 64, 3))
+    results = make_results({"tmi": 0.6}, points=120)
+    write_report(tmp_path, results, [Exhibit("image", photograph) for photograph in photographs], "")
+    assert (tmp_path / "report.html").stat().st_size < 5e6
+    started = time.monotonic()
+    dom = dumped(tmp_path / "report.html", tmp_path / "profile")
+    assert time.monotonic() - started < 15
+    assert dom.count("<img ") == 120
+
+
+@pytest.mark.parametrize("layout", ["images", "texts", "table"])
+def test_nothing_sticks_out_of_a_phone(tmp_path: Path, layout: str) -> None:
+    results = make_results({"tmi": 0.6, "a-very-long-name-of-an-attack" * 3: 0.1, "direct": 1.0}, non_members=400)
+    results = with_target(results)
+    exhibits = {"images": [Exhibit("image", np.eye(8))] * 3, "texts": [Exhibit("text", "x" * 500)] * 3, "table": []}
+    write_report(tmp_path, results, exhibits[layout], "x" * 300, exhibits[layout])
+    measured = tmp_path / "measured.html"
+    page = (tmp_path / "report.html").read_text().replace('http-equiv="Content-Security-Policy"', "name=x")
+    # A frame of a phone's width, because a headless window is never narrower than 500 pixels. Open all that folds.
+    page = page.replace("<details", "<details open")
+    script = (
+        "<script>onload = () => { const root = frame.contentDocument.documentElement;"
+        "document.title = `${root.clientWidth} ${root.scrollWidth}` }</script>"
+    )
+    (tmp_path / "page.html").write_text(page)
+    measured.write_text(f'<title></title><iframe id="frame" width="390" height="800" src="page.html"></iframe>{script}')
+    dom = dumped(measured, tmp_path / "profile", "--allow-file-access-from-files")
+    found = re.search(r"<title>(\d+) (\d+)</title>", dom)
+    assert found is not None
+    width, needed = map(int, found.groups())
+    assert 350 < width <= 390
+    assert needed <= width

@@ -1,0 +1,96 @@
+"""The ROC figure: its bytes, its axes, its text."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from made.results import make_results, page, printed
+from tmi.report.figures import png_bytes, roc_figure, svg_text
+from tmi.report.histogram import histogram_figure
+from tmi.report.wording import ranked
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return make_results({"tmi": 0.6, "confidence": 0.1, "adapted-lira": 0.7, "direct": 1.0})
+
+
+def test_figure_is_the_same_bytes_every_time(results: dict[str, Any]) -> None:
+    assert png_bytes(roc_figure(results)) == png_bytes(roc_figure(results))
+    assert svg_text(roc_figure(results)) == svg_text(roc_figure(results))
+    drawn = roc_figure(results)
+    assert (svg_text(drawn), png_bytes(drawn)) == (svg_text(drawn), png_bytes(drawn))
+
+
+def test_figure_neither_reads_nor_changes_global_settings(results: dict[str, Any]) -> None:
+    expected = png_bytes(roc_figure(results))
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        assert png_bytes(roc_figure(results)) == expected
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_png_has_twice_the_usual_resolution(results: dict[str, Any]) -> None:
+    with Image.open(io.BytesIO(png_bytes(roc_figure(results)))) as image:
+        assert image.size == (1280, 1080)
+
+
+def test_svg_keeps_its_text_and_carries_no_date(results: dict[str, Any]) -> None:
+    svg = svg_text(roc_figure(results))
+    assert ">False positive rate</text>" in svg
+    assert ">True positive rate</text>" in svg
+    assert "below 1 / 9,600 non-members" in svg
+    assert "<dc:date>" not in svg
+    labels = re.findall(r">(0\.\d{3} \[.*?)</text>", svg)
+    assert [label.split()[3] for label in labels] == [*ranked(results), "direct"]
+
+
+def test_axes_reach_below_the_lowest_resolvable_rate() -> None:
+    starts = [
+        roc_figure(make_results({"tmi": 0.6}, non_members)).axes[0].get_xlim()[0]
+        for non_members in (10, 400, 10_000, 5_000_000)
+    ]
+    assert starts == pytest.approx([1e-2, 1e-3, 1e-5, 1e-5])
+
+
+def test_nothing_is_hatched_where_every_visible_rate_is_resolvable() -> None:
+    assert "non-members" not in svg_text(roc_figure(make_results({"tmi": 0.6}, non_members=5_000_000)))
+
+
+def test_names_are_not_mathematics() -> None:
+    assert "a$x$_{&lt;b&gt;" in svg_text(roc_figure(make_results({"a$x$_{<b>": 0.6, "_hidden": 0.1})))
+
+
+def test_twenty_attacks_have_twenty_lines_in_legend_and_table() -> None:
+    others = {f"attack-{index}": 0.03 * index for index in range(18)}
+    results = make_results({"tmi": 0.6, **others, "direct": 1.0})
+    legend = svg_text(roc_figure(results)).split('id="legend_1"')[1]
+    assert len(set(re.findall(r'style="(fill: none; [^"]*)"', legend))) == 20
+    assert sum(line.startswith(("tmi ", "attack-", "direct ")) for line in printed(results)) == 20
+    table, compared = page(results).split("Lower bound on the ε")[0].split("Is tmi better than the others?")
+    assert table.count('<th scope="row">attack-') == compared.count('<th scope="row">attack-') == 18
+
+
+def test_only_the_attack_of_the_verdict_has_a_band_and_it_is_the_simultaneous_one(results: dict[str, Any]) -> None:
+    bands = [band for band in roc_figure(results).axes[0].collections if len(band.get_paths())]
+    (band,) = bands
+    top = band.get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx(max(results["attacks"]["tmi"]["roc"]["band_high"]))
+    heights = set(np.round(band.get_paths()[0].vertices[:, 1], 12))
+    assert set(np.round(results["attacks"]["tmi"]["roc"]["band_low"], 12)) <= heights
+
+
+def test_the_histogram_shows_shares_of_each_group(results: dict[str, Any]) -> None:
+    results["attacks"]["tmi"]["histogram"] = {"edges": [0, 1, 2], "members": [1, 3], "non_members": [30, 10]}
+    drawn = histogram_figure(results)
+    assert png_bytes(drawn) == png_bytes(histogram_figure(results))
+    values = [list(patch.get_data().values) for patch in drawn.axes[0].patches]
+    assert values == [[0.75, 0.25]] * 2 + [[0.25, 0.75]] * 2
+    assert "Score of a$x$" in svg_text(histogram_figure(make_results({"a$x$": 0.6})))

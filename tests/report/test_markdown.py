@@ -1,0 +1,148 @@
+"""The first lines in plain words, the sentences on a target, and the report as Markdown."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from made.results import as_saved, figure, make_results, with_target
+from tmi.report.markdown import escaped, render_markdown
+from tmi.report.summary import natural_frequency, plain_words
+from tmi.report.target import target_summary
+from tmi.report.wording import with_interval
+
+HOSTILE = (
+    "<script>x</script>|![i](http://a.example/i)[l](javascript:x) `a` <b onclick=x> http://a.example www.a.example\n# h"
+)
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return make_results({"tmi": 0.6, "adapted-lira": 0.7, "direct": 1.0})
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def rendered(markdown: str) -> Tags:
+    """As a renderer shows it that lets HTML through, which is the worst case."""
+    parser = Tags()
+    parser.feed(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
+    return parser
+
+
+# Plain words
+
+
+@pytest.mark.parametrize(
+    ("fraction", "rate", "expected"),
+    [
+        (0.126, 0.01, ("13", "1", "100")),
+        (0.042, 0.01, ("42", "10", "1,000")),
+        (0.148, 0.05, ("15", "5", "100")),
+        (0.5, 0.025, ("500", "25", "1,000")),
+        (0.2, 0.0001, ("2,000", "1", "10,000")),
+        (1.0, 0.01, ("100", "1", "100")),
+    ],
+)
+def test_rates_become_counts_of_a_round_number(fraction: float, rate: float, expected: tuple[str, str, str]) -> None:
+    assert natural_frequency(fraction, rate) == expected
+
+
+def test_plain_words_say_what_leaks_and_how_sure_that_is(results: dict[str, Any]) -> None:
+    results["attacks"]["tmi"]["tpr_at_fpr"]["0.01"] = figure(0.126, 0.02)
+    text = " ".join(plain_words(results))
+    assert text.startswith("Something leaks: from the answers of a finetuned model alone")
+    assert "in 66 of 100 tries (64 to 68; guessing: 50)" in text
+    assert "Of 100 points that were in the pretraining data, about 13 are found (95% interval: 11 to 15)" in text
+    assert "if 1 of 100 points that were not may be accused wrongly; guessing would find 1." in text
+    # 0.126 / (0.126 + 0.01) and 0.0126 / (0.0126 + 0.009)
+    assert "about 93 are then right" in text
+    assert "about 58 where only one in ten" in text
+    assert not any(word in text for word in ("AUC", "ROC", "TPR", "FPR"))
+
+
+def test_plain_words_without_a_leak_claim_none() -> None:
+    text = " ".join(plain_words(make_results({"tmi": 0.0})))
+    assert text.startswith("No leak was shown")
+    assert "That is no clear difference." in text
+    assert "accusations" not in text
+    assert "reversed" in plain_words(make_results({"tmi": -0.6}))[0]
+    assert "of the pretrained models themselves" in plain_words(make_results({"direct": 2.0}))[0]
+
+
+def test_plain_words_on_a_given_model_compare_with_the_points_alone() -> None:
+    results = make_results({"inputs-and-answers": 0.6, "inputs-alone": 0.3})
+    (sentence,) = plain_words(results)
+    assert "66 of 100 tries (64 to 68; guessing: 50) with the finetuned model's answers, and in 58" in sentence
+    assert "give away something" in sentence
+    results["comparisons"]["inputs-alone"]["auc"] = figure(0.01, 0.02)
+    assert "not shown" in plain_words(results)[0]
+
+
+# The target
+
+
+def test_a_target_is_summed_up_without_an_auc(results: dict[str, Any]) -> None:
+    assert target_summary(results) == ""
+    text = target_summary(with_target(results))
+    assert text.startswith("their-model: of 300 points, 21 are called members of its pretraining data.")
+    assert "about 3 would be called by chance alone" in text
+    assert "p = 0.004" in text
+    assert "speaks for" in text
+    assert "AUC" not in text
+    assert "which is no proof that it was not" in target_summary(with_target(results, p_value=0.4))
+    assert "p < 0.0001" in target_summary(with_target(results, p_value=1e-7))
+    assert "1 is called a member" in target_summary(with_target(results, called=1))
+
+
+# Markdown
+
+
+def test_markdown_has_summary_table_target_bound_and_limits(results: dict[str, Any]) -> None:
+    text = rendered(render_markdown(with_target(as_saved(results)))).text
+    for part in ("In plain words", "The target: their-model", "Lower bound on the ε of the pretraining", "Limits"):
+        assert part in text
+    for part in (with_interval(results["attacks"]["tmi"]["auc"]), "direct (upper bound)", "no AUC", "on trust"):
+        assert part in text
+    assert "The target:" not in render_markdown(results)
+
+
+def test_markdown_holds_nothing_that_users_could_inject(results: dict[str, Any]) -> None:
+    plain = rendered(render_markdown(with_target(results))).tags
+    results["name"] = results["description"] = HOSTILE
+    results["attacks"][HOSTILE] = results["attacks"].pop("adapted-lira")
+    results = with_target(results)
+    results["target"]["name"] = HOSTILE
+    results["target"]["most_suspected"][0]["label"] = HOSTILE
+    found = rendered(render_markdown(results))
+    assert sorted(found.tags) == sorted(plain)
+    assert "![i](http" in found.text
+
+
+@given(st.text(st.sampled_from("ab|\\`*_[](){}<>!#&;~$^@:/.w\n1-+= "), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_escaped_text_stays_text_in_a_cell(text: str) -> None:
+    found = rendered(f"| a | b |\n| --- | --- |\n| {escaped('x' + text)} | y |\n")
+    assert found.tags == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+    assert " ".join(f"x{text}".split()) in " ".join(found.text.replace("\N{WORD JOINER}", "").split())
+
+
+def test_bare_addresses_are_broken_up() -> None:
+    joiner = "\N{WORD JOINER}"
+    assert escaped("https://a.b www.c me@d.e") == f"https{joiner}://a.b www{joiner}.c me@{joiner}d.e"

@@ -1,0 +1,123 @@
+"""The finetunings' figure and their section of the page, from made-up results and from a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made.results import make_results, outline
+from made.variants import ATTACKS, difference, make_seven, make_variants, page, private, row
+from tmi.config import Config
+from tmi.report import write_report
+from tmi.report.curves import variants_figure
+from tmi.report.figures import png_bytes, svg_text
+from tmi.report.finetunings import finetunings
+from tmi.runs import pipeline
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    return make_seven()
+
+
+# Figure
+
+
+def test_the_figure_is_the_same_bytes_every_time_and_names_all(results: dict[str, Any]) -> None:
+    results["variants"]["rows"]["_a$x$"] = row("full")
+    assert png_bytes(variants_figure(results)) == png_bytes(variants_figure(results))
+    svg = svg_text(variants_figure(results))
+    assert svg == svg_text(variants_figure(results))
+    for text in (
+        "_a$x$",
+        "epsilon-8",
+        "head only, ε = 8",
+        "head only, 60 points",
+        "LoRA adapters",
+        "83.1%",
+        "accuracy",
+    ):
+        assert f">{text}</text>" in svg
+    for name in (" tmi", " adapted-lira"):
+        assert f">{name}</text>" in svg
+    assert "direct" not in svg
+
+
+def test_the_figure_has_every_auc_once_from_top_to_bottom(results: dict[str, Any]) -> None:
+    axes = variants_figure(results).axes[0]
+    main, baseline = (container[0] for container in axes.containers)
+    expected = [each.auc["estimate"] for each in finetunings(results)]
+    assert list(main.get_xdata()) == pytest.approx(expected)
+    places = list(main.get_ydata())
+    assert places == sorted(places)
+    assert all(own < other for own, other in zip(places, baseline.get_ydata(), strict=True))
+    bottom, top = axes.get_ylim()
+    assert bottom > max(baseline.get_ydata())
+    assert top < min(places)
+
+
+def test_long_names_leave_the_figure_its_room() -> None:
+    name = "a-very-long-name-" * 8
+    results = make_variants({name: row("last-12", private=private(0.123), points_per_model=12_345)}, {})
+    results["variants"]["differences"] = {name: difference("digits")}
+    drawn = variants_figure(results)
+    png_bytes(drawn)
+    assert drawn.axes[0].get_position().width > 0.3
+
+
+# Page
+
+
+def test_the_page_has_a_row_for_every_finetuning(results: dict[str, Any]) -> None:
+    html = page(results)
+    outline(html)
+    section = html[html.index("What other finetunings of the same models leak") :]
+    section = section[: section.index("</section>")]
+    rows = re.findall(r'<tr(?: class="default")?>\s*<th scope="row">([^<]*)<br><small>([^<]*)</small>', section)
+    assert rows == [
+        ("digits", "head only"),
+        ("lora", "LoRA adapters"),
+        ("full", "everything"),
+        ("last-2", "last 2 blocks"),
+        ("few", "head only, 60 points"),
+        *[(name, "head only") for name in ("epsilon-inf", "epsilon-8", "epsilon-1")],
+    ]
+    assert section.count("to epsilon-inf</small>") == 2
+    assert "<td>8<br><small>δ = 0.0002</small></td>" in section
+    assert "<td>∞</td>" in section
+    assert "<title>drawn</title>" in section
+    assert "What other finetunings" not in page(make_results(ATTACKS))
+
+
+def test_the_page_names_another_downstream_task_and_escapes_names() -> None:
+    hostile = "<script>x</script>"
+    rows = {hostile: row("full", source="npz:<b>.npz", classes=7)}
+    html = page(make_variants(rows, {hostile: difference("digits")}))
+    assert "script" not in outline(html).tags
+    assert "everything, 7 classes of npz:&lt;b&gt;.npz" in html
+
+
+# From a run
+
+
+def test_a_run_with_variants_writes_them_and_removes_what_is_no_longer_there(
+    tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    names = ["gaussian", "adapted-lira"]
+    config = tiny(attack__names=names, variants={"everything": {"finetune": {"transfer": "full"}}})
+    results = pipeline.run_attack(config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["variants"]["attack"] == "gaussian"
+    html = (tmp_path / "report.html").read_text()
+    outline(html)
+    assert '<th scope="row">everything<br><small>everything</small>' in html
+    assert {path.name for path in tmp_path.glob("variants.*")} == {"variants.png", "variants.svg"}
+    assert not list((tmp_path / "variants" / "everything").glob("variants.*"))
+    del results["variants"]
+    write_report(tmp_path, results, [], config.to_toml())
+    assert not list(tmp_path.glob("variants.*"))
+    assert "What other finetunings" not in (tmp_path / "report.html").read_text()

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tmi.runs.check import Finding, check_arrays
+
+MODELS, POINTS, AUGMENTATIONS, CLASSES = 20, 120, 2, 6
+
+
+class Good:
+    """Logits of models that leak, as they should be; what is given replaces a part."""
+
+    def __init__(self) -> None:
+        random = np.random.default_rng(3)
+        self.membership: NDArray[Any] = random.random((MODELS, POINTS)).argsort(axis=1) < POINTS // 2
+        self.labels: NDArray[Any] = random.integers(0, CLASSES, POINTS)
+        base = random.normal(size=(MODELS, POINTS, 1, CLASSES))
+        self.logits = base + 0.2 * random.normal(size=(MODELS, POINTS, AUGMENTATIONS, CLASSES))
+        self.logits += (1 + 2 * self.membership)[..., None, None] * np.eye(CLASSES)[self.labels][:, None]
+        self.logits = self.logits.astype(np.float32)
+
+
+def findings(
+    logits: NDArray[Any], membership: NDArray[Any], labels: NDArray[Any] | None = None, **options: Any
+) -> list[Finding]:
+    return check_arrays(list(logits), membership, labels, **options)
+
+
+def problem(found: list[Finding], subject: str, severity: str) -> str:
+    """What is said about a subject; fails if nothing of that severity is."""
+    return " ".join(finding.message for finding in found if (finding.subject, finding.severity) == (subject, severity))
+
+
+@pytest.fixture
+def good() -> Good:
+    return Good()
+
+
+def test_good_arrays_are_silent(good: Good) -> None:
+    assert {finding.severity for finding in findings(good.logits, good.membership, good.labels)} == {"ok"}
+    assert {finding.severity for finding in findings(good.logits, good.membership)} == {"ok"}
+
+
+@pytest.mark.parametrize("task", ["digits", "text"])
+def test_real_predictions_are_silent(shared: Path, task: str) -> None:
+    folder = shared / "golden" / task
+    predictions = np.load(folder / "predictions.npy", mmap_mode="r")
+    membership = np.load(folder / "membership.npy")
+    found = check_arrays(list(predictions), membership)
+    assert not [finding for finding in found if finding.severity == "error"]
+    assert not problem(found, "signal", "warning")
+    reversed_ = check_arrays(list(predictions), ~membership)
+    assert "may be reversed" in problem(reversed_, "signal", "warning")
+    shifted = check_arrays(list(predictions), np.roll(membership, 1, axis=0))
+    assert "no better than a coin flip" in problem(shifted, "signal", "warning")
+
+
+def test_shapes(good: Good) -> None:
+    transposed = findings(good.logits, good.membership.T)
+    assert "transpose it" in problem(transposed, "membership", "error")
+    classes_last = np.moveaxis(good.logits, 1, 3)
+    assert "in axis 2" in problem(findings(classes_last, good.membership), "membership", "error")
+    assert "expected (20, 120)" in problem(findings(good.logits, good.membership[:, 1:]), "membership", "error")
+    assert "expected at least 3" in problem(findings(good.logits[:2], good.membership[:2]), "models", "error")
+    assert "too few shadows" in problem(findings(good.logits[:8], good.membership[:8]), "models", "warning")
+    unequal = check_arrays([*good.logits[:-1], good.logits[-1, 1:]], good.membership)
+    assert "model 19" in problem(unequal, "predictions", "error")
+    few = findings(good.logits[:, :10], good.membership[:, :10])
+    assert "more models (20) than points (10)" in problem(few, "predictions", "warning")
+
+
+def test_membership_values(good: Good) -> None:
+    as_floats = findings(good.logits, good.membership.astype(np.float64), good.labels)
+    assert "read as false and true" in problem(as_floats, "membership", "warning")
+    assert problem(as_floats, "signal", "ok")
+    shares = findings(good.logits, good.membership * 0.7)
+    assert "other values than 0 and 1" in problem(shares, "membership", "error")
+
+
+def test_membership_design(good: Good) -> None:
+    def said(membership: NDArray[Any], severity: str = "warning") -> str:
+        return problem(findings(good.logits, membership), "membership", severity)
+
+    half = good.membership[: MODELS // 2]
+    assert "complement" in said(np.concatenate([half, ~half]))
+    ranks = np.random.default_rng(0).random((MODELS, POINTS)).argsort(axis=0)
+    assert "exactly 10 models" in said(ranks < MODELS // 2)
+    assert "equal to another" in said(np.concatenate([half, half]))
+    constant = good.membership.copy()
+    constant[:, 3] = True
+    assert "1 point in all models or in none" in said(constant)
+    constant[4] = True
+    assert "1 model with all points or none, the first being model 4" in said(constant)
+    assert "10.0% of the entries" in said(ranks < 2)
+    assert "nothing to tell apart" in said(np.zeros_like(good.membership), "error")
+
+
+def test_values(good: Good) -> None:
+    broken = good.logits.copy()
+    broken[5, 7, 1, 2] = np.nan
+    broken[6, 7, 1, 2] = np.inf
+    assert "in 2 models, the first being model 5" in problem(findings(broken, good.membership), "values", "error")
+    exponentials = np.exp(good.logits)
+    p = exponentials / exponentials.sum(axis=3, keepdims=True)
+    for probabilities in (p, p.astype(np.float16)):
+        found = findings(probabilities, good.membership)
+        assert "probabilities, expected logits" in problem(found, "predictions", "error")
+    logs = findings(np.log(p), good.membership)
+    assert "log-probabilities" in problem(logs, "predictions", "ok")
+    assert {finding.severity for finding in logs} == {"ok"}
+
+
+def test_axes_of_answers(good: Good) -> None:
+    swapped = findings(good.logits.swapaxes(2, 3), good.membership)
+    assert "are the two swapped?" in problem(swapped, "predictions", "warning")
+    exponentials = np.exp(good.logits)
+    p = (exponentials / exponentials.sum(axis=3, keepdims=True)).swapaxes(2, 3)
+    assert "over the axis of augmentations" in problem(findings(p, good.membership), "predictions", "error")
+    same = np.repeat(good.logits[:, :, :1], 3, axis=2)
+    assert "identical" in problem(findings(same, good.membership), "augmentations", "warning")
+
+
+def test_copies(good: Good) -> None:
+    copied = good.logits.copy()
+    copied[9] = copied[2]
+    assert "for instance 9 as 2" in problem(findings(copied, good.membership), "models", "error")
+    stuck = good.logits.copy()
+    stuck[:, :5] = stuck[:1, :5]
+    assert "5 points of 120" in problem(findings(stuck, good.membership), "points", "warning")
+    stuck = good.logits.copy()
+    stuck[8] = stuck[8, :1]
+    assert "first being model 8" in problem(findings(stuck, good.membership), "models", "error")
+
+
+def test_labels(good: Good) -> None:
+    def said(labels: NDArray[Any], severity: str) -> str:
+        return problem(findings(good.logits, good.membership, labels), "labels", severity)
+
+    assert "agree" in said(good.labels, "ok")
+    assert "between 1 and 6, expected 0 to 5" in said(good.labels + 1, "error")
+    assert "shape (119,)" in said(good.labels[1:], "error")
+    assert "points out of order" in said(np.random.default_rng(0).permutation(good.labels), "warning")
+    assert "all 0" in said(np.zeros(POINTS, dtype=np.int64), "ok")
+
+
+def test_signal(good: Good) -> None:
+    def said(membership: NDArray[Any], severity: str, logits: NDArray[Any] = good.logits) -> str:
+        return problem(findings(logits, membership, good.labels), "signal", severity)
+
+    assert "may be reversed" in said(~good.membership, "warning")
+    assert "no better than a coin flip" in said(np.roll(good.membership, 1, axis=0), "warning")
+    noise = np.random.default_rng(1).normal(size=good.logits.shape).astype(np.float32)
+    assert "no better than a coin flip" in said(good.membership, "warning", noise)
+
+
+def test_a_balanced_design_without_a_leak_is_below_a_coin_flip() -> None:
+    random = np.random.default_rng(0)
+    membership = random.random((8, 2000)).argsort(axis=0) < 4
+    noise = random.normal(size=(8, 2000, 1, 3)).astype(np.float32)
+    found = findings(noise, membership)
+    assert "below a coin flip" in problem(found, "signal", "error")
+    assert "exactly 4 models" in problem(found, "membership", "warning")
+
+
+def test_large_arrays_are_sampled(tmp_path: Path, good: Good) -> None:
+    np.save(tmp_path / "p.npy", good.logits)
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")
+    found = check_arrays(list(mapped), good.membership, good.labels, sample_bytes=good.logits.nbytes // 2)
+    assert "at 60 sampled points" in problem(found, "values", "ok")
+    assert {finding.severity for finding in found} == {"ok"}

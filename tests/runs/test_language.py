@@ -1,0 +1,199 @@
+"""Language models through the same path as the command line, and given models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tmi.cli import tmi as cli
+from tmi.config import Config, load_config
+from tmi.errors import TmiError
+from tmi.runs.pipeline import run_attack
+from tmi.system.files import file_hash
+
+WORDS = [
+    "river",
+    "stone",
+    "cloud",
+    "paper",
+    "music",
+    "garden",
+    "winter",
+    "silver",
+    "engine",
+    "harbour",
+    "window",
+    "letter",
+    "candle",
+    "forest",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts without labels to pretrain on, others with labels, and a configuration of a tiny language model."""
+    folder = tmp_path_factory.mktemp("language")
+    random = np.random.default_rng(0)
+
+    def text(words: list[str]) -> str:
+        return " ".join(random.choice(words, 9))
+
+    (folder / "pool.jsonl").write_text("\n".join(json.dumps({"text": text(WORDS)}) for _ in range(40)))
+    tasks = [json.dumps({"text": text(WORDS[3 * label :]), "label": str(label)}) for label in (0, 1) for _ in range(30)]
+    (folder / "tasks.jsonl").write_text("\n".join(tasks))
+    (folder / "run.toml").write_text(
+        """
+        name = "language"
+        models = 3
+        [pool]
+        source = "jsonl:pool.jsonl"
+        [downstream]
+        source = "jsonl:tasks.jsonl"
+        points_per_model = 30
+        [encoder]
+        kind = "tokens"
+        vocabulary = 300
+        length = 40
+        [model]
+        kind = "transformers"
+        architecture = "gpt2-mini"
+        settings = { n_layer = 1, n_embd = 16, n_head = 2 }
+        [pretrain]
+        objective = "causal"
+        learning_rate = 0.01
+        epochs = 4
+        batch_size = 10
+        [finetune]
+        learning_rate = 0.01
+        epochs = 2
+        batch_size = 10
+        [query]
+        augmentation = "word-dropout"
+        count = 2
+        strength = 0.2
+        [attack]
+        names = ["gaussian", "direct"]
+        [evaluation]
+        resamples = 100
+        [compute]
+        workers = 1
+        """
+    )
+    return folder
+
+
+def load(folder: Path, **changes: object) -> Config:
+    return load_config(str(folder / "run.toml"), {key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Path:
+    run_attack(load(folder, variants={"lora": {"finetune": {"transfer": "lora", "lora_rank": 2}}}), folder / "run")
+    return folder / "run"
+
+
+def test_a_causal_model_is_pretrained_finetuned_and_attacked(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert results["data"]["pool"]["objective"] == "causal"
+    assert list(results["variants"]["rows"]) == ["language", "lora"]
+    assert np.load(finished / "predictions" / "000.npy").shape == (40, 2, 2)
+    likelihoods = np.load(finished / "pretrained_predictions" / "000.npy")
+    assert likelihoods.shape == (40, 2, 2)
+    assert (likelihoods[..., 0] < 0).all()
+    assert (likelihoods[..., 1] == 0).all()
+    assert "causal language models" in (finished / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__architecture": "bert-mini", "model__settings": {}, "pretrain__objective": "masked"},
+        {"query__augmentation": "word-masking", "finetune__private": {"epsilon": 8.0}, "finetune__transfer": "last-1"},
+    ],
+    ids=["masked", "private"],
+)
+def test_other_ways_to_train(folder: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    results = run_attack(load(folder, **{"attack__names": ["direct"], "pretrain__epochs": 1} | changes), tmp_path)
+    assert np.isfinite(results["attacks"]["direct"]["auc"]["estimate"])
+
+
+def test_the_same_run_gives_the_same_scores(folder: Path, finished: Path, tmp_path: Path) -> None:
+    run_attack(load(folder), tmp_path)
+    for name in ("gaussian", "direct"):
+        assert file_hash(tmp_path / "scores" / f"{name}.npy") == file_hash(finished / "scores" / f"{name}.npy")
+
+
+def given(folder: Path, checkpoint: Path) -> Path:
+    """A configuration that attacks an exported checkpoint."""
+    text = (folder / "run.toml").read_text()
+    start, end = text.index("[pretrain]"), text.index("[finetune]")
+    text = text[:start] + text[end:]
+    text = text[: text.index("[attack]")] + text[text.index("[evaluation]") :]
+    text = text.replace(
+        '"jsonl:pool.jsonl"', f'"npz:{checkpoint}/members.npz"\nnon_members = "npz:{checkpoint}/non_members.npz"'
+    )
+    text = text.replace('architecture = "gpt2-mini"', f'checkpoint = "{checkpoint}"')
+    text = text.replace("settings = { n_layer = 1, n_embd = 16, n_head = 2 }", "")
+    text = text.replace("vocabulary = 300", f'tokenizer = "{checkpoint}"')
+    (folder / "given.toml").write_text(text)
+    return folder / "given.toml"
+
+
+def test_an_exported_model_is_attacked_as_a_given_one(folder: Path, finished: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    exported = CliRunner().invoke(cli, ["export", str(finished), str(checkpoint), "--model", "1"])
+    assert exported.exit_code == 0, exported.output
+    sides = [np.load(checkpoint / f"{name}.npz")["inputs"] for name in ("members", "non_members")]
+    assert [len(side) for side in sides] == [20, 20]
+
+    config = given(folder, checkpoint)
+    results = run_attack(load_config(str(config)), tmp_path / "run")
+    assert list(results["attacks"]) == ["known-points", "inputs-and-answers", "inputs-alone"]
+    assert results["comparisons"]["against"] == "inputs-and-answers"
+    assert results["models"]["given"] == str(checkpoint)
+    assert np.load(tmp_path / "run" / "scores" / "known-points.npy").shape == (1, 40)
+    assert not (tmp_path / "run" / "pretrained").exists()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "from the points alone" in page
+    assert "(non-members)" in page
+
+
+def test_members_that_are_non_members_are_refused(folder: Path, finished: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    assert CliRunner().invoke(cli, ["export", str(finished), str(checkpoint)]).exit_code == 0
+    config = given(folder, checkpoint)
+    text = config.read_text().replace("non_members.npz", "members.npz")
+    config.write_text(text)
+    with pytest.raises(TmiError, match="have 20 points in common, expected none"):
+        run_attack(load_config(str(config)), tmp_path / "run")
+
+
+def test_an_export_overwrites_nothing(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    refused = CliRunner().invoke(cli, ["export", str(finished), str(tmp_path)])
+    assert isinstance(refused.exception, TmiError)
+    assert "is not empty" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"encoder__length": 8}, "encoder.length"),
+        ({"pretrain__objective": "masked"}, "masked"),
+        ({"pretrain__objective": "classification"}, "the single class 'unlabelled'"),
+        ({"model__kind": "mlp", "model__architecture": None, "model__settings": {}}, "does not read"),
+        ({"encoder__tokenizer": "no/such/tokenizer.json"}, "no/such/tokenizer.json"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    folder: Path, tmp_path: Path, changes: dict[str, object], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(TmiError) as error:
+        run_attack(load(folder, **changes), tmp_path / "run")
+    assert sentence in str(error.value)
+    assert not (tmp_path / "run").exists()
