@@ -139,6 +139,65 @@ def test_lira_pytorch_logits_and_scores(tmp_path: Path, leak: Leak) -> None:
     assert not found.labels.any()
 
 
+def log_odds(logits: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """As lira-pytorch scores: probabilities in double precision, 1e-45 added to each side."""
+    wide = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    wide /= wide.sum(axis=-1, keepdims=True)
+    is_label = np.arange(CLASSES) == labels[:, None, None]
+    chosen, others = (np.where(side, wide, 0.0).sum(axis=-1) for side in (is_label, ~is_label))
+    return np.log(chosen + 1e-45) - np.log(others + 1e-45)
+
+
+def write_lira(folder: Path, leak: Leak, scale: float = 1.0) -> None:
+    logits, membership, labels = leak
+    for model, array in enumerate(scale * logits):
+        (folder / str(model)).mkdir()
+        np.save(folder / str(model) / "keep.npy", membership[model])
+        np.save(folder / str(model) / "logits.npy", array.astype(np.float32))
+        np.save(folder / str(model) / "scores.npy", log_odds(array, labels))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_labels_are_found_from_scores_and_logits(tmp_path: Path, leak: Leak, scale: float) -> None:
+    """With a large scale most log-odds lie beyond what the codes' 1e-45 lets through."""
+    write_lira(tmp_path, leak, scale)
+    found = read_saved(tmp_path)
+    np.testing.assert_array_equal(found.labels, leak[2])
+    assert any("found from scores and logits" in sentence for sentence in found.read_as)
+    np.save(tmp_path / "labels.npy", leak[2] * 0)
+    given = read_saved(tmp_path, labels=tmp_path / "labels.npy", layout="lira-pytorch")
+    np.testing.assert_array_equal(given.labels, leak[2] * 0)
+
+
+def test_labels_that_the_scores_do_not_tell_are_not_made_up(tmp_path: Path, leak: Leak) -> None:
+    logits, membership, labels = leak
+    twins = logits.copy()
+    twins[:, 3, :, (labels[3] + 1) % CLASSES] = twins[:, 3, :, labels[3]]
+    write_lira(tmp_path, (twins, membership, labels))
+    found = read_saved(tmp_path)
+    assert found.labels is None
+    assert any("at 1 of 40 points not one class fits" in sentence for sentence in found.read_as)
+    np.save(tmp_path / "3" / "scores.npy", np.full((POINTS, AUGMENTATIONS), np.nan))
+    assert read_saved(tmp_path).labels is None
+    (tmp_path / "7" / "scores.npy").unlink()
+    assert read_saved(tmp_path).labels is None
+
+
+@pytest.mark.parametrize("name", ["", "logits.npy"])
+def test_one_model_is_not_taken_for_all(tmp_path: Path, leak: Leak, name: str) -> None:
+    write_lira(tmp_path, leak)
+    for layout in (None, "tmi", "lira-pytorch"):
+        with pytest.raises(TmiError, match="a single model, as lira-pytorch and TensorFlow Privacy write it"):
+            read_saved(tmp_path / "3" / name, tmp_path / "3" / "keep.npy", layout=layout)
+
+
+def test_models_at_different_checkpoints_are_said_to_be(tmp_path: Path, leak: Leak) -> None:
+    write_tensorflow(tmp_path, leak)
+    (tmp_path / f"experiment-10_{MODELS}" / "logits" / "0000000100.npy").unlink()
+    said = " ".join(read_saved(tmp_path).read_as)
+    assert "The last checkpoints differ, from 0000000010.npy to 0000000100.npy" in said
+
+
 def write_privacy_meter(folder: Path, signals: NDArray[Any], membership: NDArray[Any], name: str) -> None:
     (folder / "models").mkdir(parents=True)
     (folder / "signals").mkdir()
@@ -159,6 +218,15 @@ def test_privacy_meter(tmp_path: Path, leak: Leak, transposed: bool) -> None:
     losses = 1 + odds**2
     write_privacy_meter(tmp_path / "b", losses.T, membership, "loss")
     assert same(read_saved(tmp_path / "b"), two_class(-losses)[:, :, None], membership)
+
+
+def test_privacy_meter_with_some_of_the_points_is_explained(tmp_path: Path, leak: Leak) -> None:
+    logits, membership, _ = leak
+    write_privacy_meter(tmp_path, logits[:, ::2, 0, 0].T, membership, "rmia")
+    with pytest.raises(TmiError, match=r"signals of 20 points, but .* of 40: with audit\.data_size below the size"):
+        read_saved(tmp_path)
+    np.save(tmp_path / "m.npy", membership[:, ::2])
+    np.testing.assert_array_equal(read_saved(tmp_path, tmp_path / "m.npy").membership, membership[:, ::2])
 
 
 def test_certain_probabilities_stay_finite(tmp_path: Path, leak: Leak) -> None:
@@ -184,6 +252,43 @@ def test_leakpro(tmp_path: Path, leak: Leak) -> None:
     np.testing.assert_array_equal(read_target(cache / "target_logits.npy"), logits[0, :, :1])
 
 
+def write_leakpro(cache: Path, name: str, answers: NDArray[Any], points: NDArray[Any], order: NDArray[Any]) -> None:
+    np.save(cache / f"{name}_logits.npy", answers[order])
+    np.save(cache / f"{name}_indices.npy", points[order])
+
+
+def test_leakpro_with_hashes_and_indices(tmp_path: Path, leak: Leak) -> None:
+    logits, membership, _ = leak
+    random = np.random.default_rng(0)
+    cache = tmp_path / "attack_cache"
+    cache.mkdir()
+    points = np.sort(random.choice(1000, POINTS, replace=False))
+    for model in range(1, MODELS):
+        write_leakpro(cache, f"sm_{model}_7f3a", logits[model, :, 0], points, random.permutation(POINTS))
+    write_leakpro(cache, "target_09c1", logits[0, :, 0], points, random.permutation(POINTS))
+    np.save(tmp_path / "mask.npy", membership[1:])
+    found = read_saved(tmp_path, tmp_path / "mask.npy")
+    assert same(found, logits[1:, :, :1], membership[1:])
+    np.testing.assert_array_equal(found.target, logits[0, :, :1])
+    np.testing.assert_array_equal(found.point_ids, points)
+    np.testing.assert_array_equal(read_target(cache / "target_09c1_logits.npy", points), logits[0, :, :1])
+    assert "sm_1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 in this order" in " ".join(found.read_as)
+    # Another target of the same points: it is not chosen by chance, and can be named.
+    write_leakpro(cache, "target_5555", logits[1, :, 0], points, random.permutation(POINTS))
+    assert read_saved(tmp_path, tmp_path / "mask.npy").target is None
+    # Another population: a file says which is meant.
+    write_leakpro(cache, "sm_3_aaaa", logits[3, :, 0], points, np.arange(POINTS))
+    with pytest.raises(TmiError, match="shadow models of 2 populations"):
+        read_saved(tmp_path, tmp_path / "mask.npy")
+    assert same(read_saved(cache / "sm_5_7f3a_logits.npy", tmp_path / "mask.npy"), logits[1:, :, :1], membership[1:])
+    np.save(cache / "sm_4_7f3a_indices.npy", points + 1000)
+    with pytest.raises(TmiError, match="about other points: 40 of the 40"):
+        read_saved(cache / "sm_5_7f3a_logits.npy", tmp_path / "mask.npy")
+    np.save(cache / "sm_4_7f3a_indices.npy", np.zeros(POINTS, dtype=np.int64))
+    with pytest.raises(TmiError, match="expected different whole numbers"):
+        read_saved(cache / "sm_5_7f3a_logits.npy", tmp_path / "mask.npy")
+
+
 def test_a_single_logit_becomes_two_classes(tmp_path: Path, leak: Leak) -> None:
     np.save(tmp_path / "p.npy", leak[0][:, :, 0, :1])
     np.save(tmp_path / "m.npy", leak[1])
@@ -200,6 +305,14 @@ def test_the_papers_code(tmp_path: Path, leak: Leak) -> None:
     np.save(tmp_path / "target_point_logits.npy", logits.swapaxes(0, 1))
     np.save(tmp_path / "mask.npy", membership.T.astype(np.float64))
     assert same(read_saved(tmp_path), logits, membership)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    probabilities[0, 0, 0] = np.eye(CLASSES)[2]
+    np.save(tmp_path / "target_point_logits.npy", probabilities.swapaxes(0, 1))
+    found = read_saved(tmp_path)
+    np.testing.assert_allclose(np.exp(np.stack(found.models)), probabilities, rtol=1e-6, atol=1e-30)
+    assert np.isfinite(np.stack(found.models)).all()
+    assert any("saves probabilities" in sentence for sentence in found.read_as)
+    np.save(tmp_path / "target_point_logits.npy", logits.swapaxes(0, 1))
     (tmp_path / "target_point_logits.npy").rename(tmp_path / "other.npy")
     with pytest.raises(TmiError, match="may be of the layouts tmi and tmi-pets24"):
         read_saved(tmp_path / "other.npy", tmp_path / "mask.npy")
@@ -231,6 +344,13 @@ def test_privacyguard(tmp_path: Path, leak: Leak, suffix: str) -> None:
         read_saved(tmp_path / f"one.{suffix}")
 
 
+@pytest.mark.parametrize("column", ["score_mean_in", "score_mean"])
+def test_privacyguard_summaries_are_refused_with_the_reason(tmp_path: Path, column: str) -> None:
+    write_frame(tmp_path / "lira.csv", {"score_orig": np.zeros(4), column: np.ones(4)})
+    with pytest.raises(TmiError, match="from which no answer of a single reference can be had"):
+        read_saved(tmp_path / "lira.csv")
+
+
 def write_frame(path: Path, columns: dict[str, NDArray[Any]]) -> None:
     if path.suffix == ".parquet":
         import pyarrow
@@ -256,6 +376,13 @@ def test_what_is_no_layout(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TmiError, match=message):
         read_saved(tmp_path / name)
+
+
+def test_pickles_of_sacro_ml_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "shadow_models" / "0").mkdir(parents=True)
+    (tmp_path / "shadow_models" / "0" / "indices_train.pkl").write_bytes(b"")
+    with pytest.raises(TmiError, match="SACRO-ML keeps shadow models in pickles"):
+        read_saved(tmp_path)
 
 
 def test_an_unknown_layout_is_named(tmp_path: Path) -> None:

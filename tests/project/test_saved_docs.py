@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from tmi.predictions.formats import read_saved
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +70,41 @@ def test_the_python_of_the_guide(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "AUC" in result.stdout
+
+
+class SacroModel:
+    """What SACRO-ML pickles: a classifier that tells its classes."""
+
+    def __init__(self, forest: RandomForestClassifier) -> None:
+        self.forest = forest
+
+    def get_classes(self) -> np.ndarray:
+        return self.forest.classes_
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        return self.forest.predict_proba(rows)
+
+
+def test_the_export_from_sacro_ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    rows, labels = random.normal(size=(40, 3)), np.arange(40) % 3
+    # One half has two classes alone.
+    halves = [random.permutation(40)[:20] for _ in range(4)] + [np.flatnonzero(labels != 1)[:20]]
+    models = [SacroModel(RandomForestClassifier(5, random_state=0).fit(rows[half], labels[half])) for half in halves]
+    for number, (model, half) in enumerate(zip(models, halves, strict=True)):
+        folder = tmp_path / "outputs" / "shadow_models" / str(number)
+        folder.mkdir(parents=True)
+        for name, value in (("model", model), ("indices_train", half)):
+            (folder / f"{name}.pkl").write_bytes(pickle.dumps(value))
+    (code,) = blocks("docs/saved-predictions.md", "python", "sacro")
+    monkeypatch.chdir(tmp_path)
+    given = {"X_train": rows[:20], "X_test": rows[20:], "y_train": labels[:20], "y_test": labels[20:]}
+    exec(code, given | {"target": SimpleNamespace(model=models[0])})
+    found = read_saved(tmp_path / "sacro.npz")
+    expected = [np.zeros((40, 3)) for _ in models]
+    for probabilities, model in zip(expected, models, strict=True):
+        probabilities[:, model.get_classes()] = model.predict_proba(rows)
+    np.testing.assert_allclose(np.exp(np.stack(found.models)[:, :, 0]), expected, atol=1e-6)
+    np.testing.assert_array_equal(found.membership, [np.isin(np.arange(40), half) for half in halves])
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.target, found.models[0])

@@ -18,6 +18,7 @@ from tmi.attacks.scoring import score
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.formats.reading import SUM_TOLERANCE, are_probabilities
 from tmi.system.seeding import stream
 
 Severity = Literal["error", "warning", "ok"]
@@ -28,8 +29,6 @@ SAMPLE_BYTES = 256 << 20
 TRIAL_POINTS, TRIAL_TARGETS = 400, 64
 # Fewer models than these leave most attacks with too few shadows to learn from.
 FEW_MODELS = 16
-# Sums of rows of probabilities in float16 are off by this much.
-SUM_TOLERANCE = 5e-3
 # Standard errors beyond which a mean is taken to differ from what chance gives.
 CERTAIN = 4.0
 # A share of members outside these leaves one side with few shadows.
@@ -191,10 +190,10 @@ def _sampled_points(models: Sequence[NDArray[Any]], sample_bytes: int) -> NDArra
 def _check_values(sample: NDArray[np.float32]) -> list[Finding]:
     """Whether these are logits, ``sample`` being ``[models, points, augmentations, classes]``."""
     _, _, augmentations, _ = sample.shape
-    if _are_probabilities(sample, axis=3):
+    if are_probabilities(sample):
         message = "every answer is non-negative and sums to 1: probabilities, expected logits; save numpy.log of them"
         return [Finding("error", "predictions", message)]
-    if augmentations > 1 and _are_probabilities(sample, axis=2):
+    if augmentations > 1 and are_probabilities(sample, axis=2):
         message = "numbers sum to 1 over the axis of augmentations: the classes are there, and are probabilities"
         return [Finding("error", "predictions", message)]
     if augmentations > 1 and (problem := _check_augmentations(sample)):
@@ -204,12 +203,6 @@ def _check_values(sample: NDArray[np.float32]) -> list[Finding]:
     if wide.max() <= SUM_TOLERANCE and np.abs(np.exp(wide).sum(axis=3) - 1).max() < SUM_TOLERANCE:
         return [Finding("ok", "predictions", "log-probabilities, which serve as logits")]
     return [Finding("ok", "predictions", "not probabilities: read as logits")]
-
-
-def _are_probabilities(sample: NDArray[np.float32], axis: int) -> bool:
-    if sample.min() < 0 or sample.max() > 1 + SUM_TOLERANCE:
-        return False
-    return bool(np.abs(sample.sum(axis=axis) - 1).max() < SUM_TOLERANCE)
 
 
 def _check_augmentations(sample: NDArray[np.float32]) -> Finding | None:

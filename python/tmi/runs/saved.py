@@ -29,7 +29,7 @@ WITH_LABELS = ("lira-online", "lira-offline", "rmia")
 WITH_PRETRAINED = ("direct",)
 ABOUT_TOP_CLASS = ("adapted-lira", "confidence")
 # Raised when a change of the code changes what is read from the same files.
-READING_VERSION = 1
+READING_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class SavedPredictions(Case):
     def opened_with_target(self, memory: int) -> AttackInput:
         """The same with the target of unknown membership before all models."""
         path = self.config.files.target
-        target = self._arrays.target if path is None else read_target(Path(path))
+        target = self._arrays.target if path is None else read_target(Path(path), self._arrays.point_ids)
         if target is None:
             raise TmiError("there is no target of unknown membership")
         return self.opened_answers(memory).with_target(target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError, did_you_mean
@@ -53,12 +54,14 @@ def read_saved(
     return _layout(predictions, membership, layout).read(predictions, membership, labels)
 
 
-def read_target(path: Path) -> NDArray[Any]:
+def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArray[Any]:
     """The answers of one model, ``[points, augmentations, classes]``.
 
     Args:
         path: a file with an array of that shape, ``[points, classes]`` or ``[points, 1, augmentations, classes]``, or
             the folder of one model as the LiRA codes write it.
+        point_ids: those of the shadow models, `SavedArrays.point_ids`; the rows of a file that says which points they
+            are about are put in this order.
 
     Raises:
         TmiError: a file is missing, damaged or unsafe, or of another shape.
@@ -73,6 +76,8 @@ def read_target(path: Path) -> NDArray[Any]:
     if file is None:
         raise TmiError(f"{path}: holds neither logits.npy nor logits/*.npy, expected the answers of one model")
     reading = Reading()
+    if leakpro.row_numbers(file) is not None:
+        return leakpro.read_rows(reading, file, point_ids)
     return reading.model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file))
 
 
@@ -95,6 +100,11 @@ def _layout(predictions: Path, membership: Path | None, name: str | None) -> Lay
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
+        if any(predictions.glob("**/indices_train.pkl")):
+            raise TmiError(
+                f"{predictions}: SACRO-ML keeps shadow models in pickles, which are not read; the page on saved "
+                "predictions has a few lines that write their answers as .npy files"
+            )
         raise TmiError(f"{predictions}: is of no layout that is known; say which with --layout: {', '.join(LAYOUTS)}")
     names = " and ".join(layout.name for layout in fitting)
     raise TmiError(f"{predictions}: may be of the layouts {names}; say which with --layout {fitting[0].name}")

@@ -3,7 +3,7 @@
 TensorFlow Privacy (research/mi_lira_2021): ``experiment*/keep.npy``, ``experiment*/logits/*.npy`` of shape
 ``[points, 1, augmentations, classes]`` with a file per checkpoint, ``experiment*/scores/*.npy`` with the log-odds of
 the right class ``[points, augmentations]``, and ``y_train.npy``. lira-pytorch: ``*/keep.npy``, ``*/logits.npy`` of
-shape ``[points, augmentations, classes]`` and ``*/scores.npy``.
+shape ``[points, augmentations, classes]`` and ``*/scores.npy``, and no labels.
 """
 
 from __future__ import annotations
@@ -15,11 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi import _core
 from tmi.errors import TmiError
+from tmi.predictions.formats.files import open_npy
 from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order, sentence
 
 # The file of one kind, "logits" or "scores", in the folder of a model.
 Find = Callable[[Path, str], "Path | None"]
+
+# Labels are looked for in the answers of so many models. In sets of both tools one model tells the classes apart.
+MODELS_WITH_LABELS = 8
+# Scores differ from the right class's log-odds by rounding: by 1e-5 in sets of both tools, the next class by 0.65.
+SAME_SCORE = 1e-2
+# Both codes add 1e-45 to probabilities, which bounds the log-odds at 103; far inside it makes no difference.
+LARGEST_SCORE = 80.0
+# Points at a time, so that many queries and classes fit the memory.
+BLOCK = 4096
 
 
 def _last_checkpoint(model: Path, kind: str) -> Path | None:
@@ -32,6 +43,28 @@ def _single_file(model: Path, kind: str) -> Path | None:
     return file if file.is_file() else None
 
 
+def is_one_model(path: Path) -> bool:
+    """Whether a path is the folder of one model or its logits, where that of all models is meant."""
+    folder = path.parent if path.is_file() and path.name in ("logits.npy", "scores.npy") else path
+    keep = folder / "keep.npy"
+    if not keep.is_file() or open_npy(keep).ndim != 1:
+        return False
+    return any(find(folder, kind) for find in (_single_file, _last_checkpoint) for kind in ("logits", "scores"))
+
+
+def refuse_one_model(path: Path) -> None:
+    """Say what is meant to be named, where one model's folder was.
+
+    Raises:
+        TmiError: it was.
+    """
+    if is_one_model(path):
+        raise TmiError(
+            f"{path}: is the folder of a single model, as lira-pytorch and TensorFlow Privacy write it (keep.npy has "
+            "one axis); name the folder above, which holds one for each model"
+        )
+
+
 def _models(path: Path, find: Find) -> list[Path]:
     """The folders of models that have been queried."""
     folders = [file.parent for file in path.glob("*/keep.npy")] if path.is_dir() else []
@@ -39,6 +72,7 @@ def _models(path: Path, find: Find) -> list[Path]:
 
 
 def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
+    refuse_one_model(path)
     reading = Reading()
     folders = _models(path, find)
     if not folders:
@@ -53,6 +87,12 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
     reading.read_as.insert(0, sentence(tool, models, "logits" if kind == "logits" else "two, made of scores"))
     if kind == "scores":
         reading.note("Not all models have logits; the scores, log-odds of the right class, were read in their place.")
+    checkpoints = {file.name for file in files if file is not None}
+    if len(checkpoints) > 1:
+        reading.note(
+            f"The last checkpoints differ, from {min(checkpoints)} to {max(checkpoints)}: models that were trained for "
+            "other times are compared."
+        )
     shape = (len(models), len(models[0]))
     given, classes = reading.given(membership, labels, shape)
     mask = reading.membership(_keeps(reading, folders, shape[1]), shape, str(path)) if given is None else given
@@ -61,6 +101,8 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
         classes = np.zeros(shape[1], dtype=np.int64)
     elif classes is None and beside.is_file():
         classes = reading.labels(reading.array(beside, LABELS)[: shape[1]], shape[1], str(beside))
+    elif classes is None:
+        classes = _labels_from_scores(reading, models, [find(folder, "scores") for folder in folders])
     return SavedArrays(models, mask, classes, reading.read_as, reading.files)
 
 
@@ -86,13 +128,64 @@ def _keeps(reading: Reading, folders: list[Path], points: int) -> NDArray[Any]:
     return np.stack(rows)
 
 
+def _labels_from_scores(
+    reading: Reading, models: list[NDArray[Any]], files: list[Path | None]
+) -> NDArray[np.int64] | None:
+    """The class of each point whose log-odds are the scores in all models that are looked at; None if there is none.
+
+    Args:
+        reading: is told what was found.
+        models: logits ``[points, augmentations, classes]`` of each.
+        files: the scores ``[points, augmentations]`` of each.
+    """
+    chosen = np.linspace(0, len(models) - 1, min(MODELS_WITH_LABELS, len(models))).astype(int)
+    if any(files[model] is None for model in chosen):
+        return None
+    scores = [reading.array(file) for model in chosen if (file := files[model]) is not None]
+    points, augmentations, classes = models[0].shape
+    if any(array.shape != (points, augmentations) or array.dtype.kind != "f" for array in scores):
+        reading.note("Labels could not be had from the scores, which have another shape than the logits.")
+        return None
+    labels = np.zeros(points, dtype=np.int64)
+    unclear = 0
+    for start in range(0, points, BLOCK):
+        here = slice(start, start + BLOCK)
+        furthest = np.zeros((len(labels[here]), classes))
+        for model, score in zip(chosen, scores, strict=True):
+            difference = _log_odds(models[model][here]) - np.clip(score[here, :, None], -LARGEST_SCORE, LARGEST_SCORE)
+            # Not a number is no agreement.
+            furthest = np.maximum(furthest, np.nan_to_num(np.abs(difference), nan=np.inf).max(axis=1))
+        labels[here] = furthest.argmin(axis=1)
+        unclear += int(((furthest <= SAME_SCORE).sum(axis=1) != 1).sum())
+    if unclear:
+        reading.note(f"Labels could not be had from the scores: at {unclear} of {points} points not one class fits.")
+        return None
+    reading.note(
+        "There are no labels; they were found from scores and logits: at every point exactly one class has log-odds "
+        f"that are the scores of {len(chosen)} models."
+    )
+    return labels
+
+
+def _log_odds(logits: NDArray[Any]) -> NDArray[np.float32]:
+    """The log-odds of every class ``[points, augmentations, classes]``, cut at `LARGEST_SCORE` on either side."""
+    rows = np.ascontiguousarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
+    return np.clip(_core.scale_logits(rows), -LARGEST_SCORE, LARGEST_SCORE).reshape(logits.shape)
+
+
 def _layout(name: str, summary: str, find: Find) -> Layout:
     return Layout(
         name,
         summary,
-        lambda path, membership: bool(_models(path, find)),
+        # One model's folder is refused by name in `_read`.
+        lambda path, membership: bool(_models(path, find)) or (is_one_model(path) and _is_of(path, find)),
         lambda path, membership, labels: _read(name, find, path, membership, labels),
     )
+
+
+def _is_of(path: Path, find: Find) -> bool:
+    folder = path.parent if path.is_file() else path
+    return bool(find(folder, "logits") or find(folder, "scores"))
 
 
 TENSORFLOW_PRIVACY = _layout(

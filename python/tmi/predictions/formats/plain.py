@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import ARRAY_SUFFIXES, read_arrays
+from tmi.predictions.formats.lira import is_one_model, refuse_one_model
 from tmi.predictions.formats.reading import (
     LABELS,
     MEMBERSHIP,
@@ -21,11 +23,16 @@ from tmi.predictions.formats.reading import (
     sentence,
 )
 
+# Files that tmi-pets24 and LeakPro write, which have layouts of their own.
+OF_OTHERS = re.compile(r"target_point_logits.*|sm_\d+(_\w+)?_logits\.npy")
+
 
 def detect(path: Path, membership: Path | None) -> bool:
-    """A file of arrays that is not named as the paper's authors name theirs, a run, or a folder of numbered files."""
+    """A file of arrays that is not named as other tools name theirs, a run, or a folder of numbered files."""
+    if is_one_model(path):
+        return False
     if path.is_file():
-        return path.suffix in ARRAY_SUFFIXES and not path.name.startswith("target_point_logits")
+        return path.suffix in ARRAY_SUFFIXES and not OF_OTHERS.fullmatch(path.name)
     return bool(_numbered(path) or _numbered(path / "predictions") or _named(path, PREDICTIONS))
 
 
@@ -35,6 +42,7 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     Raises:
         TmiError: something is missing, damaged or does not fit.
     """
+    refuse_one_model(path)
     reading = Reading()
     file = path if path.is_file() else _named(path, PREDICTIONS)
     if file is not None:

@@ -46,6 +46,13 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         else:
             reading.note("Memberships were stored as [samples, models].")
             mask = mask.T
+    if membership is None and mask.shape[0] == signals.shape[1] and mask.shape[1] > len(signals):
+        raise TmiError(
+            f"{where}: has signals of {len(signals)} points, but {mask_file} of {mask.shape[1]}: with audit.data_size "
+            "below the size of the data set Privacy Meter audits some of the points, in an order that it writes "
+            "nowhere; run it again with all of them, or let its run_mia.py save auditing_membership with numpy.save "
+            "and name that file with --membership"
+        )
     logits = reading.signals(signals, where, loss=files[0].name.startswith("loss"))
     models = [np.ascontiguousarray(logits[:, model, None]) for model in range(logits.shape[1])]
     reading.read_as.insert(0, sentence("Privacy Meter", models, "two, made of signals [samples, models]"))

@@ -18,6 +18,8 @@ from tmi.predictions.formats.files import TABLE_SUFFIXES, read_table
 from tmi.predictions.formats.reading import Layout, Reading, SavedArrays, sentence
 
 ORIGINAL = "score_orig"
+# What the frames of its LiRA have in place of the scores of each reference; offline they have score_mean alone.
+SUMMARIES = ("score_mean_in", "score_mean")
 SCORE = re.compile(r"score_ref_(\d+)")
 MEMBER_OF_TARGET = ("member_orig", "is_member", "member")
 
@@ -49,6 +51,12 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     tables = [read_table(frame) for frame in frames]
     reading.files += frames
     numbers = sorted(int(found[1]) for name in tables[0] if (found := SCORE.fullmatch(name)))
+    summary = next((name for name in SUMMARIES if name in tables[0]), None)
+    if not numbers and summary is not None:
+        raise TmiError(
+            f"{frames[0]}: has means and deviations over the references ({summary}, …), from which no answer of a "
+            "single reference can be had; save the frames of prepare_rmia_data, with score_ref_0, member_ref_0, …"
+        )
     if not numbers:
         raise TmiError(f"{frames[0]}: has no columns score_ref_0, score_ref_1 and so on")
 

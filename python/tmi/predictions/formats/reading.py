@@ -22,6 +22,8 @@ TARGET = ("target",)
 # smallest number. `tmi.predictions.views` has the same floors.
 LEAST_REST = 2.0**-25
 LEAST_PROBABILITY = float(np.exp(-87.0))
+# Sums of rows of probabilities in float16 are off by this much.
+SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SavedArrays:
         target: the answers ``[points, augmentations, classes]`` of one more model, which is under attack; None where
             the layout has none.
         target_membership: bool ``[points]`` of that model, where the layout knows it.
+        point_ids: int64 ``[points]``, ascending, what the tool calls each point; None where it has no names for them.
     """
 
     models: list[NDArray[Any]]
@@ -47,6 +50,7 @@ class SavedArrays:
     files: list[Path]
     target: NDArray[Any] | None = None
     target_membership: NDArray[np.bool_] | None = None
+    point_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         first = self.models[0]
@@ -139,6 +143,19 @@ class Reading:
             for model, part in enumerate(parts)
         ]
 
+    def log_of_probabilities(self, models: list[NDArray[Any]], who: str) -> list[NDArray[Any]]:
+        """Logits of all models: the logarithm, in memory, if every answer of theirs is a distribution over classes.
+
+        Args:
+            models: ``[points, augmentations, classes]`` each.
+            who: the tool, for the note.
+        """
+        if not all(are_probabilities(model) for model in models):
+            return models
+        self.note(f"{who} saves probabilities, of which the logarithm was taken.")
+        # The smallest number of float16 is far above that of float32.
+        return [np.log(np.maximum(model.astype(np.float32), LEAST_PROBABILITY)) for model in models]
+
     def floats(self, array: NDArray[Any], where: str) -> NDArray[Any]:
         """An array as float32 or float16, not copied if it is one."""
         if array.dtype.kind != "f":
@@ -229,6 +246,13 @@ class Reading:
             None if membership is None else self.membership(self.array(membership, MEMBERSHIP), shape, str(membership)),
             None if labels is None else self.labels(self.array(labels, LABELS), shape[1], str(labels)),
         )
+
+
+def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
+    """Whether numbers are non-negative and sum to 1 over an axis, within rounding to float16."""
+    if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:
+        return False
+    return bool(np.abs(np.sum(array, axis=axis, dtype=np.float32) - 1).max() < SUM_TOLERANCE)
 
 
 def sentence(tool: str, models: Sequence[NDArray[Any]], what: str = "logits") -> str:

@@ -1,6 +1,7 @@
-"""The paper's own code: logits ``[points, models, augmentations, classes]``, float mask ``[points, models]``.
+"""The paper's own code: answers ``[points, models, augmentations, classes]``, float mask ``[points, models]``.
 
-It saves both in pickles, which are not read here; the error says how to export them.
+The answers are called logits there and are softmax outputs. It saves both in pickles, which are not read here; the
+error says how to export them.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     if logits.ndim != 4:
         raise TmiError(f"{files[0]}: has shape {logits.shape}, expected [points, models, augmentations, classes]")
     models = [reading.floats(logits[:, model], f"{files[0]}: model {model}") for model in range(logits.shape[1])]
+    # Its function that fills "logits" ends in a softmax.
+    models = reading.log_of_probabilities(models, "tmi-pets24")
     reading.read_as.insert(0, sentence("tmi-pets24, [points, models, augmentations, classes]", models))
     shape = (len(models), len(models[0]))
     mask = reading.array(mask_file, MEMBERSHIP)
