@@ -12,6 +12,7 @@ from tmi.attacks.features.membership import RIDGE, Evidence
 from tmi.attacks.features.profiles import profiles
 from tmi.attacks.registry import attack_named
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -84,7 +85,7 @@ def coin_flip_intervals(name: str, draws: Sequence[int]) -> list[bool]:
     for draw in draws:
         answers = simulated(models=16, points=50, effect=0.0, seed=draw)
         scores = attack_named(name).score(answers, range(16))
-        auc = judge(scores, answers.membership, [0.1], resamples=300, seed=draw).auc
+        auc = judge(scores, answers.membership, [0.1], Bootstrap(300, seed=draw)).auc
         covered.append(auc.low <= 0.5 <= auc.high)
     return covered
 
@@ -118,7 +119,7 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
         membership = np.random.default_rng(draw).permuted(truth, axis=1)
         answers = AttackInput(predictions, membership, pretrained)
         scores = attack_named(name).score(answers, targets)
-        auc = judge(scores, membership[: len(targets)], [0.1], resamples=300, seed=draw).auc
+        auc = judge(scores, membership[: len(targets)], [0.1], Bootstrap(300, seed=draw)).auc
         covered.append(auc.low <= 0.5 <= auc.high)
     assert sum(covered) >= 18
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tmi import _core
-from tmi.metrics.bootstrap import percentile_interval, resampled
+from tmi.metrics.bootstrap import Bootstrap, percentile_interval
 from tmi.metrics.epsilon import epsilon_lower_bound
 from tmi.metrics.points import point_vulnerability
 from tmi.metrics.roc import judge
@@ -91,10 +91,10 @@ def test_intervals_and_band_cover(world: str) -> None:
     curve = None
     hits, plain, bands, widths = [], [], [], []
     for seed, audit in enumerate(audits):
-        judged = judge(*audit, RATES, resamples=RESAMPLES, seed=seed)
+        judged = judge(*audit, RATES, Bootstrap(RESAMPLES, seed=seed))
         ends = np.array([(figure.low, figure.high) for figure in (judged.auc, *judged.tpr_at_fpr.values())])
         hits.append((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
-        samples = resampled(*audit, np.array(RATES), resamples=RESAMPLES, seed=seed)
+        samples = Bootstrap(RESAMPLES, seed=seed).draw(*audit, np.array(RATES)).both
         low, high = (np.delete(end, 1) for end in percentile_interval(samples, 0.95))
         plain.append((low <= truth) & (truth <= high))
         widths.append((ends[:, 1] - ends[:, 0]) / (high - low))

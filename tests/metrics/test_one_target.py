@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare, compare_to, comparison_results
 from tmi.metrics.one_target import auc_difference, auc_interval, delong, rates_at_threshold
 from tmi.metrics.proportions import clopper_pearson
@@ -183,8 +184,8 @@ def attacks(seed: int, targets: int, points: int, gain: float = 0.0) -> tuple[np
 
 def test_a_comparison_is_the_difference_of_two_judgements():
     first, second, labels = attacks(0, 10, 60, 0.5)
-    compared = compare(first, second, labels, RATES, resamples=200, seed=3)
-    a, b = (judge(scores, labels, RATES, resamples=200, seed=3) for scores in (first, second))
+    compared = compare(first, second, labels, RATES, Bootstrap(200, seed=3))
+    a, b = (judge(scores, labels, RATES, Bootstrap(200, seed=3)) for scores in (first, second))
     assert compared.auc.estimate == pytest.approx(a.auc.estimate - b.auc.estimate)
     assert compared.balanced_accuracy.estimate == pytest.approx(
         a.balanced_accuracy.estimate - b.balanced_accuracy.estimate
@@ -196,17 +197,17 @@ def test_a_comparison_is_the_difference_of_two_judgements():
 
 def test_a_comparison_is_antisymmetric_and_zero_with_itself():
     first, second, labels = attacks(1, 8, 50, 0.3)
-    there = compare(first, second, labels, RATES, resamples=300).auc
-    back = compare(second, first, labels, RATES, resamples=300).auc
+    there = compare(first, second, labels, RATES, Bootstrap(300)).auc
+    back = compare(second, first, labels, RATES, Bootstrap(300)).auc
     assert (there.estimate, there.low, there.high) == pytest.approx((-back.estimate, -back.high, -back.low))
-    same = compare(first, first, labels, RATES, resamples=100).auc
+    same = compare(first, first, labels, RATES, Bootstrap(100)).auc
     assert (same.estimate, same.low, same.high) == (0, 0, 0)
 
 
 def test_pairing_sees_what_two_intervals_do_not():
     first, second, labels = attacks(2, 12, 100, 0.3)
-    difference = compare(first, second, labels, RATES, resamples=500).auc
-    a, b = (judge(scores, labels, RATES, resamples=500).auc for scores in (first, second))
+    difference = compare(first, second, labels, RATES, Bootstrap(500)).auc
+    a, b = (judge(scores, labels, RATES, Bootstrap(500)).auc for scores in (first, second))
     assert a.low < b.high, "the intervals of the two overlap"
     assert difference.low > 0
 
@@ -215,16 +216,16 @@ def test_the_comparison_of_equally_good_attacks_covers_zero():
     covered = 0
     for seed in range(200):
         first, second, labels = attacks(seed, 10, 60)
-        difference = compare(first, second, labels, [0.1], resamples=200, seed=seed).auc
+        difference = compare(first, second, labels, [0.1], Bootstrap(200, seed=seed)).auc
         covered += difference.low <= 0 <= difference.high
     assert 0.9 <= covered / 200 <= 1.0
 
 
 def test_several_attacks_are_compared_with_one():
     first, second, labels = attacks(4, 8, 50)
-    compared = compare_to("base", {"base": first, "other": second, "same": first}, labels, RATES, resamples=200)
+    compared = compare_to("base", {"base": first, "other": second, "same": first}, labels, RATES, Bootstrap(200))
     assert list(compared) == ["other", "same"]
-    assert compared["other"] == compare(first, second, labels, RATES, resamples=200)
+    assert compared["other"] == compare(first, second, labels, RATES, Bootstrap(200))
     assert compared["same"].auc.high == 0
 
 
@@ -238,7 +239,7 @@ def test_a_comparison_refuses_what_does_not_fit():
 
 def test_comparisons_are_plain_json():
     first, second, labels = attacks(6, 4, 20)
-    compared = compare_to("mine", {"mine": first, "other": second}, labels, RATES, resamples=100)
+    compared = compare_to("mine", {"mine": first, "other": second}, labels, RATES, Bootstrap(100))
     read = json.loads(json.dumps(comparison_results("mine", compared)))
     assert read["against"] == "mine"
     assert set(read["other"]["tpr_at_fpr"]) == {"0.01", "0.1"}

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from tmi.errors import TmiError
-from tmi.metrics.bootstrap import crossed_resamples, resampled
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge, point_aucs, resolution, score_histogram
 
 RATES = [0.001, 0.01, 0.05, 0.1]
@@ -19,7 +19,7 @@ def sample(targets: int = 12, points: int = 80, effect: float = 1.0, seed: int =
 
 def test_estimates_are_those_of_scikit_learn() -> None:
     scores, labels = sample()
-    judged = judge(scores, labels, RATES, resamples=100)
+    judged = judge(scores, labels, RATES, Bootstrap(100))
     fpr, tpr, _ = roc_curve(labels.ravel(), scores.ravel(), drop_intermediate=False)
     assert judged.auc.estimate == pytest.approx(roc_auc_score(labels.ravel(), scores.ravel()), abs=1e-12)
     assert judged.balanced_accuracy.estimate == pytest.approx(((tpr + 1 - fpr) / 2).max(), abs=1e-12)
@@ -28,21 +28,21 @@ def test_estimates_are_those_of_scikit_learn() -> None:
 
 
 def test_intervals_are_ordered_and_narrower_with_more_targets() -> None:
-    few, many = (judge(*sample(targets, 150), RATES, resamples=400).auc for targets in (4, 40))
+    few, many = (judge(*sample(targets, 150), RATES, Bootstrap(400)).auc for targets in (4, 40))
     assert few.low < few.estimate < few.high
     assert many.high - many.low < few.high - few.low
 
 
 def test_the_seed_and_not_the_threads_decide_the_interval() -> None:
     scores, labels = sample()
-    one = judge(scores, labels, RATES, resamples=300, seed=1, threads=1)
-    assert one == judge(scores, labels, RATES, resamples=300, seed=1, threads=3)
-    assert one != judge(scores, labels, RATES, resamples=300, seed=2)
+    one = judge(scores, labels, RATES, Bootstrap(300, seed=1, threads=1))
+    assert one == judge(scores, labels, RATES, Bootstrap(300, seed=1, threads=3))
+    assert one != judge(scores, labels, RATES, Bootstrap(300, seed=2))
 
 
 def test_what_cannot_be_resolved_is_marked() -> None:
     scores, labels = sample(targets=2, points=100)
-    judged = judge(scores, labels, RATES, resamples=100)
+    judged = judge(scores, labels, RATES, Bootstrap(100))
     assert 20 < (~labels).sum() < 200
     assert [judged.tpr_at_fpr[f"{rate:g}"].resolvable for rate in RATES] == [False, True, True, True] or (
         (~labels).sum() < 100
@@ -50,7 +50,7 @@ def test_what_cannot_be_resolved_is_marked() -> None:
 
 
 def test_the_curve_rises_inside_its_band() -> None:
-    curve = judge(*sample(), RATES, resamples=200).roc
+    curve = judge(*sample(), RATES, Bootstrap(200)).roc
     assert np.all(np.diff(curve.fpr) > 0)
     assert np.all(np.diff(curve.tpr) >= 0)
     assert (np.array(curve.low) <= np.array(curve.high)).all()
@@ -80,14 +80,14 @@ def test_intervals_cover_the_truth_when_rows_are_not_independent() -> None:
         random = np.random.default_rng(draw)
         labels = random.random((10, 60)) < 0.5
         shared = random.normal(size=(1, 60)) + 0.5 * random.normal(size=(10, 1))
-        auc = judge(shared + 0.5 * random.normal(size=labels.shape), labels, [0.1], resamples=200, seed=draw).auc
+        auc = judge(shared + 0.5 * random.normal(size=labels.shape), labels, [0.1], Bootstrap(200, seed=draw)).auc
         covered += auc.low <= 0.5 <= auc.high
     assert 0.9 <= covered / draws <= 1.0
 
 
 def test_the_band_holds_more_than_the_intervals_where_the_curve_is_resolved() -> None:
     scores, labels = sample(20, 200)
-    curve = judge(scores, labels, RATES, resamples=400).roc
+    curve = judge(scores, labels, RATES, Bootstrap(400)).roc
     fpr, low, high, band_low, band_high = map(
         np.array, (curve.fpr, curve.low, curve.high, curve.band_low, curve.band_high)
     )
@@ -102,8 +102,8 @@ def test_the_band_holds_more_than_the_intervals_where_the_curve_is_resolved() ->
 def test_calibration_takes_out_what_rows_have_of_their_own() -> None:
     """Independent rows, whose standard error is known: the plain bootstrap has about sqrt(3) of it."""
     scores, labels = sample(40, 100)
-    drawn = crossed_resamples(scores, labels, np.array([0.1]), resamples=1000, seed=0)
-    estimates = np.array([judge(scores, labels, [0.1], resamples=2).auc.estimate, 0, 0])
+    drawn = Bootstrap(1000, seed=0).draw(scores, labels, np.array([0.1]))
+    estimates = np.array([judge(scores, labels, [0.1], Bootstrap(2)).auc.estimate, 0, 0])
     beaten = np.searchsorted(np.sort(scores[~labels]), scores[labels]) / (~labels).sum()
     beating = 1 - np.searchsorted(np.sort(scores[labels]), scores[~labels]) / labels.sum()
     exact = np.sqrt(beaten.var() / labels.sum() + beating.var() / (~labels).sum())
@@ -115,34 +115,34 @@ def test_calibration_keeps_what_targets_share() -> None:
     random = np.random.default_rng(0)
     labels = random.random((20, 100)) < 0.5
     scores = random.normal(size=labels.shape) + labels * 2 * random.random((20, 1))
-    drawn = crossed_resamples(scores, labels, np.array([0.1]), resamples=500, seed=0)
+    drawn = Bootstrap(500, seed=0).draw(scores, labels, np.array([0.1]))
     calibrated = drawn.calibrated(drawn.both.mean(axis=0), 0.95)
     assert (calibrated.std(axis=0) > 0.99 * drawn.targets.std(axis=0))[[0, 2]].all()
 
 
 def test_one_target_has_an_interval() -> None:
-    judged = judge(*sample(targets=1, points=200), RATES, resamples=200)
+    judged = judge(*sample(targets=1, points=200), RATES, Bootstrap(200))
     assert 0 < judged.auc.low < judged.auc.estimate < judged.auc.high < 1
 
 
 def test_the_resamples_of_both_are_those_of_the_plain_bootstrap() -> None:
     scores, labels = sample()
-    drawn = crossed_resamples(scores, labels, np.array(RATES), resamples=300, seed=5)
-    plain = resampled(scores, labels, np.array(RATES), resamples=300, seed=5)
+    drawn = Bootstrap(300, seed=5).draw(scores, labels, np.array(RATES))
+    plain = Bootstrap(300, seed=5).draw(scores, labels, np.array(RATES)).both
     np.testing.assert_array_equal(drawn.both, plain)
     assert ((drawn - drawn).calibrated(np.zeros(6), 0.95) == 0).all()
 
 
 def test_a_perfect_attack_has_a_perfect_interval() -> None:
     labels = np.random.default_rng(0).random((5, 50)) < 0.5
-    judged = judge(labels.astype(float), labels, [0.1], resamples=50)
+    judged = judge(labels.astype(float), labels, [0.1], Bootstrap(50))
     assert (judged.auc.low, judged.auc.high) == (1, 1)
 
 
 def test_resolution_is_that_of_the_judgement() -> None:
     scores, labels = sample(targets=3, points=100)
     found = resolution(RATES, labels)
-    judged = judge(scores, labels, RATES, resamples=20)
+    judged = judge(scores, labels, RATES, Bootstrap(20))
     for rate in RATES:
         entry = found[f"{rate:g}"]
         assert entry["resolvable"] == judged.tpr_at_fpr[f"{rate:g}"].resolvable

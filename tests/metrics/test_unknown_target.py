@@ -12,6 +12,7 @@ from scipy import stats
 
 from tmi.errors import TmiError
 from tmi.metrics import unknown_target as unknown
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.metrics.set_test import set_test
 from tmi.metrics.unknown_target import calls, p_values, target_results
@@ -109,7 +110,7 @@ def test_p_values_of_exchangeable_scores_are_never_small_too_often(scores, rate)
 @settings(max_examples=25, deadline=None)
 def test_called_are_the_points_whose_p_value_is_at_most_the_rate(seed, shadows, points, rate, decimals):
     target, scores, membership = made(seed, shadows, points, signal=1.0, members=0.5, decimals=decimals)
-    result = calls(target, scores, membership, rate, resamples=20)
+    result = calls(target, scores, membership, rate, Bootstrap(20))
     assert result.called == (p_values(target, scores, membership) <= rate).sum() == (target > result.threshold).sum()
     assert result.expected_false == pytest.approx(rate * points)
     assert result.resolvable == (rate * (1 + (~membership).sum()) >= 1)
@@ -120,8 +121,8 @@ def test_called_are_the_points_whose_p_value_is_at_most_the_rate(seed, shadows, 
 
 def test_the_true_positive_rate_and_its_interval_are_those_of_the_report():
     target, scores, membership = made(5, 30, 200, signal=2.0)
-    ours = calls(target, scores, membership, 0.05, resamples=300, seed=3)
-    theirs = judge(scores, membership, [0.05], resamples=300, seed=3).tpr_at_fpr["0.05"]
+    ours = calls(target, scores, membership, 0.05, Bootstrap(300, seed=3))
+    theirs = judge(scores, membership, [0.05], Bootstrap(300, seed=3)).tpr_at_fpr["0.05"]
     assert ours.tpr.estimate == pytest.approx(theirs.estimate, abs=0.005)
     assert (ours.tpr.low, ours.tpr.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
     assert ours.tpr.low < ours.tpr.estimate < ours.tpr.high
@@ -129,14 +130,14 @@ def test_the_true_positive_rate_and_its_interval_are_those_of_the_report():
 
 def test_too_few_non_members_for_a_rate_call_nobody():
     target, scores, membership = made(0, 4, 10)
-    result = calls(target + 1e6, scores, membership, 0.001, resamples=20)
+    result = calls(target + 1e6, scores, membership, 0.001, Bootstrap(20))
     assert (result.called, result.resolvable, result.tpr.resolvable) == (0, False, False)
     assert result.threshold == np.inf
 
 
 def test_calls_do_not_depend_on_threads():
     arguments = made(1, 12, 40, signal=1.0)
-    assert calls(*arguments, 0.1, resamples=50, threads=1) == calls(*arguments, 0.1, resamples=50, threads=2)
+    assert calls(*arguments, 0.1, Bootstrap(50, threads=1)) == calls(*arguments, 0.1, Bootstrap(50, threads=2))
 
 
 # ------------------------------------------------------------------------------------- the set
@@ -233,7 +234,7 @@ def test_constant_scores_say_nothing(value):
     target, scores = np.full(20, value), np.full((8, 20), value)
     result = set_test(target, scores, membership)
     assert (result.p_value, result.statistic, result.mean_excess) == (1.0, 0.0, 0.0)
-    assert calls(target, scores, membership, 0.1, resamples=20).called == 0
+    assert calls(target, scores, membership, 0.1, Bootstrap(20)).called == 0
     assert (p_values(target, scores, membership) == 1).all()
 
 
@@ -258,7 +259,7 @@ def test_target_results_are_json_and_hold_what_the_functions_say():
         fpr=0.05,
         points=np.arange(150) + 1000,
         labels=[f"point {index}" for index in range(150)],
-        resamples=50,
+        bootstrap=Bootstrap(50),
     )
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     assert list(results["attacks"]["a"]["calls"]) == ["0.0001", "0.05", "0.1"]
@@ -283,7 +284,9 @@ def test_target_results_are_json_and_hold_what_the_functions_say():
 
 def test_target_results_where_little_is_known():
     target, scores, membership = np.array([np.inf, 0.0]), np.zeros((2, 2)), np.eye(2, dtype=bool)
-    results = target_results({"a": target}, {"a": scores}, membership, [], headline="a", name="", resamples=10)
+    results = target_results(
+        {"a": target}, {"a": scores}, membership, [], headline="a", name="", bootstrap=Bootstrap(10)
+    )
     json.dumps(results, allow_nan=False)
     assert results["attacks"]["a"]["set_test"] is None
     assert [row["score"] for row in results["most_suspected"]] == [None, 0.0]
@@ -309,7 +312,7 @@ def test_target_results_where_little_is_known():
 )
 def test_what_does_not_fit_is_refused(change, message):
     arguments = change(*made(0, 12, 30))
-    for function in (p_values, set_test, lambda *three: calls(*three, 0.1, resamples=10)):
+    for function in (p_values, set_test, lambda *three: calls(*three, 0.1, Bootstrap(10))):
         with pytest.raises(TmiError, match=message):
             function(*arguments)
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import tmi
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.set_test import SetTest, set_test
 from tmi.metrics.unknown_target import calls, p_values
 
@@ -78,7 +79,7 @@ def test_members_are_called_at_the_promised_rate(golden, attack):
         for case in cases(golden, attack)
     ]
     for case in cases(golden, attack)[:3]:
-        promised = calls(case.target, case.shadows, case.membership, 0.01, resamples=200)
+        promised = calls(case.target, case.shadows, case.membership, 0.01, Bootstrap(200))
         assert promised.tpr.low < np.mean(found) < promised.tpr.high
         assert promised.tpr.estimate == pytest.approx(np.mean(found), abs=2 * standard_error(np.array(found)))
 
@@ -116,7 +117,7 @@ def test_the_default_attack_on_three_targets(golden):
     called = []
     for case in tmi_cases(golden):
         p = p_values(case.target, case.shadows, case.membership)
-        promised = calls(case.target, case.shadows, case.membership, 0.01, resamples=200)
+        promised = calls(case.target, case.shadows, case.membership, 0.01, Bootstrap(200))
         assert (p[~case.has] <= 0.05).mean() < 0.15
         assert (p[~case.has] <= 0.5).mean() == pytest.approx(0.5, abs=0.2)
         assert case.set_test(0, random).p_value > 0.05

@@ -23,6 +23,7 @@ from tmi import _core
 from tmi.attacks.registry import attack_named
 from tmi.config import load_config
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.views import LOGITS, View
@@ -237,7 +238,7 @@ def coin_flip_intervals(name: str, view: str, draws: Sequence[int]) -> list[bool
         membership = np.random.default_rng(draw + 1000).permuted(answers.membership, axis=1)
         answers = with_membership(answers, membership).seen_through(View.parse(view))
         scores = attack_named(name).score(answers, targets)
-        auc = judge(scores, membership[: len(targets)], [0.1], resamples=300, seed=draw).auc
+        auc = judge(scores, membership[: len(targets)], [0.1], Bootstrap(300, seed=draw)).auc
         covered.append(auc.low <= 0.5 <= auc.high)
     return covered
 

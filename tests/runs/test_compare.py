@@ -19,6 +19,7 @@ from made.configs import TINY, fitting
 from tmi.cli.compare import compare as command
 from tmi.config import load_config
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare
 from tmi.metrics.one_target import auc_interval
 from tmi.metrics.roc import Estimate
@@ -60,7 +61,7 @@ def test_another_finetuning_is_paired(runs: Path) -> None:
                 assert found == result["attacks"][name]["tpr_at_fpr"][rate]["estimate"]
         scores = [np.load(runs / run / "scores" / f"{name}.npy") for run in ("longer", "base")]
         rates = [0.001, 0.01, 0.05, 0.1]
-        assert entry["difference"] == compare(*scores, labels, rates, resamples=100).to_dict()
+        assert entry["difference"] == compare(*scores, labels, rates, Bootstrap(100)).to_dict()
 
 
 def test_another_seed_is_not_paired(runs: Path) -> None:
@@ -205,7 +206,7 @@ def test_unpaired_intervals_add_the_variances() -> None:
     random = np.random.default_rng(0)
     labels = [random.random(shape) < 0.5 for shape in ((30, 80), (20, 60))]
     scores = [random.normal(size=label.shape) + 0.5 * label for label in labels]
-    difference = compare_unpaired(scores[0], labels[0], scores[1], labels[1], [0.1], resamples=1000).auc
+    difference = compare_unpaired(scores[0], labels[0], scores[1], labels[1], [0.1], Bootstrap(1000)).auc
     delong = [auc_interval(s.ravel(), y.ravel()) for s, y in zip(scores, labels, strict=True)]
     expected = np.hypot(*(interval.high - interval.low for interval in delong))
     assert 0.9 < (difference.high - difference.low) / expected < 1.3
@@ -216,7 +217,7 @@ def test_equal_shapes_are_resampled_independently() -> None:
     random = np.random.default_rng(0)
     labels = random.random((20, 50)) < 0.5
     scores = random.normal(size=labels.shape)
-    difference = compare_unpaired(scores, labels, scores, labels, [0.1], resamples=200)
+    difference = compare_unpaired(scores, labels, scores, labels, [0.1], Bootstrap(200))
     assert difference.auc.estimate == 0
     assert difference.auc.low < -0.02 < 0.02 < difference.auc.high
 
@@ -233,7 +234,7 @@ def test_unpaired_intervals_cover(effect: float) -> None:
             labels = random.random((16, 60)) < 0.5
             shared = 0.5 * random.normal(size=(16, 1)) + 0.5 * random.normal(size=(1, 60))
             pairs += [random.normal(size=labels.shape) + shared + effect * labels, labels]
-        auc = compare_unpaired(*pairs, [0.1], resamples=200).auc
+        auc = compare_unpaired(*pairs, [0.1], Bootstrap(200)).auc
         covered += auc.low <= 0 <= auc.high
     print(f"covered {covered} of 200")
     assert covered >= 180
@@ -248,11 +249,11 @@ def test_what_is_called_detectable_is_detected() -> None:
         labels = random.random((16, 100)) < 0.5
         return [random.normal(size=labels.shape) + effect * labels, labels]
 
-    sizes = [detectable(compare_unpaired(*run(0.5), *run(0.5), [0.1], resamples=200).auc, 0.95) for _ in range(20)]
+    sizes = [detectable(compare_unpaired(*run(0.5), *run(0.5), [0.1], Bootstrap(200)).auc, 0.95) for _ in range(20)]
     # AUC = Phi(effect / sqrt 2), so this effect is the one of the AUC that is higher by as much.
     normal = NormalDist()
     higher = normal.inv_cdf(normal.cdf(0.5 / 2**0.5) + float(np.mean(sizes))) * 2**0.5
-    seen = sum(compare_unpaired(*run(higher), *run(0.5), [0.1], resamples=200).auc.low > 0 for _ in range(200))
+    seen = sum(compare_unpaired(*run(higher), *run(0.5), [0.1], Bootstrap(200)).auc.low > 0 for _ in range(200))
     print(f"seen {seen} of 200, difference {np.mean(sizes):.4f}")
     assert 140 <= seen <= 190
 

@@ -15,6 +15,7 @@ import pytest
 import tmi
 from tmi.attacks.registry import all_attacks
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.runs.saved import possible_attacks
 
 SIMPLE = ["gaussian", "adapted-lira", "confidence"]
@@ -246,6 +247,6 @@ def test_golden_figures(shared: Path, tmp_path: Path) -> None:
     same_figures(results, json.loads(json.dumps(audit.results)))
     # The reference code's own scores of the first four targets have .746; its singular covariances cost it something.
     with np.load(golden / "reference_scores.npz") as reference:
-        theirs = tmi.judge(reference["adapted_lira_stable"], audit.membership[:4], [0.01], resamples=100)
-    ours = tmi.judge(audit.scores["adapted-lira"][:4], audit.membership[:4], [0.01], resamples=100)
+        theirs = tmi.judge(reference["adapted_lira_stable"], audit.membership[:4], [0.01], Bootstrap(100))
+    ours = tmi.judge(audit.scores["adapted-lira"][:4], audit.membership[:4], [0.01], Bootstrap(100))
     assert ours.auc.estimate == pytest.approx(theirs.auc.estimate, abs=0.01)

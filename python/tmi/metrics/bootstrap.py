@@ -64,55 +64,41 @@ class Resamples:
         return drawn
 
 
-def resampled(
-    scores: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    rates: NDArray[np.float64],
-    *,
-    resamples: int,
-    seed: int,
-    threads: int = 1,
-) -> NDArray[np.float64]:
-    """The metrics on resampled targets and points.
+@dataclass(frozen=True)
+class Bootstrap:
+    """How intervals are drawn.
 
-    Scores of the same shape meet the same resamples for the same ``seed``, so that rows of two attacks are pairs.
-
-    Args:
-        scores: float64 ``[targets, points]``.
-        labels: bool ``[targets, points]``.
-        rates: float64 ``[rates]``, false positive rates.
-        resamples: how many.
-        seed: of the resamples.
-        threads: for the kernels.
-
-    Returns:
-        float64 ``[resamples, 2 + rates]``: AUC, balanced accuracy, true positive rates.
+    Attributes:
+        resamples: of targets and points behind every interval.
+        confidence: of every interval, in (0, 1).
+        seed: of the resamples. Scores of the same shape meet the same ones, so that those of two attacks are pairs.
+        threads: for the kernels; never changes a figure.
     """
-    return np.concatenate(
-        [
-            _core.roc_resample(scores, labels, target_weights, point_weights, rates, threads=threads)
-            for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed)
-        ]
-    )
+
+    resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+    threads: int = 1
+
+    def draw(self, scores: NDArray[np.float64], labels: NDArray[np.bool_], rates: NDArray[np.float64]) -> Resamples:
+        """The AUC, the balanced accuracy and the true positive rates on resampled targets, points and both.
+
+        Args:
+            scores: float64 ``[targets, points]``.
+            labels: bool ``[targets, points]``.
+            rates: float64 ``[rates]``, false positive rates.
+        """
+        parts = []
+        for target_weights, point_weights in _pigeonhole_weights(scores.shape, self.resamples, self.seed):
+            all_targets, all_points = np.ones_like(target_weights), np.ones_like(point_weights)
+            weights = [(target_weights, point_weights), (target_weights, all_points), (all_targets, point_weights)]
+            parts.append([_core.roc_resample(scores, labels, *pair, rates, threads=self.threads) for pair in weights])
+        both, targets, points = (np.concatenate(samples) for samples in zip(*parts, strict=True))
+        return Resamples(both, targets, points, (scores.shape[0], scores.shape[1]))
 
 
-def crossed_resamples(
-    scores: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    rates: NDArray[np.float64],
-    *,
-    resamples: int,
-    seed: int,
-    threads: int = 1,
-) -> Resamples:
-    """The metrics on resampled targets, points and both, with the draws of `resampled`; arguments as there."""
-    parts = []
-    for target_weights, point_weights in _pigeonhole_weights(scores.shape, resamples, seed):
-        all_targets, all_points = np.ones_like(target_weights), np.ones_like(point_weights)
-        weights = [(target_weights, point_weights), (target_weights, all_points), (all_targets, point_weights)]
-        parts.append([_core.roc_resample(scores, labels, *pair, rates, threads=threads) for pair in weights])
-    both, targets, points = (np.concatenate(samples) for samples in zip(*parts, strict=True))
-    return Resamples(both, targets, points, (scores.shape[0], scores.shape[1]))
+# What is drawn where nobody asks for anything else.
+USUAL = Bootstrap()
 
 
 def percentile_interval(

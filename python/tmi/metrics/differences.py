@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError
-from tmi.metrics.bootstrap import Resamples, crossed_resamples, percentile_interval
+from tmi.metrics.bootstrap import USUAL, Bootstrap, Resamples, percentile_interval
 from tmi.metrics.roc import Estimate
 
 
@@ -38,11 +38,7 @@ def compare(
     scores_b: NDArray[np.float64],
     labels: NDArray[np.bool_],
     false_positive_rates: Sequence[float],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> Comparison:
     """Attack A minus attack B, with intervals from paired resamples.
 
@@ -51,26 +47,13 @@ def compare(
         scores_b: the same targets and points under the other attack.
         labels: bool ``[targets, points]``.
         false_positive_rates: where true positive rates are compared, in (0, 1).
-        resamples: of targets and points, the same for both attacks.
-        confidence: of the intervals, which are percentiles of the calibrated differences.
-        seed: of the resamples.
-        threads: for the kernels; never changes a figure.
+        bootstrap: behind the intervals, which are percentiles of the calibrated differences; the same resamples of
+            targets and points for both attacks.
 
     Raises:
         TmiError: the arrays differ in shape, or all labels are equal.
     """
-    attacks = {"a": scores_a, "b": scores_b}
-    compared = compare_to(
-        "a",
-        attacks,
-        labels,
-        false_positive_rates,
-        resamples=resamples,
-        confidence=confidence,
-        seed=seed,
-        threads=threads,
-    )
-    return compared["b"]
+    return compare_to("a", {"a": scores_a, "b": scores_b}, labels, false_positive_rates, bootstrap)["b"]
 
 
 def compare_to(
@@ -78,11 +61,7 @@ def compare_to(
     scores: Mapping[str, NDArray[np.float64]],
     labels: NDArray[np.bool_],
     false_positive_rates: Sequence[float],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> dict[str, Comparison]:
     """The attack ``base`` minus every other of ``scores``, by the other's name; see `compare`."""
     non_members = int((~labels).sum())
@@ -93,9 +72,8 @@ def compare_to(
     def figures(name: str) -> tuple[NDArray[np.float64], Resamples]:
         if scores[name].shape != labels.shape:
             raise TmiError(f"scores of {name!r} have shape {scores[name].shape}, expected {labels.shape} as the labels")
-        estimates = _core.roc_metrics(scores[name], labels, rates, threads=threads)
-        drawn = crossed_resamples(scores[name], labels, rates, resamples=resamples, seed=seed, threads=threads)
-        return estimates, drawn
+        estimates = _core.roc_metrics(scores[name], labels, rates, threads=bootstrap.threads)
+        return estimates, bootstrap.draw(scores[name], labels, rates)
 
     base_estimates, base_drawn = figures(base)
     compared = {}
@@ -103,8 +81,8 @@ def compare_to(
         if name != base:
             estimates, drawn = figures(name)
             differences = base_estimates - estimates
-            samples = (base_drawn - drawn).calibrated(differences, confidence)
-            low, high = percentile_interval(samples, confidence)
+            samples = (base_drawn - drawn).calibrated(differences, bootstrap.confidence)
+            low, high = percentile_interval(samples, bootstrap.confidence)
             compared[name] = comparison_of(differences, low, high, rates, non_members)
     return compared
 

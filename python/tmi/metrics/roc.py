@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.errors import TmiError
 from tmi.metrics.bands import resolved_rates, simultaneous_band
-from tmi.metrics.bootstrap import crossed_resamples, percentile_interval
+from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
 
 CURVE_POINTS = 120
 
@@ -88,11 +88,7 @@ def judge(
     scores: NDArray[np.float64],
     labels: NDArray[np.bool_],
     false_positive_rates: Sequence[float],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> Judgement:
     """Judge scores against the truth.
 
@@ -100,10 +96,7 @@ def judge(
         scores: float64 ``[targets, points]``, higher = member.
         labels: bool ``[targets, points]``.
         false_positive_rates: where the true positive rate is reported, in (0, 1).
-        resamples: bootstrap resamples behind the intervals.
-        confidence: of the intervals, which are percentiles of the calibrated resamples.
-        seed: of the resamples.
-        threads: for the kernels; never changes a figure.
+        bootstrap: behind the intervals, which are percentiles of the calibrated resamples.
 
     Raises:
         TmiError: all labels are equal.
@@ -116,17 +109,17 @@ def judge(
         )
     grid = _curve_grid(non_members)
     rates = np.concatenate([np.asarray(false_positive_rates, dtype=np.float64), grid])
-    estimates = _core.roc_metrics(scores, labels, rates, threads=threads)
-    drawn = crossed_resamples(scores, labels, rates, resamples=resamples, seed=seed, threads=threads)
-    samples = np.clip(drawn.calibrated(estimates, confidence), 0, 1)
-    low, high = percentile_interval(samples, confidence)
+    estimates = _core.roc_metrics(scores, labels, rates, threads=bootstrap.threads)
+    drawn = bootstrap.draw(scores, labels, rates)
+    samples = np.clip(drawn.calibrated(estimates, bootstrap.confidence), 0, 1)
+    low, high = percentile_interval(samples, bootstrap.confidence)
 
     def estimate(index: int, resolvable: bool = True) -> Estimate:
         return Estimate(float(estimates[index]), float(low[index]), float(high[index]), resolvable)
 
     first_of_grid = 2 + len(false_positive_rates)
     resolved = resolved_rates(grid, estimates[first_of_grid:], labels.size - non_members, non_members)
-    band_low, band_high = simultaneous_band(samples[:, first_of_grid:], resolved, confidence)
+    band_low, band_high = simultaneous_band(samples[:, first_of_grid:], resolved, bootstrap.confidence)
     return Judgement(
         auc=estimate(0),
         balanced_accuracy=estimate(1),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import USUAL, Bootstrap
 from tmi.metrics.roc import Estimate, judge
 from tmi.metrics.set_test import require_scores, set_test
 
@@ -74,11 +75,7 @@ def calls(
     shadow_scores: NDArray[np.float64],
     membership: NDArray[np.bool_],
     rate: float,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> Calls:
     """Call the points members whose p-value is at most ``rate``.
 
@@ -87,15 +84,12 @@ def calls(
         shadow_scores: float64 ``[shadows, points]``.
         membership: bool ``[shadows, points]``.
         rate: false positive rate, in (0, 1).
-        resamples: bootstrap resamples behind the interval of the true positive rate, see `metrics.judge`.
-        confidence: of the interval.
-        seed: of the resamples.
-        threads: for the kernels; never changes a figure.
+        bootstrap: behind the interval of the true positive rate, see `tmi.metrics.roc.judge`.
 
     Raises:
         TmiError: as `p_values`; also if no shadow has a member, or the rate is not in (0, 1).
     """
-    return _calls_at_rates(target_scores, shadow_scores, membership, [rate], resamples, confidence, seed, threads)[0]
+    return _calls_at_rates(target_scores, shadow_scores, membership, [rate], bootstrap)[0]
 
 
 def target_results(
@@ -109,10 +103,7 @@ def target_results(
     fpr: float = 0.01,
     points: NDArray[np.int64] | None = None,
     labels: Sequence[str] | None = None,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> dict[str, Any]:
     """The table ``target`` of ``results.json``.
 
@@ -128,10 +119,7 @@ def target_results(
         fpr: the false positive rate of that list.
         points: int64 ``[points]``, indices in the pool; None for 0, 1, 2, ...
         labels: what each point is called; None for nothing.
-        resamples: as in `calls`, like the following.
-        confidence: of the intervals of true positive rates.
-        seed: of the resamples.
-        threads: for the kernels.
+        bootstrap: as in `calls`.
 
     Raises:
         TmiError: as `calls`; also if the attacks of target and shadows differ, the headline is none of them, or
@@ -149,9 +137,7 @@ def target_results(
     wanted = sorted({*rates, fpr})
     attacks: dict[str, Any] = {}
     for attack, scores in target_scores.items():
-        called = _calls_at_rates(
-            scores, shadow_scores[attack], membership, wanted, resamples, confidence, seed, threads
-        )
+        called = _calls_at_rates(scores, shadow_scores[attack], membership, wanted, bootstrap)
         attacks[attack] = {
             "set_test": _set_test_or_none(scores, shadow_scores[attack], membership),
             "calls": {f"{rate:g}": _without_infinity(asdict(each)) for rate, each in zip(wanted, called, strict=True)},
@@ -188,10 +174,7 @@ def _calls_at_rates(
     shadow_scores: NDArray[np.float64],
     membership: NDArray[np.bool_],
     rates: Sequence[float],
-    resamples: int,
-    confidence: float,
-    seed: int,
-    threads: int,
+    bootstrap: Bootstrap,
 ) -> list[Calls]:
     """`calls` at several rates, on the same resamples."""
     require_scores(target_scores, shadow_scores, membership)
@@ -209,10 +192,7 @@ def _calls_at_rates(
             shadow_scores,
             membership,
             list(steps.values()),
-            resamples=resamples,
-            confidence=confidence,
-            seed=seed,
-            threads=threads,
+            bootstrap,
         )
         judged = {place: judgement.tpr_at_fpr[f"{step:g}"] for place, step in steps.items()}
     result = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
+from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
@@ -289,7 +290,7 @@ def _check_signal(
     if truth[targets].all() or not truth[targets].any():
         return [Finding("warning", "signal", "too few points to try an attack on")]
     scores = score(attack_named("gaussian"), AttackInput(Predictions(block), truth), targets)
-    auc = judge(scores, truth[targets], [], resamples=400, confidence=0.99).auc
+    auc = judge(scores, truth[targets], [], Bootstrap(400, 0.99)).auc
     said = f"trial attack (gaussian): AUC {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
     if auc.high < 0.5:
         message = (

@@ -8,6 +8,7 @@ the two are resampled independently, and the intervals are wider.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.config import differences
 from tmi.errors import TmiError, did_you_mean
-from tmi.metrics.bootstrap import crossed_resamples, percentile_interval
+from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
 from tmi.metrics.differences import Comparison, compare, comparison_of
 from tmi.metrics.roc import Estimate
 from tmi.runs.finished import ScoredRun, read_run
@@ -80,7 +81,9 @@ def compare_runs(
     names = _common_attacks(a, b, attacks)
     rates = _rates(a, false_positive_rates)
     unlike = _why_unpaired(a, b)
-    evaluation = _evaluation(a)
+    evaluation = a.results.get("evaluation", {})
+    usual = Bootstrap(threads=threads)
+    bootstrap = replace(usual, **{key: evaluation[key] for key in ("resamples", "confidence") if key in evaluation})
     # One run may have more targets than the other; those that both have are compared.
     rows = slice(None) if unlike else slice(min(len(a.labels), len(b.labels)))
     labels_a, labels_b = a.labels[rows], b.labels[rows]
@@ -89,15 +92,15 @@ def compare_runs(
     for name in names:
         scores_a, scores_b = a.scores(name)[rows], b.scores(name)[rows]
         if unlike:
-            difference = compare_unpaired(scores_b, labels_b, scores_a, labels_a, rates, **evaluation, threads=threads)
+            difference = compare_unpaired(scores_b, labels_b, scores_a, labels_a, rates, bootstrap)
         else:
-            difference = compare(scores_b, scores_a, labels_a, rates, **evaluation, threads=threads)
+            difference = compare(scores_b, scores_a, labels_a, rates, bootstrap)
         entries[name] = {
             "upper_bound": _is_upper_bound(a, name),
             "a": _figures(scores_a, labels_a, rates, threads),
             "b": _figures(scores_b, labels_b, rates, threads),
             "difference": difference.to_dict(),
-            "detectable": detectable(difference.auc, evaluation["confidence"]),
+            "detectable": detectable(difference.auc, bootstrap.confidence),
         }
         progress.advance(1)
     progress.end()
@@ -107,7 +110,7 @@ def compare_runs(
         "b": b.about,
         "paired": not unlike,
         "why": unlike or _why_paired(a, b, len(labels_a)),
-        "evaluation": evaluation,
+        "evaluation": {"resamples": bootstrap.resamples, "confidence": bootstrap.confidence},
         "headline": names[0],
         "attacks": entries,
         "configuration": _configuration(a, b),
@@ -120,10 +123,7 @@ def compare_unpaired(
     scores_b: NDArray[np.float64],
     labels_b: NDArray[np.bool_],
     false_positive_rates: Sequence[float],
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    threads: int = 1,
+    bootstrap: Bootstrap = USUAL,
 ) -> Comparison:
     """A minus B where the two share neither targets nor points, from independent resamples of each.
 
@@ -133,24 +133,23 @@ def compare_unpaired(
         scores_b: the other scores, of any shape.
         labels_b: bool, of their shape.
         false_positive_rates: where true positive rates are compared, in (0, 1).
-        resamples: of targets and points of each (pigeonhole bootstrap, see `tmi.metrics.roc`).
-        confidence: of the intervals, which are percentiles of the differences of the calibrated resamples.
-        threads: for the kernels; never changes a figure.
+        bootstrap: behind the intervals, which are percentiles of the differences of the calibrated resamples; each
+            side has a seed of its own.
     """
     rates = np.asarray(false_positive_rates, dtype=np.float64)
 
     def figures_of(
         scores: NDArray[np.float64], labels: NDArray[np.bool_], seed: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        estimates = _core.roc_metrics(scores, labels, rates, threads=threads)
-        drawn = crossed_resamples(scores, labels, rates, resamples=resamples, seed=seed, threads=threads)
-        return estimates, drawn.calibrated(estimates, confidence)
+        estimates = _core.roc_metrics(scores, labels, rates, threads=bootstrap.threads)
+        drawn = replace(bootstrap, seed=seed).draw(scores, labels, rates)
+        return estimates, drawn.calibrated(estimates, bootstrap.confidence)
 
     (estimates_a, samples_a), (estimates_b, samples_b) = (
         figures_of(scores_a, labels_a, SEED_A),
         figures_of(scores_b, labels_b, SEED_B),
     )
-    low, high = percentile_interval(samples_a - samples_b, confidence)
+    low, high = percentile_interval(samples_a - samples_b, bootstrap.confidence)
     # A rate is resolved if it is in both.
     non_members = min(int((~labels_a).sum()), int((~labels_b).sum()))
     return comparison_of(estimates_a - estimates_b, low, high, rates, non_members)
@@ -199,12 +198,6 @@ def _rates(run: ScoredRun, wanted: Sequence[float]) -> list[float]:
             raise TmiError(f"the false positive rate {rate:g} is not between 0 and 1")
     first: Mapping[str, Any] = next(iter(run.results["attacks"].values())).get("tpr_at_fpr", {})
     return sorted(set(wanted or map(float, first)))
-
-
-def _evaluation(run: ScoredRun) -> dict[str, Any]:
-    """Resamples and confidence, those of the run's own intervals."""
-    evaluation = run.results.get("evaluation", {})
-    return {"resamples": evaluation.get("resamples", 1000), "confidence": evaluation.get("confidence", 0.95)}
 
 
 def _why_unpaired(a: ScoredRun, b: ScoredRun) -> str:

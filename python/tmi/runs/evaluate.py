@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tmi import __version__
 from tmi.attacks.registry import attack_named
 from tmi.config import AttackedConfig
+from tmi.metrics.bootstrap import USUAL, Bootstrap
 from tmi.metrics.differences import compare_to, comparison_results
 from tmi.metrics.epsilon import epsilon_lower_bound
 from tmi.metrics.points import point_vulnerability
@@ -37,29 +38,13 @@ class Settings:
 
     Attributes:
         false_positive_rates: where true positive rates are reported, in (0, 1).
-        resamples: bootstrap resamples behind every interval.
-        confidence: of every interval.
-        seed: of the resamples.
+        bootstrap: behind every interval.
         delta: of the lower bound on the pretraining's epsilon.
-        threads: for kernels; never changes a figure.
     """
 
     false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1)
-    resamples: int = 1000
-    confidence: float = 0.95
-    seed: int = 0
+    bootstrap: Bootstrap = USUAL
     delta: float = 1e-5
-    threads: int = 1
-
-    @property
-    def resampling(self) -> dict[str, Any]:
-        """The arguments ``resamples``, ``confidence``, ``seed`` and ``threads`` of `tmi.metrics.roc.judge`."""
-        return {
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "seed": self.seed,
-            "threads": self.threads,
-        }
 
     @classmethod
     def of(cls, config: AttackedConfig, threads: int = 1) -> Settings:
@@ -67,11 +52,8 @@ class Settings:
         evaluation = config.evaluation
         return cls(
             evaluation.false_positive_rates,
-            evaluation.resamples,
-            evaluation.confidence,
-            config.seed,
+            Bootstrap(evaluation.resamples, evaluation.confidence, config.seed, threads),
             evaluation.delta,
-            threads,
         )
 
 
@@ -119,14 +101,16 @@ def results_of(
             "members": int(labels.sum()),
             "non_members": int((~labels).sum()),
         },
-        "evaluation": {"confidence": settings.confidence, "resamples": settings.resamples},
+        "evaluation": {"confidence": settings.bootstrap.confidence, "resamples": settings.bootstrap.resamples},
         "resolution": resolution(settings.false_positive_rates, labels),
         "provenance": description.provenance,
     }
     for name, attack_scores in scores.items():
         results["attacks"][name] = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
         advance(1)
-    results["points"] = exposed_points(scores, labels, description.points, description.labels, settings.confidence)
+    results["points"] = exposed_points(
+        scores, labels, description.points, description.labels, settings.bootstrap.confidence
+    )
     results["comparisons"] = compared(scores, labels, settings)
     if target_scores:
         rate = config.evaluation.accusation_rate
@@ -140,7 +124,7 @@ def results_of(
             fpr=rate,
             points=description.points,
             labels=list(description.labels),
-            **settings.resampling,
+            bootstrap=settings.bootstrap,
         )
         advance(len(target_scores))
     return results
@@ -178,10 +162,10 @@ def judged(
     """
     attack = attack_named(name)
     labels = membership[: len(scores)]
-    judgement = judge(scores, labels, settings.false_positive_rates, **settings.resampling)
+    judgement = judge(scores, labels, settings.false_positive_rates, settings.bootstrap)
     compares_shadows = attack.needs in ("shadow models", "the pretrained model")
     bound = epsilon_lower_bound(
-        scores, labels, delta=settings.delta, confidence=settings.confidence, seed=settings.seed
+        scores, labels, delta=settings.delta, confidence=settings.bootstrap.confidence, seed=settings.bootstrap.seed
     )
     return {
         "summary": attack.summary,
@@ -205,7 +189,7 @@ def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> d
         settings: how figures are made.
     """
     base = headline(list(scores))
-    found = compare_to(base, scores, labels, settings.false_positive_rates, **settings.resampling)
+    found = compare_to(base, scores, labels, settings.false_positive_rates, settings.bootstrap)
     return comparison_results(base, found)
 
 

@@ -62,7 +62,7 @@ def _differences(run: Run, attack: str) -> dict[str, Any]:
             _scores(runs[base], attack),
             labels,
             run.config.evaluation.false_positive_rates,
-            **Settings.of(run.config).resampling,
+            Settings.of(run.config).bootstrap,
         )
         differences[name] = {"against": base} | difference.to_dict()
     return differences

@@ -55,6 +55,6 @@ def _judged(case: Case, attack: str, adversary: Adversary, labels: NDArray[np.bo
         scores,
         labels,
         case.config.evaluation.false_positive_rates,
-        **Settings.of(case.config, threads).resampling,
+        Settings.of(case.config, threads).bootstrap,
     ).to_dict()
     return {key: judgement[key] for key in FIGURES}
