@@ -137,7 +137,7 @@ def test_jsonl_with_other_keys(tmp_path: Path) -> None:
 
 FUNCTIONS = """
 import numpy as np
-from tmi.datasets import Points
+from tmi.data.points import Points
 
 def texts():
     return ["a b", "c"], ["x", "y"]

@@ -92,8 +92,8 @@ def test_texts_that_are_too_long_are_named() -> None:
 
 TRAIN = """
 from pathlib import Path
-from tmi.datasets import load_points
-from tmi.tokens import train_tokenizer
+from tmi.data.sources import load_points
+from tmi.data.tokens import train_tokenizer
 texts = list(load_points("pydoc:topics").raw[:300])
 tasks = Path("/proc/self/task")
 threads = len(list(tasks.glob("*")))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tmi.errors import TmiError
-from tmi.metrics import unknown_target as unknown
+from tmi.metrics import set_test as set_tests
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.metrics.set_test import set_test
-from tmi.metrics.unknown_target import calls, p_values, target_results
+from tmi.metrics.unknown_target import SUSPECTED_POINTS, calls, p_values, target_results
 
 seeds = st.integers(0, 2**32 - 1)
 shadow_counts = st.integers(5, 12)
@@ -68,9 +68,9 @@ def slow_set_test(target: np.ndarray, shadows: np.ndarray, membership: np.ndarra
 
     def standardised(value: float, p: int, others: list[int]) -> float:
         mean, squares, freedom = deviations(p, others)
-        weight = unknown.PRIOR_WEIGHT
+        weight = set_tests.PRIOR_WEIGHT
         z = (value - mean) / np.sqrt((squares + weight * common) / (freedom + weight))
-        return float(np.clip(z, -unknown.LARGEST_DEVIATION, unknown.LARGEST_DEVIATION))
+        return float(np.clip(z, -set_tests.LARGEST_DEVIATION, set_tests.LARGEST_DEVIATION))
 
     means = []
     for s in range(len(shadows)):
@@ -274,7 +274,7 @@ def test_target_results_are_json_and_hold_what_the_functions_say():
         "attack": "a",
     }
     suspected = results["most_suspected"]
-    assert len(suspected) == unknown.SUSPECTED_POINTS
+    assert len(suspected) == SUSPECTED_POINTS
     assert [row["score"] for row in suspected] == sorted(target, reverse=True)[: len(suspected)]
     first = suspected[0]
     assert (first["point"], first["label"]) == (1000 + first["index"], f"point {first['index']}")
