@@ -124,6 +124,20 @@ def test_one_augmentation_may_be_left_out_and_float64_is_rounded() -> None:
     np.testing.assert_allclose(halves.score_samples(logits[0]), expected, atol=0.3)
 
 
+def test_options_are_those_of_the_attack() -> None:
+    logits, membership = simulated()
+    labels = np.arange(membership.shape[1]) % logits.shape[-1]
+    scores = [
+        MembershipAttack("rmia", options=options).fit(logits[1:], membership[1:], labels).score_samples(logits[0])
+        for options in (None, {"gamma": 1}, {"gamma": 1.2})
+    ]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert (scores[2] <= scores[0]).all()
+    assert (scores[2] < scores[0]).any()
+    with pytest.raises(TmiError, match="'rmia' has no option 'gama'"):
+        MembershipAttack("rmia", options={"gama": 1}).fit(logits[1:], membership[1:])
+
+
 @given(
     attack=st.sampled_from(USABLE),
     view=st.sampled_from(["logits", "top-3", "label"]),
@@ -131,7 +145,7 @@ def test_one_augmentation_may_be_left_out_and_float64_is_rounded() -> None:
     threads=st.integers(1, 3),
 )
 def test_parameters_are_those_of_scikit_learn(attack: str, view: str, seed: int, threads: int) -> None:
-    parameters = {"attack": attack, "view": view, "seed": seed, "threads": threads}
+    parameters = {"attack": attack, "view": view, "seed": seed, "threads": threads, "options": {"gamma": 2.0}}
     estimator = MembershipAttack(**parameters)
     assert estimator.get_params() == parameters
     copied = clone(estimator)

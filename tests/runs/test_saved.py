@@ -129,6 +129,86 @@ def test_the_same_command_goes_on_and_changed_files_are_noticed(saved: Path) -> 
     assert attacked(saved)["attacks"]["gaussian"]["auc"] != first["attacks"]["gaussian"]["auc"]
 
 
+def with_labels(folder: Path, *options: str) -> dict[str, Any]:
+    """What the command finds with two attacks on the class of each point, one of which has options set."""
+    np.save(folder / "L.npy", np.arange(60) % 4)
+    files = ("--predictions", "P.npy", "--membership", "M.npy", "--labels", "L.npy")
+    names = ("--attack", "rmia", "--attack", "lira-offline", "--set", "evaluation.resamples=200")
+    command("attack", *files, *names, "--out", "out", *options, folder=folder)
+    results: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
+    return results
+
+
+def test_a_changed_option_changes_the_scores_of_its_attack_alone(saved: Path) -> None:
+    first = with_labels(saved)
+    assert first["attacks"]["rmia"]["options"] == {"gamma": 1.0}
+    written = {name: (saved / "out" / "scores" / f"{name}.npy").stat().st_mtime_ns for name in first["attacks"]}
+    second = with_labels(saved, "--option", "rmia.gamma=1.3")
+    assert second["attacks"]["rmia"]["options"] == {"gamma": 1.3}
+    assert second["attacks"]["lira-offline"]["options"] == {"variance": "global", "location": "mean"}
+    again = {name: (saved / "out" / "scores" / f"{name}.npy").stat().st_mtime_ns for name in first["attacks"]}
+    assert again["lira-offline"] == written["lira-offline"]
+    assert again["rmia"] != written["rmia"]
+    logits, membership = leaking()
+    audit = tmi.audit(
+        logits[1:],
+        membership[1:],
+        attacks=["rmia", "lira-offline"],
+        labels=np.arange(60) % 4,
+        resamples=200,
+        options={"rmia": {"gamma": 1.3}},
+    )
+    same_figures(second, json.loads(json.dumps(audit.results)))
+    np.testing.assert_array_equal(audit.scores["rmia"], np.load(saved / "out" / "scores" / "rmia.npy"))
+    assert not np.array_equal(audit.scores["rmia"], np.load(saved / "out" / "scores" / "lira-offline.npy"))
+    assert "gamma = 1.3" in (saved / "out" / "report.html").read_text()
+    assert "gamma = 1.3" in (saved / "out" / "report.md").read_text()
+    # A configuration keeps them, and the command that only scores takes them.
+    assert "gamma = 1.3" in (saved / "out" / "config.toml").read_text()
+    command("score", "out", "--option", "rmia.gamma=2", folder=saved)
+    assert "gamma = 2" in (saved / "out" / "config.toml").read_text()
+
+
+def test_attacks_without_their_labels_say_so(saved: Path) -> None:
+    names = ("--attack", "lira-online", "--attack", "gaussian", "--set", "evaluation.resamples=200")
+    said = command(
+        "attack", "--predictions", "P.npy", "--membership", "M.npy", *names, "--out", "out", folder=saved
+    ).replace("\n", " ")
+    assert "lira-online looks at the class that the target itself holds most likely" in said
+    assert "--labels" in said
+    results = json.loads((saved / "out" / "results.json").read_text())
+    assert results["attacks"]["lira-online"]["class"] == "top class of the target"
+    assert "class" not in results["attacks"]["gaussian"]
+    for report in ("report.html", "report.md"):
+        assert "the class that the target itself holds most likely" in (saved / "out" / report).read_text()
+    labelled = with_labels(saved, "--fresh")
+    assert labelled["attacks"]["rmia"]["class"] == "label"
+    assert "the class that the target itself holds" not in (saved / "out" / "report.html").read_text()
+
+
+def test_points_keep_the_numbers_that_the_tool_gives_them(tmp_path: Path) -> None:
+    logits, membership = leaking()
+    cache = tmp_path / "attack_cache"
+    cache.mkdir()
+    points = np.arange(60) * 7 + 1000
+    for model in range(13):
+        name = "target_ab" if model == 0 else f"sm_{model}_cd"
+        np.save(cache / f"{name}_logits.npy", logits[model, ::-1, 0])
+        np.save(cache / f"{name}_indices.npy", points[::-1])
+    np.save(tmp_path / "M.npy", membership[1:])
+    names = ("--attack", "gaussian", "--set", "evaluation.resamples=200")
+    command("attack", "--predictions", cache, "--membership", "M.npy", *names, "--out", "out", folder=tmp_path)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {point["point"] for point in results["points"]["most_exposed"]} <= set(points.tolist())
+    assert {point["point"] for point in results["target"]["most_suspected"]} <= set(points.tolist())
+    target = next(cache.glob("target_*_logits.npy"))
+    files = ("--predictions", cache, "--membership", "M.npy", "--target", target)
+    command("attack", *files, *names, "--out", "named", folder=tmp_path)
+    np.testing.assert_array_equal(
+        *(np.load(tmp_path / out / "target_scores" / "gaussian.npy") for out in ("out", "named"))
+    )
+
+
 def test_reports_can_be_made_again(saved: Path) -> None:
     results = attacked(saved)
     (saved / "out" / "report.html").unlink()
@@ -158,6 +238,13 @@ def test_an_audit_knows_fewer_shadows_and_other_views(saved: Path) -> None:
         (["--attack", "known-points"], "for one given model"),
         (["--set", "evaluation.resample=3"], "unknown key"),
         (["--view", "top-9"], "top-9"),
+        (["--option", "rmia.gama=1"], "no option 'gama' (did you mean 'gamma'?"),
+        (["--option", "gaussian.gamma=1"], "the attack 'gaussian' has no option 'gamma': it has none"),
+        (["--option", "rmia.gamma=high"], "the option 'gamma' of the attack 'rmia' is 'high', expected as 1.0"),
+        (["--option", "rmia.gamma=0"], "the gamma of RMIA is 0"),
+        (["--option", "lira-online.variance=globl"], "did you mean 'global'"),
+        (["--option", "rmai.gamma=1"], "no attack named 'rmai'"),
+        (["--set", "attack.options.rmia.gamma=[1]"], "attack.options"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(saved: Path, options: list[str], complaint: str) -> None:

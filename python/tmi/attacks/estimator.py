@@ -5,7 +5,7 @@ Unlike a run, in which every model plays the target once, the target here is a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tmi import _core
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Option, attack_named
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.unknown_target import p_values
@@ -38,6 +38,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         view: what is seen of the logits, for instance ``"top-3"``; see `tmi.View`.
         seed: for attacks that draw random numbers.
         threads: for kernels; never changes a score.
+        options: of the attack, for instance ``{"gamma": 2}`` of ``"rmia"``; its defaults if left out.
 
     Attributes:
         attack_: the attack, see `tmi.attacks.registry.Attack`.
@@ -62,11 +63,19 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         True
     """
 
-    def __init__(self, attack: str = "tmi", view: str = "logits", seed: int = 0, threads: int = 1) -> None:
+    def __init__(
+        self,
+        attack: str = "tmi",
+        view: str = "logits",
+        seed: int = 0,
+        threads: int = 1,
+        options: Mapping[str, Option] | None = None,
+    ) -> None:
         self.attack = attack
         self.view = view
         self.seed = seed
         self.threads = threads
+        self.options = options
 
     def fit(
         self,
@@ -87,7 +96,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             TmiError: there is no such attack or view, the attack needs more than shadow models, the arrays do not fit
                 one another, hold NaN, or are of fewer than three models.
         """
-        attack = attack_named(self.attack)
+        attack = attack_named(self.attack, self.options)
         if attack.needs not in POSSIBLE_NEEDS:
             raise TmiError(
                 f"the attack {self.attack!r} needs {attack.needs}, expected one that needs shadow models only"

@@ -89,9 +89,9 @@ class LiraOnline:
 
     Args:
         variance: "global", one variance per side over all points and shadows, which the paper recommends below 64
-            shadows (``fix_variance=True`` in its code, "fixed" elsewhere); "per-point", one per point and query from
-            both sides; "per-point-in-out", one per point, query and side (``fix_variance=False``). Where there are too
-            few shadows for these two, the variance of all shadows at the point stands in.
+            shadows; "per-point", one per point and query from both sides; "per-point-in-out", one per point, query and
+            side (``fix_variance=False`` in its code, whose ``fix_variance=True`` takes the IN variance for both sides).
+            Where there are too few shadows for these two, the variance of all shadows at the point stands in.
         location: "mean" as in the paper's algorithm, or "median" as in its code.
 
     Raises:
@@ -103,6 +103,7 @@ class LiraOnline:
     source = "Carlini et al. 2022, algorithm 1"
     needs: Literal["shadow models"] = "shadow models"
     upper_bound = False
+    labelled = True
 
     def __init__(self, variance: OnlineVariance = "global", location: Location = "mean") -> None:
         _require("variance", variance, get_args(OnlineVariance))
@@ -149,6 +150,7 @@ class LiraOffline:
     source = "Carlini et al. 2022, section IV, offline attack"
     needs: Literal["shadow models"] = "shadow models"
     upper_bound = False
+    labelled = True
 
     def __init__(self, variance: OfflineVariance = "global", location: Location = "mean") -> None:
         _require("variance", variance, get_args(OfflineVariance))

@@ -7,9 +7,10 @@ this package; adding one is adding a file. Scores are higher for likelier member
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Literal, Protocol, TypeVar
+from inspect import signature
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,13 @@ from tmi import attacks
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput
 
+Option: TypeAlias = bool | int | float | str
+
 
 class Attack(Protocol):
     """A membership inference attack.
+
+    Options are arguments of its class, each with a default and kept as an attribute of the same name.
 
     Attributes:
         name: as on the command line.
@@ -65,13 +70,42 @@ def all_attacks() -> dict[str, Attack]:
     return dict(sorted(_registered.items()))
 
 
-def attack_named(name: str) -> Attack:
+def attack_named(name: str, options: Mapping[str, Option] | None = None) -> Attack:
     """The attack of that name.
 
+    Args:
+        name: as on the command line.
+        options: values in place of the defaults of its class.
+
     Raises:
-        TmiError: there is none.
+        TmiError: there is none, or it has no such option, or a value is of another type or outside its domain.
     """
     known = all_attacks()
     if name not in known:
         raise TmiError(f"there is no attack named {name!r}{did_you_mean(name, list(known))}")
-    return known[name]
+    attack = known[name]
+    if not options:
+        return attack
+    defaults = options_of(attack)
+    values: dict[str, Option] = {}
+    for key, value in options.items():
+        if key not in defaults:
+            has = did_you_mean(key, list(defaults)) if defaults else ": it has none"
+            raise TmiError(f"the attack {name!r} has no option {key!r}{has}")
+        kind = type(defaults[key])
+        is_number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if type(value) is not kind and not is_number:
+            raise TmiError(f"the option {key!r} of the attack {name!r} is {value!r}, expected as {defaults[key]!r}")
+        values[key] = kind(value)
+    configured: Attack = type(attack)(**values)
+    return configured
+
+
+def options_of(attack: Attack) -> dict[str, Option]:
+    """The options of an attack with their values; empty where its class takes none."""
+    return {name: getattr(attack, name) for name in signature(type(attack)).parameters}
+
+
+def looks_at_labels(attack: Attack) -> bool:
+    """Whether the attack looks at the confidence in the label of a point, where labels are known."""
+    return bool(getattr(attack, "labelled", False))

@@ -147,11 +147,12 @@ def attacks() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.attacks.registry import all_attacks
+    from tmi.attacks.registry import all_attacks, options_of
+    from tmi.report.settings import options_text
 
-    table = Table("attack", "what it does", "needs", box=None, pad_edge=False)
+    table = Table("attack", "what it does", "needs", "options", box=None, pad_edge=False)
     for name, entry in all_attacks().items():
-        table.add_row(name, entry.summary, entry.needs)
+        table.add_row(name, entry.summary, entry.needs, options_text(options_of(entry)))
     Console().print(table)
 
 

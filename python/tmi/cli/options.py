@@ -26,6 +26,18 @@ def _parse_settings(_: click.Context, __: click.Parameter, settings: tuple[str, 
     return values
 
 
+def _parse_attack_options(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    from tmi.config import parse_value
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or key.count(".") != 1 or not all(key.split(".")):
+            raise click.BadParameter(f"{text!r} is not of the form ATTACK.OPTION=VALUE, for instance rmia.gamma=2")
+        values[f"attack.options.{key}"] = parse_value(value)
+    return values
+
+
 def _parse_targets(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
     if text is None or text == "all":
         return text
@@ -129,6 +141,14 @@ def scoring_options(command: Command) -> Command:
                 help="Run only this attack. Repeatable; `tmi attacks` lists them.",
             ),
             click.option(
+                "--option",
+                "options",
+                multiple=True,
+                metavar="ATTACK.OPTION=VALUE",
+                callback=_parse_attack_options,
+                help="Option of an attack, for instance rmia.gamma=2. Repeatable; `tmi attacks` lists them.",
+            ),
+            click.option(
                 "--view",
                 "views",
                 multiple=True,
@@ -218,6 +238,7 @@ def changes(
     views: Sequence[str] = (),
     shadows: Sequence[int] = (),
     fpr: float | None = None,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Options as configuration keys, those that were not given left out."""
     values = {
@@ -232,7 +253,7 @@ def changes(
         "attack.views": list(views) or None,
         "attack.shadows": list(shadows) or None,
     }
-    return {key: value for key, value in values.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None} | (options or {})
 
 
 def bars() -> Any:

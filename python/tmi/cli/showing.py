@@ -12,6 +12,7 @@ def show_results(results: dict[str, Any], out: Path) -> None:
 
     from tmi.report.adversaries import adversary_tables
     from tmi.report.learning import training_warnings
+    from tmi.report.settings import class_warnings
     from tmi.report.table import results_table, verdict
     from tmi.report.target import target_summary
     from tmi.report.variants import variants_table
@@ -27,6 +28,6 @@ def show_results(results: dict[str, Any], out: Path) -> None:
     console.print(verdict(results), markup=False, highlight=False)
     if found := target_summary(results):
         console.print(f"\n{found}", markup=False, highlight=False)
-    for sentence in training_warnings(results):
+    for sentence in (*training_warnings(results), *class_warnings(results)):
         console.print(f"\nCaution. {sentence}", style="yellow", markup=False, highlight=False)
     console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)

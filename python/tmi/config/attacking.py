@@ -30,6 +30,8 @@ class AttackConfig(Table):
     """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
     shadows: list[int] = []
     """Numbers of shadow models with which the attacks are repeated, besides all of them."""
+    options: dict[str, dict[str, bool | int | float | str]] = {}
+    """Options of single attacks, a table each, for instance ``[attack.options.rmia]`` with ``gamma = 2``."""
 
     @field_validator("views")
     @classmethod

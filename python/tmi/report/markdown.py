@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from tmi.report import bound, limits, target, wording
 from tmi.report.learning import training_warnings
+from tmi.report.settings import class_warnings, options_note
 from tmi.report.summary import plain_words
 from tmi.report.table import verdict
 from tmi.report.wording import Results
@@ -57,7 +58,7 @@ def _summary(results: Results) -> Iterator[str]:
     for sentence in [*target.target_sentences(results), *plain_words(results)]:
         yield escaped(sentence)
     yield f"**{escaped(verdict(results))}**"
-    for sentence in training_warnings(results):
+    for sentence in (*training_warnings(results), *class_warnings(results)):
         yield f"**Caution.** {escaped(sentence)}"
     if results["description"]:
         yield f"What was attacked: {escaped(results['description'])}"
@@ -122,6 +123,8 @@ def _table(results: Results) -> Iterator[str]:
     notes = [f"In brackets: {wording.confidence(results)} intervals."]
     if note := wording.resolution_note(results):
         notes.append(f"{note}.")
+    if note := options_note(results):
+        notes.append(f"Options: {note}.")
     yield escaped(" ".join(notes))
 
 

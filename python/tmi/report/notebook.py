@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from tmi.report.figures import roc_figure, svg_text
+from tmi.report.settings import class_warnings
 from tmi.report.table import verdict
 from tmi.report.target import target_summary
 from tmi.report.wording import (
@@ -38,6 +39,7 @@ def notebook_html(results: Results) -> str:
         for name in [*ranked(results), *bounds]
     ]
     sentences = [verdict(results), *([target_summary(results)] if "target" in results else [])]
+    sentences += class_warnings(results)
     svg = svg_text(roc_figure(results))
     return Markup("").join(
         [

@@ -16,6 +16,7 @@ from tmi.predictions.views import LOGITS, View
 from tmi.report import bound, finetunings, limits, provenance, target, wording
 from tmi.report.exhibits import Exhibit
 from tmi.report.learning import training_warnings
+from tmi.report.settings import class_warnings, options_text
 from tmi.report.summary import exposed_sentence, plain_words
 from tmi.report.table import verdict
 from tmi.report.wording import Results
@@ -93,7 +94,7 @@ def render_page(
         bound_sentence=bound.bound_sentence(results),
         bound_meaning=(bound.MEANING, bound.NO_MEANING),
         qualities=list(_qualities(results)),
-        warnings=training_warnings(results),
+        warnings=[*training_warnings(results), *class_warnings(results)],
         points=_shown(points, exhibits),
         suspects=_shown(suspects, target_exhibits),
         exposed_figures=_exposed_figures,
@@ -114,6 +115,7 @@ def render_page(
         limits=limits.limits(results),
         provenance=provenance,
         config_toml=config_toml,
+        options_text=options_text,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Attack, attack_named
 from tmi.config import AttackedConfig
 from tmi.predictions.views import LOGITS, View
 from tmi.system.seeding import stream
@@ -42,15 +42,24 @@ class Adversary:
 
 
 def require_known(config: AttackedConfig) -> None:
-    """Find out before any work whether all attacks and views of a configuration exist.
+    """Find out before any work whether all attacks, their options and the views of a configuration exist.
 
     Raises:
         TmiError: one does not.
     """
-    for name in config.attack.names:
-        attack_named(name)
+    for name in (*config.attack.names, *config.attack.options):
+        attack_of(config, name)
     for name in config.attack.views:
         View.parse(name)
+
+
+def attack_of(config: AttackedConfig, name: str) -> Attack:
+    """The attack of that name with the options that a configuration sets.
+
+    Raises:
+        TmiError: there is none, or it has no such options.
+    """
+    return attack_named(name, config.attack.options.get(name))
 
 
 def draw_shadows(seed: int, models: int, target: int, number: int) -> list[int]:

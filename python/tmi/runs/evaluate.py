@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import __version__
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import attack_named, looks_at_labels, options_of
 from tmi.config import AttackedConfig
 from tmi.metrics.bootstrap import USUAL, Bootstrap
 from tmi.metrics.differences import compare_to, comparison_results
@@ -19,13 +19,16 @@ from tmi.metrics.points import point_vulnerability
 from tmi.metrics.roc import judge, resolution, score_histogram
 from tmi.metrics.unknown_target import target_results
 from tmi.predictions.attack_input import neutral
-from tmi.runs.adversaries import main_adversary
+from tmi.runs.adversaries import attack_of, main_adversary
 from tmi.runs.subject import Description
 
 MOST_POINTS = 120
 EXPOSURE_FDR = 0.05
 DEFAULT_ATTACK = "tmi"
 GIVEN_MODEL_ATTACK = "inputs-and-answers"
+
+# Which class an attack looks at that looks at one.
+LABEL, TOP_CLASS = "label", "top class of the target"
 
 SCHEMA = 1
 
@@ -107,6 +110,11 @@ def results_of(
     }
     for name, attack_scores in scores.items():
         results["attacks"][name] = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
+        attack = attack_of(config, name)
+        if options := options_of(attack):
+            results["attacks"][name]["options"] = options
+        if looks_at_labels(attack):
+            results["attacks"][name]["class"] = LABEL if description.labelled else TOP_CLASS
         advance(1)
     results["points"] = exposed_points(
         scores, labels, description.points, description.labels, settings.bootstrap.confidence

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Option
 from tmi.attacks.scoring import score
 from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
 from tmi.errors import TmiError
 from tmi.metrics.roc import Estimate
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
-from tmi.runs.adversaries import main_adversary
+from tmi.runs.adversaries import attack_of, main_adversary, require_known
 from tmi.runs.evaluate import headline, results_of
 from tmi.runs.saved import described, possible_attacks
 from tmi.system.versions import provenance
@@ -146,6 +146,7 @@ def audit(
     seed: int = 0,
     threads: int = 1,
     name: str = "audit",
+    options: Mapping[str, Mapping[str, Option]] | None = None,
 ) -> Audit:
     """Run every attack that the arrays allow, each model in turn the target and all others its shadows.
 
@@ -169,6 +170,7 @@ def audit(
         seed: of everything that is drawn.
         threads: for kernels; never changes a figure.
         name: of the audit, in its report.
+        options: of attacks by their names, for instance ``{"rmia": {"gamma": 2}}``; ``tmi attacks`` lists them.
 
     Raises:
         TmiError: arrays of the wrong shape or type, an unknown attack, or one that needs what is not there.
@@ -190,6 +192,7 @@ def audit(
                 attacks or possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
             ),
             views=[view],
+            options={attack: dict(values) for attack, values in (options or {}).items()},
         ),
         evaluation=EvaluationConfig(
             targets=targets or "all",
@@ -199,23 +202,25 @@ def audit(
             confidence=confidence,
         ),
     )
+    require_known(config)
     seen = answers.seen_through(main_adversary(config).view)
+    configured = {attack: attack_of(config, attack) for attack in config.attack.names}
     scores, seconds = {}, {}
-    for attack in config.attack.names:
+    for attack, each in configured.items():
         started = time.monotonic()
-        scores[attack] = score(attack_named(attack), seen, range(config.targets))
+        scores[attack] = score(each, seen, range(config.targets))
         seconds[attack] = time.monotonic() - started
     target_scores = {}
     if target is not None:
         (unknown,) = _models(np.asarray(target)[None], "target")
         with_target = answers.with_target(unknown).seen_through(main_adversary(config).view)
         target_scores = {
-            attack: score(attack_named(attack), with_target, range(1))[0]
-            for attack in scores
-            if not attack_named(attack).upper_bound
+            attack: score(each, with_target, range(1))[0] for attack, each in configured.items() if not each.upper_bound
         }
     made_with = provenance(_hashes(answers, target), {})
-    description = described(answers.predictions.shape, config.targets, made_with, {"score": sum(seconds.values())})
+    took = {"score": sum(seconds.values())}
+    is_labelled = answers.labels is not None
+    description = described(answers.predictions.shape, config.targets, made_with, took, labelled=is_labelled)
     results = results_of(config, description, answers.membership, scores, target_scores, seconds, threads)
     return Audit(results, scores, target_scores, answers.membership, config)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmi.attacks.registry import attack_named
 from tmi.config import SavedConfig, SavedFiles, saved_config, with_values
@@ -119,6 +120,8 @@ class SavedPredictions(Case):
             seconds,
             files=self._files(),
             read_as=self._arrays.read_as,
+            point_ids=self._arrays.point_ids,
+            labelled=self._arrays.labels is not None,
             target=Path(self.config.files.target or "the target").name,
         )
 
@@ -152,6 +155,8 @@ def described(
     *,
     files: Sequence[dict[str, Any]] = (),
     read_as: Sequence[str] = (),
+    point_ids: NDArray[np.int64] | None = None,
+    labelled: bool = False,
     target: str = "the target",
 ) -> Description:
     """What the results say about predictions that were made by others.
@@ -163,6 +168,8 @@ def described(
         seconds: time of every stage.
         files: what was read, a table row each.
         read_as: what was understood.
+        point_ids: what each point is called, its number if left out.
+        labelled: whether the class of each point is known.
         target: what the target of unknown membership is called.
     """
     models, points, augmentations, classes = shape
@@ -175,11 +182,12 @@ def described(
             "classes": classes,
             "queries_per_point": augmentations,
         },
-        points=np.arange(points),
+        points=np.arange(points) if point_ids is None else point_ids,
         labels=[""] * points,
         provenance=provenance,
         seconds=seconds,
         target=target,
+        labelled=labelled,
     )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
-from tmi.runs.adversaries import Adversary, all_adversaries
+from tmi.runs.adversaries import Adversary, all_adversaries, attack_of
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key
 
@@ -80,11 +80,19 @@ class Case(ABC):
 
     def score_key(self, attack: str, adversary: Adversary) -> str:
         """The artefact key of the scores of an adversary's attack."""
-        return content_key(self.answers_key, attack, adversary.view.name, adversary.shadows)
+        return content_key(
+            self.answers_key, attack, adversary.view.name, adversary.shadows, *self._options_in_keys(attack)
+        )
 
     def target_score_key(self, attack: str) -> str:
         """The artefact key of the scores of the target of unknown membership under an attack."""
-        return content_key("target", self.answers_key, self.target_key, attack, self.config.attack.views[0])
+        options = self._options_in_keys(attack)
+        return content_key("target", self.answers_key, self.target_key, attack, self.config.attack.views[0], *options)
+
+    def _options_in_keys(self, attack: str) -> list[dict[str, Option]]:
+        """What an attack's options add to the keys of its scores: their values, the defaults as well."""
+        options = options_of(attack_of(self.config, attack))
+        return [options] if options else []
 
     @property
     def score_files(self) -> dict[Path, str]:
@@ -121,6 +129,7 @@ class Description:
         provenance: the table ``provenance``.
         seconds: time of every stage.
         target: what the target of unknown membership is called.
+        labelled: whether attacks know the class of each point among those of the predictions.
     """
 
     kind: str
@@ -131,3 +140,4 @@ class Description:
     provenance: dict[str, Any]
     seconds: dict[str, float]
     target: str = ""
+    labelled: bool = False

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import Part, join, parts, score_part
-from tmi.runs.adversaries import Adversary, all_adversaries, draw_shadows, main_adversary
+from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, draw_shadows, main_adversary
 from tmi.runs.subject import Case
 from tmi.system.executor import Workers
 
@@ -48,7 +47,7 @@ def _score(
         workers.progress.note(f"{case.directory.relative(path)} is damaged (its checksum is wrong): made anew")
     started = time.monotonic()
     memory = case.config.compute.memory_bytes // workers.processes
-    jobs = parts(attack_named(attack), targets, case.points, workers.processes)
+    jobs = parts(attack_of(case.config, attack), targets, case.points, workers.processes)
     arguments: list[tuple[Any, ...]] = [(case, attack, adversary, part, memory) for part in jobs]
     scored = workers.map(case.label(label), job, arguments, [part.size for part in jobs])
     scores = join(list(zip(jobs, scored, strict=True)))
@@ -60,13 +59,13 @@ def score_job(case: Case, attack: str, adversary: Adversary, part: Part, memory:
     config = case.config
     answers = case.answers(memory, adversary.view)
     if adversary.shadows is None:
-        return score_part(attack_named(attack), answers, part)
+        return score_part(attack_of(case.config, attack), answers, part)
     # Every target has shadows of its own, and is the first of the few models that are left.
     alone = Part(range(1), part.points)
     return np.concatenate(
         [
             score_part(
-                attack_named(attack),
+                attack_of(case.config, attack),
                 answers.restricted([target, *draw_shadows(config.seed, config.models, target, adversary.shadows)]),
                 alone,
             )
@@ -77,4 +76,4 @@ def score_job(case: Case, attack: str, adversary: Adversary, part: Part, memory:
 
 def target_job(case: Case, attack: str, adversary: Adversary, part: Part, memory: int) -> NDArray[np.float64]:
     """Scores ``[1, points]`` of one part of an attack on the target of unknown membership."""
-    return score_part(attack_named(attack), case.target_answers(memory, adversary.view), part)
+    return score_part(attack_of(case.config, attack), case.target_answers(memory, adversary.view), part)
