@@ -10,7 +10,7 @@ from made.simulated import ATTACKS, EXPENSIVE, simulated, with_membership
 from tmi import _core
 from tmi.attacks.features.membership import RIDGE, Evidence
 from tmi.attacks.features.profiles import profiles
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import attack_named, options_of
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
@@ -29,6 +29,16 @@ def test_every_attack_describes_itself(name: str) -> None:
     assert attack.name == name
     assert attack.summary
     assert attack.needs in ("shadow models", "no shadow models", "the pretrained model")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_options_are_plain_values_that_the_attack_takes_back(name: str) -> None:
+    attack = attack_named(name)
+    options = options_of(attack)
+    assert all(isinstance(value, bool | int | float | str) for value in options.values())
+    assert options_of(attack_named(name, options)) == options
+    with pytest.raises(TmiError, match=f"the attack '{name}' has no option 'colour'"):
+        attack_named(name, {"colour": "red"})
 
 
 def test_unknown_attack() -> None:

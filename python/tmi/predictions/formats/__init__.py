@@ -100,7 +100,7 @@ def _layout(predictions: Path, membership: Path | None, name: str | None) -> Lay
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        if any(predictions.glob("**/indices_train.pkl")):
+        if any(file for level in ("*", "*/*") for file in predictions.glob(f"{level}/indices_train.pkl")):
             raise TmiError(
                 f"{predictions}: SACRO-ML keeps shadow models in pickles, which are not read; the page on saved "
                 "predictions has a few lines that write their answers as .npy files"

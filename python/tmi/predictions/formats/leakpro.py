@@ -120,7 +120,9 @@ def read_rows(reading: Reading, file: Path, points: NDArray[np.int64] | None) ->
     if rows is None and points is None:
         return model
     if rows is None or points is None:
-        raise TmiError(f"{file}: has {'no ' * (rows is None)}_indices.npy beside it, unlike other files of this cache")
+        raise TmiError(
+            f"{file}: has {'no ' * (rows is None)}_indices.npy beside it, unlike the files of the shadow models"
+        )
     if len(rows) != len(model):
         raise TmiError(f"{file}: has {len(model)} rows, but {len(rows)} indices beside it")
     order = np.argsort(rows)
