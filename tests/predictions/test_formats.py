@@ -289,6 +289,16 @@ def test_leakpro_with_hashes_and_indices(tmp_path: Path, leak: Leak) -> None:
         read_saved(cache / "sm_5_7f3a_logits.npy", tmp_path / "mask.npy")
 
 
+def test_leakpro_squeezes_a_single_logit_away(tmp_path: Path, leak: Leak) -> None:
+    logits, membership, _ = leak
+    for model in range(MODELS):
+        write_leakpro(tmp_path, f"sm_{model}_ab", logits[model, :, 0, 0], np.arange(POINTS), np.arange(POINTS))
+    np.save(tmp_path / "mask.npy", membership)
+    found = read_saved(tmp_path, tmp_path / "mask.npy")
+    np.testing.assert_array_equal(np.stack(found.models)[:, :, 0, 1], logits[:, :, 0, 0])
+    assert not np.stack(found.models)[..., 0].any()
+
+
 def test_a_single_logit_becomes_two_classes(tmp_path: Path, leak: Leak) -> None:
     np.save(tmp_path / "p.npy", leak[0][:, :, 0, :1])
     np.save(tmp_path / "m.npy", leak[1])

@@ -51,6 +51,20 @@ def test_labels_come_from_the_scores_where_nothing_else_tells_them(peers: Path, 
     assert any("found from scores and logits" in sentence for sentence in found.read_as)
 
 
+@pytest.mark.parametrize("tool", ["lira-pytorch", "tensorflow-privacy"])
+def test_lira_scores_alone(peers: Path, tmp_path: Path, tool: str) -> None:
+    """Many keep no logits, which are large."""
+    right = truth(peers / tool)
+    copied = shutil.copytree(peers / tool / "exp" / "cifar10", tmp_path / "exp")
+    for folder in copied.glob("*/"):
+        shutil.rmtree(folder / "logits", ignore_errors=True)
+        (folder / "logits.npy").unlink(missing_ok=True)
+    found = read_saved(copied)
+    two = np.stack([right["tool_scores"], np.zeros_like(right["tool_scores"])], axis=-1)
+    require_same(found, two, right["membership"], tolerance=1e-6)
+    np.testing.assert_array_equal(found.labels, np.zeros(120))
+
+
 def test_one_model_of_lira_is_refused_by_name(peers: Path) -> None:
     for folder in ("lira-pytorch/exp/cifar10/3", "tensorflow-privacy/exp/cifar10/experiment-3_10"):
         with pytest.raises(TmiError, match="a single model, as lira-pytorch"):
