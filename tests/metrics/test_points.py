@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def sample(seed: int, targets: int, points: int, decimals: int, effect: float = 
 @settings(max_examples=40, deadline=None)
 def test_p_values_are_those_of_scipy(seed, targets, decimals):
     scores, labels = sample(seed, targets, 6, decimals)
-    found = point_vulnerability(scores, labels)
+    found = point_vulnerability(scores, labels, shared_shadows=0)
     np.testing.assert_allclose(found.auc, point_aucs(scores, labels), atol=1e-12)
     for point in range(6):
         inside, outside = scores[labels[:, point], point], scores[~labels[:, point], point]
@@ -43,7 +45,7 @@ def test_p_values_are_those_of_scipy(seed, targets, decimals):
 
 def test_the_smallest_p_value_of_64_targets_is_exact():
     labels = np.arange(64)[:, None] < 32
-    found = point_vulnerability(np.arange(64, 0, -1.0)[:, None], labels)
+    found = point_vulnerability(np.arange(64, 0, -1.0)[:, None], labels, shared_shadows=0)
     assert found.auc == 1
     assert found.p_value[0] == pytest.approx(1 / 1832624140942590534, rel=1e-9)
 
@@ -51,7 +53,7 @@ def test_the_smallest_p_value_of_64_targets_is_exact():
 def test_p_values_are_uniform_on_noise():
     for targets in (24, 64):
         scores, labels = sample(1, targets, 4000, 12, effect=0)
-        p_values = point_vulnerability(scores, labels).p_value
+        p_values = point_vulnerability(scores, labels, shared_shadows=0).p_value
         for level in (0.01, 0.05, 0.2, 0.5):
             # The test is discrete: never above its level, and not far below.
             assert 0.75 * level < (p_values <= level).mean() < level + 3 * np.sqrt(level / 4000)
@@ -66,17 +68,55 @@ def test_q_values_are_those_of_benjamini_and_hochberg():
     assert np.isnan(found.q_value[7])
 
 
+def leave_one_out_scores(random: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Answers of five numbers that know nothing, scored along the difference that all *other* models show."""
+    answers = random.normal(size=(5, *labels.shape))
+    sides = [(side, side.sum(axis=0) - side) for side in (labels, ~labels)]
+    means = [((answers * side).sum(axis=1)[:, None] - answers * side) / np.maximum(n, 1) for side, n in sides]
+    return ((answers - (means[0] + means[1]) / 2) * (means[0] - means[1])).sum(axis=0)
+
+
+def test_targets_that_are_one_anothers_shadows_expose_no_points_by_chance():
+    random = np.random.default_rng(6)
+    labels = random.random((32, 6000)) < 0.5
+    found = point_vulnerability(leave_one_out_scores(random, labels), labels)
+    assert (found.p_value <= 0.01).mean() <= 0.01
+    assert (found.p_value <= 0.05).mean() <= 0.05
+    assert (found.low > 0.5).mean() <= 0.025
+
+
+def test_half_of_the_shadows_weaken_half_as_much():
+    scores, labels = sample(1, 24, 500, 12, effect=1)
+    plain, half, full = (point_vulnerability(scores, labels, shared_shadows=share) for share in (0, 0.5, 1))
+    for found, factor in ((half, 1.5), (full, 2)):
+        expected = stats.norm.sf(stats.norm.isf(plain.p_value) / np.sqrt(factor))
+        np.testing.assert_allclose(found.p_value, np.where(plain.p_value == 1, 1, expected), rtol=1e-6)
+    assert ((plain.low > half.low) & (half.low > full.low)).mean() > 0.99
+    with pytest.raises(TmiError, match="shared_shadows is 2"):
+        point_vulnerability(scores, labels, shared_shadows=2)
+
+
+def test_the_table_holds_every_point():
+    scores, labels = sample(2, 8, 3, 12)
+    labels[:, 1] = True
+    found = point_vulnerability(scores, labels)
+    rows = list(csv.DictReader(found.to_csv(np.array([7, 8, 9]), ["a", 'b, "quoted"', "c"]).splitlines()))
+    assert [row["point"] for row in rows] == ["7", "8", "9"]
+    assert rows[1] | {"auc": "", "p_value": "", "label": 'b, "quoted"', "targets_in": "8"} == rows[1]
+    assert float(rows[2]["p_value"]) == pytest.approx(found.p_value[2], rel=1e-5)
+
+
 def test_of_the_points_called_exposed_few_are_chance():
     scores, labels = sample(3, 40, 3000, 12, effect=0)
     scores[:, :600] += 1.5 * labels[:, :600]
-    called = point_vulnerability(scores, labels).q_value <= 0.05
+    called = point_vulnerability(scores, labels, shared_shadows=0).q_value <= 0.05
     assert called[:600].mean() > 0.7
     assert called[600:].sum() / called.sum() < 0.07
 
 
 @pytest.mark.parametrize(("targets", "effect"), [(64, 0.0), (64, 1.0), (24, 2.0), (12, 1.0), (64, 3.0)])
 def test_intervals_cover(targets, effect):
-    found = point_vulnerability(*sample(4, targets, 6000, 12, effect))
+    found = point_vulnerability(*sample(4, targets, 6000, 12, effect), shared_shadows=0)
     truth = stats.norm.cdf(effect / np.sqrt(2))
     defined = np.isfinite(found.auc)
     covered = ((found.low <= truth) & (truth <= found.high))[defined].mean()

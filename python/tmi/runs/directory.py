@@ -78,6 +78,11 @@ class RunDirectory:
         return self.root / "results.json"
 
     @property
+    def points(self) -> Path:
+        """What the attack of the verdict finds at every single point, as a table."""
+        return self.root / "points.csv"
+
+    @property
     def report(self) -> Path:
         """The HTML report."""
         return self.root / "report.html"

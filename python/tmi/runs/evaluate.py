@@ -15,7 +15,7 @@ from tmi.config import AttackedConfig
 from tmi.metrics.bootstrap import USUAL, Bootstrap
 from tmi.metrics.differences import compare_to, comparison_results
 from tmi.metrics.epsilon import epsilon_lower_bound
-from tmi.metrics.points import point_vulnerability
+from tmi.metrics.points import PointVulnerability, point_vulnerability
 from tmi.metrics.roc import judge, resolution, score_histogram
 from tmi.metrics.unknown_target import target_results
 from tmi.predictions.attack_input import neutral
@@ -116,9 +116,9 @@ def results_of(
         if looks_at_labels(attack):
             results["attacks"][name]["class"] = LABEL if description.labelled else TOP_CLASS
         advance(1)
-    results["points"] = exposed_points(
-        scores, labels, description.points, description.labels, settings.bootstrap.confidence
-    )
+    name = headline(list(scores))
+    vulnerable = vulnerability(name, scores[name], membership, settings.bootstrap.confidence)
+    results["points"] = exposed_points(name, vulnerable, description.points, description.labels)
     results["comparisons"] = compared(scores, labels, settings)
     if target_scores:
         rate = config.evaluation.accusation_rate
@@ -201,24 +201,34 @@ def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> d
     return comparison_results(base, found)
 
 
-def exposed_points(
-    scores: Scores,
-    labels: NDArray[np.bool_],
-    points: NDArray[np.int64],
-    point_labels: Sequence[str],
-    confidence: float,
-) -> dict[str, Any]:
-    """The table ``points``: where the headline attack does best, and how many points are exposed beyond chance.
+def vulnerability(
+    name: str, scores: NDArray[np.float64], membership: NDArray[np.bool_], confidence: float
+) -> PointVulnerability:
+    """How well an attack does at every single point.
 
     Args:
-        scores: float64 ``[targets, points]`` by attack.
-        labels: bool ``[targets, points]``.
-        points: int64 ``[points]``, what each is called.
-        point_labels: of each point.
+        name: of the attack.
+        scores: float64 ``[targets, points]``; the targets are the first models.
+        membership: bool ``[models, points]``.
         confidence: of the interval of each point's AUC.
     """
-    name = headline(list(scores))
-    found = point_vulnerability(scores[name], labels, confidence)
+    targets, models = len(scores), len(membership)
+    has_shadows = attack_named(name).needs in ("shadow models", "the pretrained model")
+    shared = (targets - 1) / (models - 1) if has_shadows and models > 1 else 0.0
+    return point_vulnerability(scores, membership[:targets], confidence, shared_shadows=shared)
+
+
+def exposed_points(
+    name: str, found: PointVulnerability, points: NDArray[np.int64], point_labels: Sequence[str]
+) -> dict[str, Any]:
+    """The table ``points``: where an attack does best, and how many points are exposed beyond chance.
+
+    Args:
+        name: of the attack.
+        found: how well it does at every point.
+        points: int64 ``[points]``, what each is called.
+        point_labels: of each point.
+    """
     ranking = np.argsort(-np.nan_to_num(found.auc, nan=-1.0), kind="stable")[:MOST_POINTS]
     tested = np.isfinite(found.q_value)
     uncertain = ("low", "high", "p_value", "q_value")

@@ -17,11 +17,12 @@ from tmi.attacks.registry import Option
 from tmi.attacks.scoring import score
 from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
 from tmi.errors import TmiError
+from tmi.metrics.points import PointVulnerability
 from tmi.metrics.roc import Estimate
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.runs.adversaries import attack_of, main_adversary, require_known
-from tmi.runs.evaluate import headline, results_of
+from tmi.runs.evaluate import headline, results_of, vulnerability
 from tmi.runs.saved import described, possible_attacks
 from tmi.system.versions import provenance
 
@@ -67,6 +68,12 @@ class Audit:
             raise TmiError(f"there is no true positive rate at {key}, expected one of {', '.join(rates)}")
         return Estimate(**rates[key])
 
+    def points(self, attack: str | None = None) -> PointVulnerability:
+        """How well an attack does at every single point, by default the one that the verdict speaks of."""
+        self._of(attack)
+        name = attack or self.attack
+        return vulnerability(name, self.scores[name], self.membership, self.config.evaluation.confidence)
+
     @cached_property
     def p_values(self) -> NDArray[np.float64]:
         """Of every point being a non-member of the target of unknown membership, float64 ``[points]``.
@@ -95,18 +102,20 @@ class Audit:
         return roc_figure(self.results)
 
     def save(self, folder: Path | str) -> Path:
-        """Write ``results.json``, the scores, the report and its figures; returns the path of the report.
+        """Write ``results.json``, ``points.csv``, the scores, the report and its figures; returns the report's path.
 
         Raises:
             TmiError: the folder is a file.
         """
         from tmi.report import write_report
         from tmi.runs.directory import RunDirectory
-        from tmi.system.files import write_json
+        from tmi.system.files import write_json, write_text
 
         directory = RunDirectory(Path(folder))
         directory.prepare()
         write_json(directory.results, self.results)
+        points = np.arange(self.membership.shape[1])
+        write_text(directory.points, self.points().to_csv(points, [""] * len(points)))
         for name, attack_scores in self.scores.items():
             directory.save_array(directory.scores(name), attack_scores, key="audit")
         directory.save_array(directory.membership, self.membership, key="audit")

@@ -62,6 +62,7 @@ FILES = (
     "challenge_points.npy",
     "challenge_points.json",
     "results.json",
+    "points.csv",
     "report.html",
     "report.md",
     "roc.png",

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 
 from tmi.runs.adversaries import main_adversary
-from tmi.runs.evaluate import results_of
+from tmi.runs.evaluate import headline, results_of, vulnerability
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Case, Description
 from tmi.system.executor import Workers
+from tmi.system.files import write_text
 
 
 def run_stage(case: Case, workers: Workers, description: Description) -> dict[str, Any]:
-    """Judge all scores.
+    """Judge all scores, and write ``points.csv``: the attack of the verdict at every single point.
 
     Args:
         case: the scores of all its attacks are current.
@@ -29,16 +30,20 @@ def run_stage(case: Case, workers: Workers, description: Description) -> dict[st
     files = {name: directory.scores(name, main_adversary(config).folder) for name in config.attack.names}
     targets = {name: directory.target_scores(name) for name in case.target_attacks}
     workers.progress.begin(case.label("evaluate"), len(case.score_files))
+    scores = {name: np.asarray(directory.load_array(path)) for name, path in files.items()}
     results = results_of(
         config,
         description,
         membership,
-        {name: np.asarray(directory.load_array(path)) for name, path in files.items()},
+        scores,
         {name: np.asarray(directory.load_array(path))[0] for name, path in targets.items()},
         {name: directory.facts(path).get("seconds", 0.0) for name, path in files.items()},
         workers.processes,
         workers.progress.advance,
     )
     results |= adversary_results(case, membership[: config.targets], results["attacks"], workers)
+    name = headline(list(scores))
+    vulnerable = vulnerability(name, scores[name], membership, config.evaluation.confidence)
+    write_text(directory.points, vulnerable.to_csv(description.points, description.labels))
     workers.progress.end()
     return results
