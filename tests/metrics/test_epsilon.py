@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from tmi.errors import TmiError
-from tmi.metrics.epsilon import _rate_bounds, effective_sample_size, epsilon_lower_bound
-from tmi.metrics.proportions import clopper_pearson
+from tmi.metrics.epsilon import effective_sample_size, epsilon_lower_bound
 
 
 def randomised_response(epsilon: float, targets: int, points: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -25,10 +25,31 @@ def randomised_response(epsilon: float, targets: int, points: int, seed: int = 0
 @pytest.mark.parametrize("epsilon", [0.5, 2.0])
 def test_it_comes_near_the_truth_from_below(targets, epsilon):
     bound = epsilon_lower_bound(*randomised_response(epsilon, targets, 3000), delta=0)
-    assert 0.8 * epsilon < bound.lower_bound <= epsilon
-    assert bound.decisions == targets * 3000 / 2
+    assert 0.87 * epsilon < bound.lower_bound <= epsilon
+    assert bound.decisions == targets * 3000
     assert bound.lower_bound == pytest.approx(np.log(bound.tpr_low / bound.fpr_high))
-    assert ("targets" if targets == 16 else "points") in bound.method.split("from other ")[1]
+    assert bound.lower_bound < np.log(bound.right / (bound.guesses - bound.right))
+
+
+def test_it_hangs_little_on_the_seed():
+    scores, labels = randomised_response(1.0, 8, 600)
+    scores = scores + np.random.default_rng(2).normal(size=scores.shape)
+    bounds = [epsilon_lower_bound(scores, labels, seed=seed).lower_bound for seed in range(8)]
+    assert min(bounds) > 0
+    assert max(bounds) - min(bounds) < 0.15
+
+
+def test_chance_that_all_targets_share_is_no_bound():
+    """Targets that are one another's shadows are all right or all wrong at a point that nobody remembers."""
+    bounds = []
+    for draw in range(40):
+        random = np.random.default_rng(draw)
+        labels, answers = random.random((24, 200)) < 0.5, random.normal(size=(24, 200))
+        sums, counts = (answers * labels).sum(axis=0) - answers * labels, labels.sum(axis=0) - labels
+        others = answers.sum(axis=0) - answers - sums, 23 - counts
+        scores = answers * (sums / counts - others[0] / others[1])
+        bounds.append(epsilon_lower_bound(scores, labels, seed=draw).lower_bound)
+    assert np.mean(np.array(bounds) > 0) <= 0.05
 
 
 def test_noise_refutes_nothing():
@@ -45,7 +66,7 @@ def test_an_attack_that_only_finds_non_members_counts():
     scores, labels = randomised_response(0.0, 12, 1000)
     sure = ~labels & (np.random.default_rng(1).random(labels.shape) < 0.2)
     bound = epsilon_lower_bound(np.where(sure, -1.0, scores), labels)
-    assert bound.direction == "non-members"
+    assert (bound.direction, bound.right) == ("non-members", bound.guesses)
     assert bound.lower_bound > 2
 
 
@@ -90,22 +111,30 @@ def test_rows_that_repeat_count_once():
 
 
 def test_independent_rows_get_almost_the_interval_of_clopper_and_pearson():
+    scores, labels = randomised_response(1.5, 40, 500)
+    bound = epsilon_lower_bound(scores, labels, delta=0, shared_shadows=0)
+    exact = stats.binomtest(bound.right, bound.guesses).proportion_ci(0.9, "exact").low
+    assert bound.lower_bound == pytest.approx(np.log(exact / (1 - exact)), abs=0.03)
+
+
+def test_guesses_without_an_error_are_not_taken_for_independent_rows():
+    """Targets that agree in everything prove no more than one of them; looser thresholds have errors that show it."""
     random = np.random.default_rng(0)
-    scores = random.random((50, 400))
-    counted = np.ones(scores.shape, dtype=bool)
-    low, high = _rate_bounds(scores, scores >= 0.9, counted, 0.95)
-    exact_low, exact_high = clopper_pearson((scores >= 0.9).sum(), scores.size)
-    assert low <= exact_low + 1e-9
-    assert exact_high - 1e-9 <= high < exact_high + 0.002
+    labels = random.random((1, 400)) < 0.5
+    scores = np.where(labels & (random.random((1, 400)) < 0.3), 5.0, 0.0) + random.normal(size=(1, 400))
+    once, repeated = (
+        epsilon_lower_bound(np.tile(scores, (n, 1)), np.tile(labels, (n, 1)), shared_shadows=0) for n in (1, 20)
+    )
+    assert once.right == once.guesses
+    assert repeated.lower_bound <= once.lower_bound + 0.1
+    assert epsilon_lower_bound(np.tile(scores, (1, 20)), np.tile(labels, (1, 20))).lower_bound > once.lower_bound + 1
 
 
-def test_no_hits_are_not_taken_for_independent_rows():
-    """Scores that targets share: the next threshold with hits shows that points are what counts."""
-    shared = np.tile(np.random.default_rng(0).random(100), (20, 1))
-    counted = np.ones(shared.shape, dtype=bool)
-    low, high = _rate_bounds(shared, shared > 2, counted, 0.95)
-    assert low == 0
-    assert high > clopper_pearson(0, 200)[1] > clopper_pearson(0, 2000)[1]
+def test_either_half_may_seek_its_own_kind():
+    labels = np.random.default_rng(0).random((10, 400)) < 0.3
+    scores = np.where(labels, np.where(np.arange(400) < 200, 1.0, 0.0), np.where(np.arange(400) < 200, 0.0, -1.0))
+    bound = epsilon_lower_bound(scores, labels)
+    assert 0 < bound.lower_bound < np.inf
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 If pretraining were (epsilon, delta)-differentially private with regard to one point, every test of whether the point
 was used obeys ``TPR <= e^epsilon FPR + delta`` and ``TNR <= e^epsilon FNR + delta`` (Kairouz, Oh and Viswanath 2015,
-theorem 2.1). Rates that break this for some epsilon refute it. The rates are estimated, so each is replaced by the
-end of an interval that is unfavourable to the claim (Nasr et al. 2021, section 4).
+theorem 2.1). So of the guesses "member" at most ``e^epsilon / (1 + e^epsilon)`` are right where half of the points are
+members, and so in all guesses about all points of one model together (Steinke, Nasr and Jagielski 2023, "Privacy
+auditing with one (1) training run"). A share of right guesses above that refutes the epsilon; the share is estimated,
+so the lower end of an interval takes its place.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tmi.errors import TmiError
-from tmi.metrics.proportions import clopper_pearson
 from tmi.system.seeding import stream
 
-Direction = Literal["members", "non-members"]
-DIRECTIONS: tuple[Direction, ...] = ("members", "non-members")
-# With fewer targets than these the two splits hold different points instead of different targets.
-TARGETS_TO_SPLIT = 8
+Direction = Literal["members", "non-members", "both"]
+# The points are halved so often, and the bound in the middle is taken: it hangs less on the seed.
+SPLITS = 5
 # Thresholds that are tried, spread evenly over the ranks and, in both tails, over their logarithms.
 CANDIDATES = 200
+# A threshold is chosen as if so many rows told what one tells: one that rests on few rows is mostly luck.
+ROWS_PER_OBSERVATION = 3.0
 # How much rows depend on one another cannot be seen from fewer hits or misses than these.
 LEAST_FOR_VARIANCE = 10
 
@@ -38,12 +40,14 @@ class EpsilonBound:
         lower_bound: epsilon is at least this, at the stated confidence; 0 says nothing.
         delta: of the privacy that is refuted.
         confidence: of the bound.
-        direction: whether the test finds members (scores of at least the threshold) or non-members (below it).
-        threshold: fixed on the other split.
+        direction: whether the test finds members (high scores) or non-members (low ones), or either on one half.
         tpr_low: the least share found of those that the test is meant to find (for ``non-members``: the TNR).
-        fpr_high: the largest share of the others that it takes for them (for ``non-members``: the FNR).
-        decisions: scores in the split that the rates come from.
-        method: of the intervals and the split.
+        fpr_high: the largest share of the others that it takes for them (for ``non-members``: the FNR). With that
+            confidence the two are no worse together, given how many scores are taken.
+        decisions: scores that were judged, all of them.
+        method: of the interval and the split.
+        guesses: scores that were sure enough to be taken.
+        right: how many of them are of the kind that they were taken for.
     """
 
     stage: str
@@ -51,15 +55,33 @@ class EpsilonBound:
     delta: float
     confidence: float
     direction: Direction
-    threshold: float
     tpr_low: float
     fpr_high: float
     decisions: int
     method: str
+    guesses: int = 0
+    right: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary, as in ``results.json``."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """Which scores are taken for which kind, each half of the points by the threshold of the other half.
+
+    Attributes:
+        taken: bool ``[targets, points]``.
+        looser: bool, the same with enough errors to see how much rows depend on one another.
+        sought: bool, of the kind that the test of that half seeks.
+        direction: of both halves.
+    """
+
+    taken: NDArray[np.bool_]
+    looser: NDArray[np.bool_]
+    sought: NDArray[np.bool_]
+    direction: Direction
 
 
 def epsilon_lower_bound(
@@ -69,52 +91,48 @@ def epsilon_lower_bound(
     delta: float = 1e-5,
     confidence: float = 0.95,
     seed: int = 0,
+    shared_shadows: float = 1.0,
 ) -> EpsilonBound | None:
     """The lower bound on epsilon of one attack.
 
-    Threshold and direction are chosen on half of the targets (or of the points, with fewer than 8 targets), the rates
-    bounded on the other half, so that the choice costs no validity. Either rate has a one-sided Clopper-Pearson bound
-    at half of the error probability, with the effective sample size of Korn and Graubard (1998) because rows share
-    targets, points and shadows.
+    Threshold and direction are chosen on one half of the points and judged on the other, and the other way round; all
+    guesses count together. Halves of the *targets* would not do: what chance does to a point, it does to all targets
+    that are one another's shadows.
+
+    The share of right guesses has a one-sided Clopper-Pearson bound with the effective sample size of Korn and Graubard
+    (1998), because rows share targets, points and shadows. Where a pair of targets are shadows of one another, the
+    membership of both decides the scores of both, which that size does not see; it is divided by ``1 +
+    shared_shadows``, as in `tmi.metrics.points`.
 
     Every model is pretrained on an exact half of the pool: where a point is missing, another one is in its place. The
-    privacy that is refuted is therefore the one with regard to *replacing* a point.
+    privacy that is refuted is therefore the one with regard to *replacing* a point. An epsilon with regard to adding or
+    removing one is refuted from half of the bound, as two such steps replace a point.
 
     Args:
         scores: float64 ``[targets, points]``, higher = member, without NaN.
         labels: bool ``[targets, points]``.
         delta: in [0, 1); 0 refutes pure differential privacy only.
         confidence: of the bound, in (0, 1).
-        seed: of the split.
+        seed: of the splits.
+        shared_shadows: which share of a target's shadows are targets as well; 0 for an attack without shadows.
 
     Returns:
-        The bound, or None where a split would have only one kind of label.
+        The bound, or None where a half would have only one kind of label.
 
     Raises:
         TmiError: wrong shapes or types, NaN, or a number outside its range.
     """
     _require(scores, labels, delta, confidence)
-    by_targets = len(scores) >= TARGETS_TO_SPLIT
-    choosing, judging = _halves(scores, labels, by_targets, seed)
-    if any(len(np.unique(half_labels)) < 2 for _, half_labels in (choosing, judging)):
-        return None
-    direction, threshold = _best_test(*choosing, delta, confidence)
-    taken, wanted = _decided(*judging, direction, threshold)
-    tpr_low, _ = _rate_bounds(judging[0], taken, wanted, confidence)
-    _, fpr_high = _rate_bounds(judging[0], taken, ~wanted, confidence)
-    return EpsilonBound(
-        stage="pretraining",
-        lower_bound=float(_epsilon(tpr_low, fpr_high, delta)),
-        delta=delta,
-        confidence=confidence,
-        direction=direction,
-        threshold=threshold,
-        tpr_low=tpr_low,
-        fpr_high=fpr_high,
-        decisions=taken.size,
-        method="Clopper-Pearson with effective sample size (Korn-Graubard), threshold from other "
-        + ("targets" if by_targets else "points"),
-    )
+    random = stream(seed, "epsilon")
+    bounds = []
+    for _ in range(SPLITS):
+        order = random.permutation(scores.shape[1])
+        halves = order[: len(order) // 2], order[len(order) // 2 :]
+        if any(len(np.unique(labels[:, half])) < 2 for half in halves):
+            return None
+        test = _cross_fitted(scores, labels, halves, delta, confidence)
+        bounds.append(_bounded(test, labels, delta, confidence, 1 + shared_shadows))
+    return sorted(bounds, key=lambda bound: bound.lower_bound)[SPLITS // 2]
 
 
 def effective_sample_size(
@@ -156,57 +174,87 @@ def effective_sample_size(
     return float(min(rows, rows * binomial / variance * shrinkage)), rate
 
 
-def _rate_bounds(
-    scores: NDArray[np.float64], taken: NDArray[np.bool_], counted: NDArray[np.bool_], confidence: float
-) -> tuple[float, float]:
-    """Lower and upper bound of the share of the counted rows that are taken, each at half of the error probability."""
-    size, _ = effective_sample_size(_visible(scores, taken, counted), counted, confidence)
-    rows, hits = int(counted.sum()), int((taken & counted).sum())
-    if LEAST_FOR_VARIANCE <= hits <= rows - LEAST_FOR_VARIANCE:
-        size = min(size, effective_sample_size(taken, counted, confidence)[0])
-    successes = hits / rows * size
-    tail = (1 - confidence) / 2
-    low = stats.beta.ppf(tail, successes, size - successes + 1) if hits else 0.0
-    high = stats.beta.ppf(1 - tail, successes + 1, size - successes) if hits < rows else 1.0
-    return float(low), float(high)
-
-
-def _visible(scores: NDArray[np.float64], taken: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The rows taken, or those at the nearest threshold with enough hits and misses to see how rows depend."""
-    rows, hits = int(counted.sum()), int((taken & counted).sum())
-    enough = min(LEAST_FOR_VARIANCE, rows // 2)
-    if enough <= hits <= rows - enough:
-        return taken
-    ordered = np.sort(scores[counted])
-    # The taken rows are the upper or the lower ones, whichever the test wants.
-    upper = bool(scores[taken].min() > scores[~taken].max()) if taken.any() and not taken.all() else True
-    number = enough if hits < enough else rows - enough
-    looser: NDArray[np.bool_] = scores >= ordered[rows - number] if upper else scores <= ordered[number - 1]
-    return looser
+def _cross_fitted(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    halves: tuple[NDArray[np.int64], NDArray[np.int64]],
+    delta: float,
+    confidence: float,
+) -> _Test:
+    """The guesses at each half of the points by the test that does best on the other."""
+    taken, looser, sought = (np.zeros(labels.shape, dtype=bool) for _ in range(3))
+    directions: set[Direction] = set()
+    for here, there in (halves, halves[::-1]):
+        direction, threshold = _best_test(scores[:, there], labels[:, there], delta, confidence)
+        directions.add(direction)
+        sign = 1 if direction == "members" else -1
+        oriented, wanted = sign * scores[:, here], labels[:, here] == (direction == "members")
+        errors = np.sort(oriented[~wanted])[::-1][:LEAST_FOR_VARIANCE]
+        taken[:, here], sought[:, here] = oriented >= threshold, wanted
+        looser[:, here] = oriented >= min(threshold, errors[-1])
+    return _Test(taken, looser, sought, directions.pop() if len(directions) == 1 else "both")
 
 
 def _best_test(
     scores: NDArray[np.float64], labels: NDArray[np.bool_], delta: float, confidence: float
 ) -> tuple[Direction, float]:
-    """The direction and threshold with the largest bound if rows were independent."""
-    thresholds = _candidates(scores)
-    # Share of rows of each kind at or above each threshold.
-    members, others = np.sort(scores[labels]), np.sort(scores[~labels])
-    above_members, above_others = (len(side) - np.searchsorted(side, thresholds) for side in (members, others))
-    best: tuple[float, Direction, float] = (-np.inf, "members", float(thresholds[0]))
-    for direction in DIRECTIONS:
-        if direction == "members":
-            found, wrong, wanted, unwanted = above_members, above_others, len(members), len(others)
-        else:
-            found, wrong = len(others) - above_others, len(members) - above_members
-            wanted, unwanted = len(others), len(members)
-        bounds = _epsilon(
-            clopper_pearson(found, wanted, confidence)[0], clopper_pearson(wrong, unwanted, confidence)[1], delta
-        )
+    """The direction, and the threshold of scores in that direction, with the largest bound if rows were independent."""
+    best: tuple[float, Direction, float] = (-np.inf, "members", np.inf)
+    directions: tuple[tuple[Direction, int], ...] = (("members", 1), ("non-members", -1))
+    for direction, sign in directions:
+        wanted = labels == (direction == "members")
+        thresholds = _candidates(sign * scores)
+        hits, errors = (np.sort(sign * scores[side]) for side in (wanted, ~wanted))
+        right, wrong = (len(side) - np.searchsorted(side, thresholds) for side in (hits, errors))
+        guesses = right + wrong
+        least = _least_share(right / ROWS_PER_OBSERVATION, guesses / ROWS_PER_OBSERVATION, confidence)
+        # The least threshold takes at least one row, so that nothing is divided by 0.
+        bounds = (least * guesses / len(hits) - delta) / ((1 - least) * guesses / len(errors))
         index = int(np.argmax(bounds))
         if bounds[index] > best[0]:
             best = (float(bounds[index]), direction, float(thresholds[index]))
     return best[1], best[2]
+
+
+def _bounded(test: _Test, labels: NDArray[np.bool_], delta: float, confidence: float, inflation: float) -> EpsilonBound:
+    """What the guesses of a test prove."""
+    guesses, right = int(test.taken.sum()), int((test.taken & test.sought).sum())
+    tail = 2 * confidence - 1 if confidence > 0.5 else confidence
+    size, share = effective_sample_size(test.sought, test.taken, tail) if guesses else (0.0, 0.0)
+    if guesses - right < LEAST_FOR_VARIANCE and test.looser.any():
+        loose, _ = effective_sample_size(test.sought, test.looser, tail)
+        size = min(size, guesses * loose / float(test.looser.sum()))
+    size /= inflation
+    least = float(_least_share(np.array(share * size), np.array(size), confidence))
+    sought, others = float(test.sought.sum()), float((~test.sought).sum())
+    if test.direction == "both":
+        # Each half seeks another kind, so that the odds of a guess without an attack differ: the better ones count.
+        commoner = max(labels.mean(), 1 - labels.mean())
+        others = sought * (1 - commoner) / commoner
+    tpr_low, fpr_high = least * guesses / sought, (1 - least) * guesses / others
+    refuted = tpr_low > delta and fpr_high > 0
+    return EpsilonBound(
+        stage="pretraining",
+        lower_bound=max(float(np.log((tpr_low - delta) / fpr_high)), 0.0) if refuted else 0.0,
+        delta=delta,
+        confidence=confidence,
+        direction=test.direction,
+        tpr_low=tpr_low,
+        fpr_high=fpr_high,
+        decisions=labels.size,
+        method="share of right guesses, Clopper-Pearson with effective sample size (Korn-Graubard), thresholds from "
+        "other points",
+        guesses=guesses,
+        right=right,
+    )
+
+
+def _least_share(right: NDArray[np.float64], size: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+    """One-sided lower end of the interval of Clopper and Pearson, for sizes that need not be whole."""
+    least: NDArray[np.float64] = np.where(
+        right > 0, stats.beta.ppf(1 - confidence, np.maximum(right, 1e-9), np.maximum(size - right, 0) + 1), 0.0
+    )
+    return least
 
 
 def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -215,35 +263,6 @@ def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     tail = np.geomspace(1, len(ordered), CANDIDATES).astype(int) - 1
     even = np.linspace(0, len(ordered) - 1, CANDIDATES).astype(int)
     return np.unique(np.nan_to_num(ordered[np.concatenate([tail, len(ordered) - 1 - tail, even])]))
-
-
-def _decided(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_], direction: Direction, threshold: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which rows the test takes, and which it should take."""
-    above = scores >= threshold
-    return (above, labels) if direction == "members" else (~above, ~labels)
-
-
-def _epsilon(found: Any, wrong: Any, delta: float) -> NDArray[np.float64]:
-    """The least epsilon that allows to find this share at that share of errors, not below 0."""
-    excess = np.maximum(np.asarray(found) - delta, 0)
-    with np.errstate(divide="ignore"):
-        epsilon: NDArray[np.float64] = np.maximum(np.log(excess / np.asarray(wrong)), 0)
-    return epsilon
-
-
-def _halves(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_], by_targets: bool, seed: int
-) -> list[tuple[NDArray[np.float64], NDArray[np.bool_]]]:
-    """Scores and labels of two random halves of the targets or of the points."""
-    axis = 0 if by_targets else 1
-    order = stream(seed, "epsilon").permutation(scores.shape[axis])
-    middle = len(order) // 2
-    return [
-        (np.take(scores, np.sort(half), axis=axis), np.take(labels, np.sort(half), axis=axis))
-        for half in (order[:middle], order[middle:])
-    ]
 
 
 def _require(scores: NDArray[np.float64], labels: NDArray[np.bool_], delta: float, confidence: float) -> None:

@@ -11,7 +11,9 @@ from tmi.report.wording import Results, headline, percent, ranked, upper_bounds
 MEANING = (
     "What it says: if the pretraining had been differentially private with an ε below the bound, no attack on its "
     "outcome could have done this well, so with that confidence it was not. The bound speaks of the pretraining, "
-    "and of the recipe that the attacked models share."
+    "and of the recipe that the attacked models share. A model that lacks a point had another one in its place, so ε "
+    "is that of replacing a point by another. An accountant's ε is usually that of adding or removing one; two such "
+    "steps replace a point, so that such an ε is refuted if it is below half of the bound."
 )
 NO_MEANING = (
     "What it does not say: it is no promise. The true ε may be far higher or infinite, and a bound of 0 means only "
@@ -49,7 +51,13 @@ def bound_text(bound: float) -> str:
 
 def evidence(bound: Mapping[str, Any]) -> str:
     """The two rates that a bound rests on: ``at least 3.1% of the members and at most 0.2% of the non-members``."""
-    sought, others = bound["direction"], "members" if bound["direction"] == "non-members" else "non-members"
+    sought = bound["direction"]
+    if sought == "both":
+        return (
+            f"at least {percent(bound['tpr_low'], 2)} of the points that it seeks (members by half of the points, "
+            f"non-members by the other) and takes at most {percent(bound['fpr_high'], 2)} of the others for them"
+        )
+    others = "members" if sought == "non-members" else "non-members"
     return (
         f"at least {percent(bound['tpr_low'], 2)} of the {sought} and takes at most {percent(bound['fpr_high'], 2)} of "
         f"the {others} for them"

@@ -172,9 +172,17 @@ def judged(
     labels = membership[: len(scores)]
     judgement = judge(scores, labels, settings.false_positive_rates, settings.bootstrap)
     compares_shadows = attack.needs in ("shadow models", "the pretrained model")
-    bound = epsilon_lower_bound(
-        scores, labels, delta=settings.delta, confidence=settings.bootstrap.confidence, seed=settings.bootstrap.seed
-    )
+    # Known members were not drawn: what tells them from others may be no doing of the model.
+    bound = None
+    if attack.needs != "known members":
+        bound = epsilon_lower_bound(
+            scores,
+            labels,
+            delta=settings.delta,
+            confidence=settings.bootstrap.confidence,
+            seed=settings.bootstrap.seed,
+            shared_shadows=shared_shadows(name, len(scores), len(membership)),
+        )
     return {
         "summary": attack.summary,
         "source": attack.source,
@@ -212,10 +220,16 @@ def vulnerability(
         membership: bool ``[models, points]``.
         confidence: of the interval of each point's AUC.
     """
-    targets, models = len(scores), len(membership)
-    has_shadows = attack_named(name).needs in ("shadow models", "the pretrained model")
-    shared = (targets - 1) / (models - 1) if has_shadows and models > 1 else 0.0
+    targets = len(scores)
+    shared = shared_shadows(name, targets, len(membership))
     return point_vulnerability(scores, membership[:targets], confidence, shared_shadows=shared)
+
+
+def shared_shadows(attack: str, targets: int, models: int) -> float:
+    """Which share of a target's shadows are targets as well; 0 for an attack that compares with none."""
+    if attack_named(attack).needs not in ("shadow models", "the pretrained model") or models < 2:
+        return 0.0
+    return (targets - 1) / (models - 1)
 
 
 def exposed_points(
