@@ -12,12 +12,12 @@ from tmi.errors import TmiError
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
-from tmi.runs.stages import pretrain
-from tmi.runs.stages.checkpoints import Checkpoints
-from tmi.runs.stages.groups import work_on
-from tmi.runs.stages.outcome import measured, named_if_diverged
-from tmi.shadows.groups import groups
+from tmi.shadows.experiment import Experiment
+from tmi.shadows.makers.maker import make
+from tmi.shadows.makers.own_networks import OwnNetworks, groups
+from tmi.shadows.training.checkpoints import Checkpoints
 from tmi.shadows.training.loop import DivergenceError
+from tmi.shadows.training.measure import measured, named_if_diverged
 from tmi.system.files import file_hash
 from tmi.system.progress import Silent
 
@@ -42,22 +42,24 @@ def test_groups_cover_the_models_in_order(tiny: Configured) -> None:
 def test_out_of_memory_halves_the_group_until_it_fits(tiny: Configured, tmp_path: Path) -> None:
     done: list[range] = []
 
-    def needs_memory(run: Run, models: range) -> None:
-        if len(models) > 2:
-            raise torch.OutOfMemoryError("too much")
-        done.append(models)
+    class Needy(OwnNetworks):
+        def pretrain(self, models: range) -> None:
+            if len(models) > 2:
+                raise torch.OutOfMemoryError("too much")
+            done.append(models)
 
-    notes = work_on(needs_memory, Run(tiny(), RunDirectory(tmp_path)), range(0, 7))
+    notes = make(Needy(Experiment(tiny()), {}, RunDirectory(tmp_path)), "pretrain", range(0, 7))
     assert [model for group in done for model in group] == list(range(7))
     assert notes[0] == "the memory of the device does not hold 7 models: 3 at once now"
 
 
 def test_a_model_that_does_not_fit_alone_is_an_error(tiny: Configured, tmp_path: Path) -> None:
-    def never(run: Run, models: range) -> None:
-        raise torch.OutOfMemoryError("too much")
+    class Hopeless(OwnNetworks):
+        def finetune(self, models: range) -> None:
+            raise torch.OutOfMemoryError("too much")
 
     with pytest.raises(TmiError, match="does not hold the training of one model; try a smaller batch_size"):
-        work_on(never, Run(tiny(), RunDirectory(tmp_path)), range(0, 4))
+        make(Hopeless(Experiment(tiny()), {}, RunDirectory(tmp_path)), "finetune", range(0, 4))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
@@ -132,10 +134,8 @@ def test_measured_tells_learning_from_luck() -> None:
 
 def test_a_foreign_checkpoint_is_not_taken(tiny: Configured, tmp_path: Path) -> None:
     run = Run(tiny(compute__checkpoint_minutes=0), RunDirectory(tmp_path))
-    checkpoints = Checkpoints(run, "pretrain", range(0, 4))
-    run.directory.save_tensors(
-        run.directory.checkpoint("pretrain", 0), {"a": np.zeros(1)}, "of another configuration", {"epochs": 2}
-    )
-    assert checkpoints.saved() is None
-    pretrain.pretrain_group(run, range(0, 4))
-    assert not run.directory.checkpoint("pretrain", 0).exists()
+    path = run.directory.checkpoint("pretrain", 0)
+    run.directory.save_tensors(path, {"a": np.zeros(1)}, "of another configuration", {"epochs": 2})
+    assert Checkpoints(run.directory, path, "of this one", 0).saved() is None
+    make(run.maker, "pretrain", range(0, 4))
+    assert not path.exists()

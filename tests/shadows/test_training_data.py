@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
-from tmi.shadows.training.data import IGNORED, Masking, TrainingSet, cut_images, epochs
+from tmi.shadows.networks.padding import NO_TARGET
+from tmi.shadows.training.data import Masking, TrainingSet, cut_images, epochs
 from tmi.shadows.training.recipe import loss_of, mean_loss
 
 
@@ -93,7 +94,7 @@ def token_set(models: int = 1, masking: Masking | None = None) -> TrainingSet:
     ids = torch.randint(5, 50, (12, 8), generator=generator)
     lengths = torch.arange(12) % 6 + 2
     ids[torch.arange(8) >= lengths[:, None]] = PADDING
-    targets = ids.masked_fill(ids == PADDING, IGNORED)
+    targets = ids.masked_fill(ids == PADDING, NO_TARGET)
     return TrainingSet(ids, targets, torch.arange(12).expand(models, -1), masking=masking)
 
 
@@ -103,7 +104,7 @@ def test_batches_of_texts_are_as_short_as_they_can_be() -> None:
         for ids, targets in epoch.batches():
             assert ids.shape == targets.shape
             assert (ids[..., -1] != PADDING).any()
-            assert torch.equal(ids.masked_fill(ids == PADDING, IGNORED), targets)
+            assert torch.equal(ids.masked_fill(ids == PADDING, NO_TARGET), targets)
 
 
 def test_masked_tokens_are_targets_and_nothing_else_is() -> None:
@@ -112,7 +113,7 @@ def test_masked_tokens_are_targets_and_nothing_else_is() -> None:
     for epoch in epochs(data, recipe(epochs=4, batch_size=12), [7]):
         ((ids, targets),) = list(epoch.batches())
         hidden = ids == 3
-        assert torch.equal(hidden, targets != IGNORED)
+        assert torch.equal(hidden, targets != NO_TARGET)
         assert not (hidden & (ids == PADDING)).any()
         assert 0.2 < hidden.sum() / (ids != PADDING).sum() < 0.6
         hidden_before.add(tuple(hidden.flatten().int().tolist()))
@@ -125,16 +126,16 @@ def test_masks_to_measure_with_are_fixed() -> None:
     ids, targets = masking.every_so_many(data.inputs, data.labels)
     places = torch.arange(8) % 4 == 0
     assert torch.equal(ids == 3, places & (data.inputs != PADDING))
-    assert torch.equal(targets != IGNORED, ids == 3)
+    assert torch.equal(targets != NO_TARGET, ids == 3)
 
 
 def test_ignored_targets_count_for_nothing() -> None:
     logits = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(1))
-    targets = torch.tensor([[1, 2, IGNORED, IGNORED], [0, 6, 3, IGNORED]])
+    targets = torch.tensor([[1, 2, NO_TARGET, NO_TARGET], [0, 6, 3, NO_TARGET]])
     losses = loss_of(logits, targets, recipe())
     assert losses.shape == targets.shape
-    assert (losses[targets == IGNORED] == 0).all()
-    counted = targets != IGNORED
+    assert (losses[targets == NO_TARGET] == 0).all()
+    counted = targets != NO_TARGET
     expected = functional.cross_entropy(logits[counted], targets[counted])
     torch.testing.assert_close(mean_loss(logits, targets, recipe()), expected)
-    assert mean_loss(logits, torch.full_like(targets, IGNORED), recipe()) == 0
+    assert mean_loss(logits, torch.full_like(targets, NO_TARGET), recipe()) == 0

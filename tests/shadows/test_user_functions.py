@@ -16,7 +16,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tmi.runs.run
 import tmi.shadows.makers.user_functions
 from tmi import run_attack
 from tmi.config import Config, RecipeConfig, load_config, validate
@@ -111,7 +110,6 @@ def forget(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(tmi.shadows.makers.user_functions, "_hashes", {})
-    tmi.runs.run._cached_keys.cache_clear()
 
 
 @pytest.fixture
@@ -169,7 +167,7 @@ def test_the_functions_get_each_model_s_own_points(here: Path) -> None:
     assert len(seeds) == 12
     assert len(draws) == 18
     assert (here / "run/pretrained/000/notes.tmp").read_text() == "cpu"
-    facts = run.directory.facts(run.pretrained(0))
+    facts = run.directory.facts(run.maker.pretrained(0))
     assert facts == {"returned": {"points": 20, "test_accuracy": 0.5}, "test_accuracy": 0.5}
 
 
@@ -185,12 +183,12 @@ def test_the_models_are_asked_about_raw_points(here: Path) -> None:
     assert predictions.shape == (40, 3, 5)
     assert predictions.dtype == np.float32
     floats = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
-    expected = means.query(floats, directory=run.finetuned(4), device="cpu")
+    expected = means.query(floats, directory=run.maker.finetuned(4), device="cpu")
     assert np.allclose(predictions[:, 0], expected, rtol=1e-5)
     # The accuracies are those of the answers.
     task = run.task.downstream
-    right = means.query(task.raw, directory=run.finetuned(4), device="cpu").argmax(axis=1) == task.labels
-    seen = np.isin(np.arange(60), run.finetuning_set(4))
+    right = means.query(task.raw, directory=run.maker.finetuned(4), device="cpu").argmax(axis=1) == task.labels
+    seen = np.isin(np.arange(60), run.experiment.finetuning_set(4))
     facts = run.directory.facts(run.directory.predictions(4))
     assert facts["train_accuracy"] == pytest.approx(right[seen].mean())
     assert facts["test_accuracy"] == pytest.approx(right[~seen].mean())
@@ -256,10 +254,10 @@ def test_a_damaged_model_is_made_anew(here: Path) -> None:
     run = trained(configured(), here / "run")
     calls(here)
     (here / "run/finetuned/002/model.npz").write_bytes(b"nothing")
-    assert run.directory.is_damaged(run.finetuned(2), run.keys["finetune"])
+    assert run.directory.is_damaged(run.maker.finetuned(2), run.keys["finetune"])
     trained(configured(), here / "run")
     assert calls(here) == ["finetune"]
-    assert run.directory.is_current(run.finetuned(2), run.keys["finetune"])
+    assert run.directory.is_current(run.maker.finetuned(2), run.keys["finetune"])
 
 
 def test_editing_the_code_trains_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

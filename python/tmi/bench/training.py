@@ -17,9 +17,9 @@ from tmi.bench.trainer_loop import train_with_trainer
 from tmi.config import Config, TrainingConfig
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
-from tmi.shadows.groups import groups
+from tmi.shadows.experiment import on_this_machine
+from tmi.shadows.makers.own_networks import groups
 from tmi.shadows.networks import Classifier, build_classifier, token_targets
-from tmi.shadows.resolve import on_this_machine
 from tmi.shadows.training.data import Masking, TrainingSet
 from tmi.shadows.training.loop import train
 from tmi.system.devices import on_one_thread, own_device, training_processes

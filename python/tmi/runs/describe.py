@@ -8,6 +8,7 @@ import numpy as np
 
 from tmi.runs.run import Run
 from tmi.runs.subject import Description
+from tmi.shadows.makers.maker import Made
 
 
 def describe(run: Run, provenance: dict[str, Any], seconds: dict[str, float]) -> Description:
@@ -18,11 +19,11 @@ def describe(run: Run, provenance: dict[str, Any], seconds: dict[str, float]) ->
         provenance: the table of that name.
         seconds: time of every stage.
     """
-    challenges, target = run.task.challenges, run.config.target
+    challenges, target, made = run.task.challenges, run.config.target, run.maker.describe()
     return Description(
         kind="run",
-        models=_models(run),
-        data=_data(run),
+        models=_models(run, made),
+        data=_data(run, made),
         points=run.task.challenge_points,
         labels=[challenges.class_names[label] for label in challenges.labels],
         provenance=provenance,
@@ -31,10 +32,9 @@ def describe(run: Run, provenance: dict[str, Any], seconds: dict[str, float]) ->
     )
 
 
-def _models(run: Run) -> dict[str, Any]:
-    models = range(run.config.models)
-    pretrained = [facts for model in models if (facts := _pretrained_facts(run, model))]
-    finetuned = [_finetuned_facts(run, model) for model in models]
+def _models(run: Run, made: Made) -> dict[str, Any]:
+    # Nobody may have measured the pretrained models of the user's own functions.
+    pretrained = [facts for facts in made.pretrained if facts]
     accuracies = {
         f"pretraining_{side}_accuracy": _summary([facts[f"{side}_accuracy"] for facts in pretrained])
         for side in ("train", "test")
@@ -43,31 +43,16 @@ def _models(run: Run) -> dict[str, Any]:
     return {
         "count": run.config.models,
         "targets": run.config.targets,
-        "given": run.config.model.checkpoint if run.config.given else None,
+        "given": made.given,
         **accuracies,
-        "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in finetuned]),
-        "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in finetuned]),
+        "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in made.finetuned]),
+        "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in made.finetuned]),
         "not_pretrained": [model for model, facts in enumerate(pretrained) if not facts.get("learned", True)],
-        "not_finetuned": [model for model, facts in enumerate(finetuned) if not facts["learned"]],
+        "not_finetuned": [model for model, facts in enumerate(made.finetuned) if not facts["learned"]],
     }
 
 
-def _pretrained_facts(run: Run, model: int) -> dict[str, Any]:
-    """The accuracies of a pretrained model; empty where nobody measured them."""
-    if run.config.given:
-        return {}
-    directory = run.directory
-    # The user's own functions may tell accuracies, or the models are measured when they are queried.
-    return directory.facts(directory.pretrained(model)) | directory.facts(directory.pretrained_predictions(model))
-
-
-def _finetuned_facts(run: Run, model: int) -> dict[str, Any]:
-    """The accuracies of a finetuned model; those of the user's own functions are measured when they are queried."""
-    directory = run.directory
-    return directory.facts((directory.finetuned if run.config.recipe is None else directory.predictions)(model))
-
-
-def _data(run: Run) -> dict[str, Any]:
+def _data(run: Run, made: Made) -> dict[str, Any]:
     config, task = run.config, run.task
     return {
         "pool": {
@@ -83,10 +68,10 @@ def _data(run: Run) -> dict[str, Any]:
             "source": config.downstream.source,
             "points": len(task.downstream),
             "classes": len(task.downstream.class_names),
-            "points_per_model": len(run.finetuning_set(0)),
+            "points_per_model": len(run.experiment.finetuning_set(0)),
             "left_out": task.left_out,
-            "transfer": config.finetune.transfer if config.recipe is None else f"by {config.recipe.finetune}",
-            "private": run.directory.facts(run.directory.finetuned(0)).get("private"),
+            "transfer": made.transfer,
+            "private": made.private,
             "fingerprint": task.downstream.fingerprint,
         },
         "queries_per_point": config.query.count,

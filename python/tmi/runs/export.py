@@ -8,7 +8,7 @@ import numpy as np
 
 from tmi.errors import TmiError
 from tmi.runs.run import Run
-from tmi.runs.weights import load_pretrained
+from tmi.shadows.makers.own_networks import OwnNetworks
 from tmi.shadows.networks import export_checkpoint
 from tmi.system.files import atomic
 
@@ -29,9 +29,11 @@ def export_pretrained(run: Run, model: int, directory: Path) -> None:
         raise TmiError(f"--model is {model}, expected 0 to {run.config.models - 1}: the run has so many models")
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise TmiError(f"{directory}: exists and is not empty; expected a directory that can be made")
-    export_checkpoint(load_pretrained(run, model), directory)
-    if run.tokenizer is not None:
-        run.tokenizer.save(directory / "tokenizer.json")
+    if not isinstance(run.maker, OwnNetworks):
+        raise TmiError(f"{run.directory.root}: its models are of the functions of recipe, which alone can read them")
+    export_checkpoint(run.maker.pretrained_network(model), directory)
+    if (tokenizer := run.experiment.tokenizer) is not None:
+        tokenizer.save(directory / "tokenizer.json")
     members = np.asarray(run.directory.load_array(run.directory.membership))[model]
     challenges = run.task.challenges
     for name, side in (("members", members), ("non_members", ~members)):

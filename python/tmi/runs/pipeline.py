@@ -124,7 +124,7 @@ def run_attack(
 def opened(config: Config, out: Path, *, fresh: bool = False) -> Iterator[Run]:
     """A locked run directory for a configuration; see `run_attack`."""
     require_known(config)
-    from tmi.shadows.resolve import on_this_machine
+    from tmi.shadows.experiment import on_this_machine
 
     with _locked(Run(on_this_machine(config), RunDirectory(out)), fresh=fresh) as run:
         yield run
@@ -255,12 +255,9 @@ def _needed(case: AnyCase, stage: str) -> dict[Path, str]:
         return case.score_files
     if not isinstance(case, Run):
         return {}
-    keys, models = case.keys, range(case.config.models)
     if stage == "finetune":
-        pretrained = dict.fromkeys(map(case.pretrained, [] if case.config.given else models), keys["pretrain"])
-        return pretrained | dict.fromkeys(map(case.finetuned, models), keys["finetune"])
-    files = {path: key for model in models for path, key in case.query_files(model).items()}
-    return files | case.target_files
+        return case.maker.artefacts("pretrain", "finetune")
+    return case.maker.artefacts("query", "query_pretrained") | case.target_files
 
 
 def _with_variants(case: AnyCase) -> list[AnyCase]:

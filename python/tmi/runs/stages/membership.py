@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from tmi.data.membership import draw_membership
 from tmi.runs.run import Run
 from tmi.system.executor import Workers
 
@@ -13,14 +10,9 @@ def run_stage(run: Run, workers: Workers) -> None:
     """Write ``membership.npy`` (of the challenge points) and ``challenge_points.npy``."""
     key = run.keys["membership"]
     challenge_points = run.task.challenge_points
-    membership = (
-        draw_membership(run.config.seed, run.config.models, len(run.task.pool))
-        if run.task.known_members is None
-        else np.tile(run.task.known_members, (run.config.models, 1))
-    )
     for path, array in (
         (run.directory.challenge_points, challenge_points),
-        (run.directory.membership, membership[:, challenge_points]),
+        (run.directory.membership, run.experiment.membership[:, challenge_points]),
     ):
         if not run.directory.is_current(path, key):
             run.directory.save_array(path, array, key)

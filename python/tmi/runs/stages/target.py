@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tmi.data.queries import make_queries
 from tmi.runs.run import Run
 from tmi.system.devices import own_device
 from tmi.system.executor import Workers
@@ -16,12 +15,11 @@ def run_stage(run: Run, workers: Workers) -> None:
     target, files = run.config.target, run.target_files
     if target is None or all(run.directory.is_current(path, key) for path, key in files.items()):
         return
-    mask = run.tokenizer and run.tokenizer.mask_token
     asked = ((run.task.challenges, "queries"), (run.task.references, "reference queries"))
     for (path, key), (points, purpose) in zip(files.items(), asked, strict=False):
         answers = query_target(
             target,
-            make_queries(points, run.config.query, run.config.seed, purpose, mask),
+            run.experiment.queries(points, purpose),
             points.kind,
             len(run.task.downstream.class_names),
             run.directory.target_cache,

@@ -1,4 +1,4 @@
-"""The user's own functions that pretrain, finetune and query, and what they must return."""
+"""Shadow models of the user's own functions, which pretrain, finetune and query them, and what these must return."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import nn
 
-from tmi.config import RecipeConfig
+from tmi.config import Config, RecipeConfig
+from tmi.data.points import Points
 from tmi.errors import TmiError
+from tmi.shadows.keys import artefact_keys
+from tmi.shadows.makers.maker import Made, ShadowMaker, Step
+from tmi.shadows.training.measure import measured
+from tmi.system.devices import own_device
 from tmi.system.files import content_hash
+from tmi.system.seeding import torch_seed
 from tmi.system.user_code import call_named, function_named
 
 # Points that a model is asked about in one call.
@@ -35,6 +45,142 @@ ACCURACIES = ("train_accuracy", "test_accuracy")
 
 # The content of the files that hold the functions, when this process first looked.
 _hashes: dict[Path, str] = {}
+
+
+class UserFunctions(ShadowMaker):
+    """The functions that the configuration names; every model is a directory that they write as they like."""
+
+    @staticmethod
+    def key_inputs(config: Config, step: str) -> list[Any]:
+        """The name of the step's function, its settings and the content of its file."""
+        return key_inputs(config.recipe, step)
+
+    def check(self) -> None:
+        """Find out whether all functions are there, unedited, and take their arguments, and the points fit."""
+        check_functions(self._recipe)
+        require_unedited(self._recipe)
+        self.experiment.queries(self.experiment.task.challenges.take(np.arange(1)))
+
+    def groups(self, step: Step) -> list[range]:
+        """Every model by itself: what is finished is never made again."""
+        if step == "query_pretrained" and self._recipe.query_pretrained is None:
+            return []
+        return [range(model, model + 1) for model in range(self.experiment.config.models)]
+
+    def pretrained(self, model: int) -> Path:
+        """The directory that ``pretrain`` writes."""
+        return super().pretrained(model).with_suffix("")
+
+    def finetuned(self, model: int) -> Path:
+        """The directory that ``finetune`` writes."""
+        return super().finetuned(model).with_suffix("")
+
+    def pretrain(self, models: range) -> None:
+        """Let the user's function pretrain models, each on its half of the pool."""
+        experiment = self.experiment
+        for model in models:
+            points = experiment.task.pool.take(np.flatnonzero(experiment.membership[model]))
+            seed = torch_seed(experiment.config.seed, "pretraining order", model)
+            self._train("pretrain", model, self.pretrained(model), points, seed)
+
+    def finetune(self, models: range) -> None:
+        """Let the user's function finetune pretrained models, each on its finetuning set."""
+        experiment = self.experiment
+        for model in models:
+            points = experiment.task.downstream.take(experiment.finetuning_set(model))
+            seed = torch_seed(experiment.config.seed, "finetuning order", model)
+            pretrained = self.pretrained(model)
+            self._train("finetune", model, self.finetuned(model), points, seed, pretrained=pretrained)
+            self._require_untouched("finetune", model, "pretrain", pretrained)
+
+    def query(self, models: range) -> None:
+        """Write what finetuned models say, and measure them on their own task."""
+        downstream, files = self.experiment.task.downstream, self.files
+        challenges, references = self.experiment.raw_queries
+        for model in models:
+            directory, key = self.finetuned(model), self.keys["query"]
+
+            def predictions(queries: NDArray[Any], model: int = model) -> NDArray[np.float32]:
+                return self._predictions("query", model, queries, len(downstream.class_names))
+
+            on_task = predictions(downstream.raw[:, None])
+            facts = _accuracies(on_task, downstream, self.experiment.finetuning_set(model))
+            files.save_array(files.predictions(model), predictions(challenges), key, facts)
+            if references is not None:
+                files.save_array(files.reference_predictions(model), predictions(references), key)
+            self._require_untouched("query", model, "finetune", directory)
+
+    def query_pretrained(self, models: range) -> None:
+        """Write what pretrained models say, and measure them on the pool if they tell its classes apart."""
+        pool, files = self.experiment.task.pool, self.files
+        challenges, _ = self.experiment.raw_queries
+        for model in models:
+            found = self._predictions("query_pretrained", model, challenges, None)
+            facts = {}
+            if found.shape[-1] == len(pool.class_names):
+                on_pool = self._predictions("query_pretrained", model, pool.raw[:, None], None)
+                facts = _accuracies(on_pool, pool, np.flatnonzero(self.experiment.membership[model]))
+            files.save_array(files.pretrained_predictions(model), found, self.keys["query_pretrained"], facts)
+            self._require_untouched("query_pretrained", model, "pretrain", self.pretrained(model))
+
+    def describe(self) -> Made:
+        """The functions may tell accuracies of pretrained models; those of finetuned ones were measured by queries."""
+        made, files, models = super().describe(), self.files, range(self.experiment.config.models)
+        return replace(
+            made,
+            pretrained=[
+                facts | files.facts(files.pretrained_predictions(model)) for model, facts in enumerate(made.pretrained)
+            ],
+            finetuned=[files.facts(files.predictions(model)) for model in models],
+            transfer=f"by {self._recipe.finetune}",
+        )
+
+    @property
+    def _recipe(self) -> RecipeConfig:
+        recipe = self.experiment.config.recipe
+        assert recipe is not None
+        return recipe
+
+    @property
+    def _device(self) -> str:
+        return str(own_device(self.experiment.config.compute.device))
+
+    def _require_same_code(self, step: Step) -> None:
+        """This process has the code that the keys were computed from."""
+        if artefact_keys(self.experiment, self.key_inputs)[step] != self.keys[step]:
+            raise TmiError("the file of a function of the recipe was edited while the run went on; run it again")
+
+    def _train(self, step: Step, model: int, path: Path, points: Points, seed: int, **arguments: Any) -> None:
+        """Write the directory of a model, and then its sidecar."""
+        self._require_same_code(step)
+        facts: dict[str, Any] = {}
+        with self.files.saving_tree(path, self.keys[step], facts, _where(self._recipe, step, model)) as directory:
+            # Copies of points, which the function may change.
+            known = {"inputs": points.raw, "labels": points.labels, "directory": directory, "device": self._device}
+            facts |= call_training(self._recipe, step, model, seed, **known, **arguments)
+
+    def _predictions(self, step: Step, model: int, queries: NDArray[Any], classes: int | None) -> NDArray[np.float32]:
+        """Logits ``[points, augmentations, classes]`` of raw queries ``[points, augmentations, ...]``."""
+        self._require_same_code(step)
+        directory = self.finetuned(model) if step == "query" else self.pretrained(model)
+        flat = queries.reshape(-1, *queries.shape[2:])
+        logits = call_query(self._recipe, step, model, flat, classes, directory, self._device)
+        return logits.reshape(*queries.shape[:2], -1)
+
+    def _require_untouched(self, step: Step, model: int, made_by: Step, path: Path) -> None:
+        """What later steps trust has the content that it was written with."""
+        if not self.files.is_current(path, self.keys[made_by]):
+            raise TmiError(
+                f"{_where(self._recipe, step, model)}: the function changed {self.files.relative(path)}, which it is "
+                "given to read"
+            )
+
+
+def _accuracies(answers: NDArray[np.float32], points: Points, trained_on: NDArray[np.int64]) -> dict[str, Any]:
+    """Facts about a model from its logits ``[points, 1, classes]`` at all points of a task."""
+    seen = torch.zeros(len(points), dtype=torch.bool)
+    seen[torch.from_numpy(trained_on)] = True
+    return measured(nn.Identity(), torch.from_numpy(answers[:, 0]), torch.from_numpy(points.labels), seen)
 
 
 def check_functions(recipe: RecipeConfig) -> None:
@@ -198,9 +344,6 @@ def _call(recipe: RecipeConfig, role: str, where: str, seed: int, /, **arguments
 @contextmanager
 def _alone(seed: int, device: str) -> Iterator[None]:
     """One thread and seeded random numbers, both as before afterwards."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
     # NumPy's one global state, since the user's code may draw from it.
     standard, legacy, threads = random.getstate(), np.random.get_state(), torch.get_num_threads()  # noqa: NPY002
     accelerators = [torch.device(device)] if device.startswith("cuda") else []

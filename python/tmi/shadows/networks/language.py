@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,18 @@ from torch.nn import functional
 
 from tmi.data.tokens import PADDING
 from tmi.shadows.networks.classifier import Classifier
+from tmi.shadows.networks.padding import NO_TARGET
 
-if TYPE_CHECKING:
-    from tmi.shadows.networks.text import TextFeatures
-
-# Where there is nothing to predict; the value that torch's cross entropy leaves out.
-NO_TARGET = -100
 # Logits that are held at a time when texts are judged.
 LOGITS_AT_ONCE = 2**25
+
+
+class TokenBackbone(nn.Module):
+    """A backbone that reads ids of tokens ``[points, length]``, and also tells what it makes of each of them."""
+
+    def hidden_states(self, ids: Tensor) -> Tensor:
+        """The hidden states of all tokens ``[points, length, width]``; those of the padding mean nothing."""
+        raise NotImplementedError
 
 
 class LanguageModel(Classifier):
@@ -29,10 +32,10 @@ class LanguageModel(Classifier):
         predicts_tokens: whether the head is still that of its pretraining.
     """
 
-    backbone: TextFeatures
+    backbone: TokenBackbone
 
     def __init__(
-        self, backbone: TextFeatures, head: nn.Linear, blocks: Sequence[nn.Module] | None, objective: str
+        self, backbone: TokenBackbone, head: nn.Linear, blocks: Sequence[nn.Module] | None, objective: str
     ) -> None:
         super().__init__(backbone, head, blocks)
         self.objective = objective

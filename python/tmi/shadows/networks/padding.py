@@ -7,6 +7,9 @@ from torch import Tensor
 
 from tmi.data.tokens import PADDING
 
+# The target where there is nothing to predict; the value that torch's cross entropy leaves out.
+NO_TARGET = -100
+
 
 def tokens_of(ids: Tensor) -> Tensor:
     """Where the tokens are, bool ``[points, length]``; a text without any counts as one of a single token."""

@@ -17,7 +17,7 @@ from tmi.errors import TmiError
 from tmi.shadows.networks.checkpoints import checkpoint_folder, network_of_checkpoint, next_token_weights
 from tmi.shadows.networks.checks import feature_width
 from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.language import LanguageModel
+from tmi.shadows.networks.language import LanguageModel, TokenBackbone
 from tmi.shadows.networks.library import Architectures, blocks_of, configuration, named_architecture, settings_of
 from tmi.shadows.networks.padding import tokens_of, trimmed
 from tmi.system.libraries import explained, quiet, require_transformers
@@ -54,7 +54,7 @@ TOKEN_HEAD_SCALE = 0.02
 ROUNDING = 1e-5
 
 
-class TextFeatures(nn.Module):
+class TextFeatures(TokenBackbone):
     """A model of the transformers library as ids of tokens ``[points, length]`` to features ``[points, width]``.
 
     A text without tokens is read as one of a single token, so that its features are numbers too.
@@ -79,7 +79,7 @@ class TextFeatures(nn.Module):
         self.padding_id: int = model.config.pad_token_id or 0
 
     def hidden_states(self, ids: Tensor) -> Tensor:
-        """The hidden states of all tokens ``[points, length, width]``; those of the padding mean nothing."""
+        """As `TokenBackbone` says."""
         real = tokens_of(ids)
         arguments: dict[str, Any] = dict(self._settings, attention_mask=real.long())
         if self._gives_positions:

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
+from tmi.shadows.networks.padding import NO_TARGET
 
-# Of a target that counts for nothing; torch's own default.
-IGNORED = -100
 # Spreads the seeds of a model's epochs over all seeds: an odd number near 2**63 divided by the golden ratio.
 EPOCH_STRIDE = 0x4F1BBCDCBFA53E0B
 
@@ -63,7 +62,7 @@ class Masking:
     def at(self, hidden: Tensor, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mask ids where ``hidden`` is true; what is not hidden is no target."""
         hidden = hidden & (ids != PADDING)
-        return ids.masked_fill(hidden, self.token), targets.masked_fill(~hidden, IGNORED)
+        return ids.masked_fill(hidden, self.token), targets.masked_fill(~hidden, NO_TARGET)
 
     def every_so_many(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mask the share of the tokens at fixed places, to measure with."""

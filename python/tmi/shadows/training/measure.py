@@ -1,9 +1,20 @@
-"""What is measured on a trained network, and the setting in which networks are trained."""
+"""What became of a training: the network's logits and accuracies, whether it learned at all, where it diverged."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from tmi.errors import TmiError
+from tmi.shadows.training.loop import DivergenceError
+
+# Standard errors by which a model's accuracy must exceed that of always naming the commonest class.
+CLEARLY = 3.0
 
 
 @torch.no_grad()
@@ -33,6 +44,39 @@ def accuracies(network: nn.Module, inputs: Tensor, targets: Tensor, seen: Tensor
     right = torch.cat(hits) & counted
     sides = [(right[side].sum() / counted[side].sum()).item() for side in (seen, ~seen)]
     return sides[0], sides[1]
+
+
+def measured(network: nn.Module, inputs: Tensor, labels: Tensor, seen: Tensor) -> dict[str, Any]:
+    """Facts about a trained network: ``train_accuracy``, ``test_accuracy`` and ``learned``.
+
+    Args:
+        network: the network.
+        inputs: ``[points, ...]``.
+        labels: int64 ``[points]``, or ``[points, length]`` for a language model.
+        seen: bool ``[points]``, what it was trained on.
+    """
+    train_accuracy, test_accuracy = accuracies(network, inputs, labels, seen)
+    counted = labels[seen]
+    counts = torch.bincount(counted[counted >= 0])
+    chance = (counts.max() / counts.sum()).item()
+    error = math.sqrt(chance * (1 - chance) / int(counts.sum()))
+    return {
+        "train_accuracy": train_accuracy,
+        "test_accuracy": test_accuracy,
+        "learned": train_accuracy > chance + CLEARLY * error,
+    }
+
+
+@contextmanager
+def named_if_diverged(stage: str, models: range) -> Iterator[None]:
+    """Say of which model and stage the training diverged, and what to do."""
+    try:
+        yield
+    except DivergenceError as error:
+        raise TmiError(
+            f"{stage} of model {models[error.network]} diverged: its loss is not finite in epoch {error.epoch}; "
+            f"lower {stage}.learning_rate, which is {error.rate:g}"
+        ) from None
 
 
 def _batch_size(inputs: Tensor) -> int:

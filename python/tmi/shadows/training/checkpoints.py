@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tmi.runs.run import Run
+from tmi.shadows.artefacts import Artefacts
 from tmi.shadows.training.loop import Learner, Watch
 from tmi.shadows.training.state import state_of
 from tmi.system.executor import samples_trained
-from tmi.system.files import content_key, sidecar
+from tmi.system.files import sidecar
 
 
 class Checkpoints(Watch):
@@ -20,28 +21,32 @@ class Checkpoints(Watch):
 
     It holds all weights and everything that the optimisers remember after a whole number of epochs; what a model
     draws in an epoch depends on the epoch's number only. The training therefore ends in the same bits.
+
+    Args:
+        files: writes and reads the checkpoint.
+        path: of the checkpoint.
+        key: its artefact key.
+        minutes: how often it is saved.
     """
 
-    def __init__(self, run: Run, stage: str, models: range) -> None:
-        self._directory = run.directory
-        self._path = run.directory.checkpoint(stage, models.start)
-        self._key = content_key("checkpoint", run.keys[stage], models.start, models.stop)
-        self._seconds = 60 * run.config.compute.checkpoint_minutes
+    def __init__(self, files: Artefacts, path: Path, key: str, minutes: float) -> None:
+        self._files, self._path, self._key = files, path, key
+        self._seconds = 60 * minutes
         self._last = time.monotonic()
 
     def saved(self) -> tuple[int, dict[str, Tensor]] | None:
         """The epochs done and the state after them, if there is a whole and current checkpoint."""
-        if not self._directory.is_current(self._path, self._key):
+        if not self._files.is_current(self._path, self._key):
             return None
-        state = {name: torch.from_numpy(array) for name, array in self._directory.load_tensors(self._path).items()}
-        return int(self._directory.facts(self._path)["epochs"]), state
+        state = {name: torch.from_numpy(array) for name, array in self._files.load_tensors(self._path).items()}
+        return int(self._files.facts(self._path)["epochs"]), state
 
     def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
         """Save the state if the last time was long enough ago."""
         if time.monotonic() - self._last < self._seconds:
             return
         state = {name: tensor.numpy() for name, tensor in state_of(learners).items()}
-        self._directory.save_tensors(self._path, state, self._key, {"epochs": epochs})
+        self._files.save_tensors(self._path, state, self._key, {"epochs": epochs})
         self._last = time.monotonic()
 
     def samples_done(self, samples: int) -> None:

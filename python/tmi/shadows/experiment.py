@@ -1,0 +1,161 @@
+"""What a run computes, apart from where anything is kept: points, their encoding, queries, membership and networks."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.config import Config
+from tmi.data.encoding import encode, tokenizer_for
+from tmi.data.membership import draw_finetuning_set, draw_membership
+from tmi.data.points import Points
+from tmi.data.queries import make_queries
+from tmi.data.split import Task, load_task
+from tmi.data.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from tmi.config import TrainingConfig
+    from tmi.shadows.networks import Classifier
+
+# Experiments that a worker process keeps: a run and some of its variants, of which each may have data of its own.
+KEPT_IN_A_WORKER = 4
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration and what follows from it alone, each part computed at most once.
+
+    Another process gets the configuration only. There it loads the data once, for all jobs of a run and its variants.
+
+    Attributes:
+        config: with what ``auto`` stands for on this machine; see `on_this_machine`.
+        base: the experiment of the run itself, for a variant: they share all that comes before finetuning.
+    """
+
+    config: Config
+    base: Experiment | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        base = None if self.base is None else pickle.dumps(self.base.config)
+        return _in_this_process, (pickle.dumps(self.config), base)
+
+    @cached_property
+    def task(self) -> Task:
+        """The pool, the challenge points and the downstream task."""
+        if self.base is None:
+            return load_task(self.config)
+        if self.config.downstream == self.base.config.downstream:
+            return self.base.task
+        return replace(load_task(self.config), pool=self.base.task.pool)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """What turns texts into tokens, if anything does: that of the pretrained models, also for a variant."""
+        if self.base is not None:
+            return self.base.tokenizer
+        encoder = self.config.encoder
+        return tokenizer_for(encoder, self.task.downstream.raw) if encoder.kind == "tokens" else None
+
+    @cached_property
+    def membership(self) -> NDArray[np.bool_]:
+        """Which points of the pool each model is pretrained on, bool ``[models, pool points]``."""
+        models, known = self.config.models, self.task.known_members
+        if known is not None:
+            return np.tile(known, (models, 1))
+        return draw_membership(self.config.seed, models, len(self.task.pool))
+
+    def finetuning_set(self, model: int) -> NDArray[np.int64]:
+        """The downstream points that a model is finetuned on, ascending; half of them unless configured otherwise."""
+        points = len(self.task.downstream)
+        size = self.config.downstream.points_per_model or points // 2
+        return draw_finetuning_set(self.config.seed, model, points, size)
+
+    def encode(self, raw: NDArray[Any]) -> NDArray[Any]:
+        """Raw points as the numbers that the networks read; see `tmi.data.encoding.encode`."""
+        return encode(raw, self.task.pool.kind, self.config.encoder, self.tokenizer)
+
+    @cached_property
+    def pool_inputs(self) -> NDArray[Any]:
+        """The encoded pool ``[points, ...]``."""
+        return self.encode(self.task.pool.raw) if self.base is None else self.base.pool_inputs
+
+    @cached_property
+    def downstream_inputs(self) -> NDArray[Any]:
+        """The encoded downstream points ``[points, ...]``."""
+        return self.encode(self.task.downstream.raw)
+
+    def queries(self, points: Points, purpose: str = "queries") -> NDArray[Any]:
+        """Raw queries about points ``[points, augmentations, ...]``; ``purpose`` names what they draw from."""
+        mask = self.tokenizer and self.tokenizer.mask_token
+        return make_queries(points, self.config.query, self.config.seed, purpose, mask)
+
+    def encode_queries(self, queries: NDArray[Any]) -> NDArray[Any]:
+        """Raw queries as the networks read them, one after another ``[points * augmentations, ...]``."""
+        # A variation of a text may have a token more than the text itself, which is no longer than the models allow.
+        encoder = self.config.encoder.model_copy(update={"truncate": True})
+        return encode(queries.reshape(-1, *queries.shape[2:]), self.task.pool.kind, encoder, self.tokenizer)
+
+    @cached_property
+    def raw_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """All queries about the challenge points, and about the reference points if there are any."""
+        if self.base is not None:
+            return self.base.raw_queries
+        references = self.task.references
+        challenges = self.queries(self.task.challenges)
+        return challenges, self.queries(references, "reference queries") if len(references) else None
+
+    @cached_property
+    def encoded_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The same as the networks read them."""
+        if self.base is not None:
+            return self.base.encoded_queries
+        challenges, references = self.raw_queries
+        return self.encode_queries(challenges), None if references is None else self.encode_queries(references)
+
+    def network(self, seed: int) -> Classifier:
+        """A network as it is before pretraining; with a checkpoint, as that is."""
+        from tmi.shadows.networks import build_classifier
+
+        config = self.config
+        return build_classifier(
+            config.model,
+            config.encoder,
+            self.encode(self.task.pool.raw[:1]).shape[1:],
+            len(self.task.pool.class_names),
+            seed,
+            vocabulary=self.tokenizer and self.tokenizer.vocabulary,
+            objective=config.pretrain.objective,
+        )
+
+
+@lru_cache(maxsize=KEPT_IN_A_WORKER)
+def _in_this_process(config: bytes, base: bytes | None) -> Experiment:
+    """What an experiment is in the process that it was sent to: the same object for every job that needs it."""
+    return Experiment(pickle.loads(config), None if base is None else _in_this_process(base, None))
+
+
+def on_this_machine(config: Config) -> Config:
+    """The configuration with what ``auto`` stands for here, so that it means the same anywhere.
+
+    Raises:
+        TmiError: this machine has no such device.
+    """
+    from tmi.system.devices import actual_device, actual_precision
+
+    device = actual_device(config.compute.device)
+
+    def precision(recipe: TrainingConfig) -> dict[str, str]:
+        return {"precision": actual_precision(recipe.precision, device)}
+
+    return config.model_copy(
+        update={
+            "pretrain": config.pretrain.model_copy(update=precision(config.pretrain)),
+            "finetune": config.finetune.model_copy(update=precision(config.finetune)),
+            "compute": config.compute.model_copy(update={"device": device}),
+        }
+    )

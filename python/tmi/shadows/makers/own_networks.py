@@ -1,0 +1,230 @@
+"""Shadow models that are networks of the configuration, trained by this package."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tmi.config import Config
+from tmi.errors import TmiError
+from tmi.shadows.makers.maker import ShadowMaker, Step
+from tmi.shadows.networks import (
+    Classifier,
+    Likelihoods,
+    apply_transfer,
+    changed_weights,
+    check_private,
+    load_changed,
+    load_weights,
+    point_mixing_layer,
+    token_targets,
+    weights_of,
+)
+from tmi.shadows.training.checkpoints import Checkpoints
+from tmi.shadows.training.data import Masking, TrainingSet
+from tmi.shadows.training.loop import train
+from tmi.shadows.training.measure import logits_of, measured, named_if_diverged
+from tmi.shadows.training.private import train_privately
+from tmi.system.devices import on_one_thread, own_device
+from tmi.system.executor import samples_trained
+from tmi.system.files import content_key
+from tmi.system.seeding import torch_seed
+
+
+def groups(config: Config, step: str) -> list[range]:
+    """Consecutive models that are trained and queried together: only where it helps.
+
+    Small networks and heads are faster side by side anywhere, others on an accelerator.
+    """
+    alone = step == "pretrain" or (step == "finetune" and config.finetune.transfer != "head")
+    helps = not alone or config.model.kind == "mlp" or not config.compute.device.startswith("cpu")
+    size = config.compute.models_at_once if helps else 1
+    return [range(start, min(start + size, config.models)) for start in range(0, config.models, size)]
+
+
+class OwnNetworks(ShadowMaker):
+    """Networks that are pretrained from scratch or further from a checkpoint, all by the same recipe."""
+
+    def check(self) -> None:
+        """Find out whether the points can be encoded and the network can be built and finetuned as configured."""
+        experiment, config = self.experiment, self.experiment.config
+        tokenizer = experiment.tokenizer
+        if config.pretrain.objective == "masked" and (tokenizer is None or tokenizer.mask_id is None):
+            raise TmiError("pretrain.objective is 'masked', but the tokenizer has no mask token; expected one that has")
+        queries = experiment.encode_queries(experiment.queries(experiment.task.challenges.take(np.arange(1))))
+        if tokenizer is not None:
+            # Texts that are too long are found now, not when the first model reads them.
+            _ = experiment.pool_inputs, experiment.downstream_inputs
+        classifier = experiment.network(config.seed)
+        self._apply_transfer(classifier, config.seed)
+        if config.finetune.private is None:
+            return
+        if layer := point_mixing_layer(classifier):
+            raise TmiError(
+                f"finetune.private: the layer {layer!r} mixes the points of a batch, so that it cannot be trained "
+                'privately; set model.normalisation to "group", or let finetune.transfer leave it frozen'
+            )
+        check_private(classifier, torch.from_numpy(queries), config.finetune.private.ghost_clipping)
+
+    def groups(self, step: Step) -> list[range]:
+        """See `groups`."""
+        return groups(self.experiment.config, step)
+
+    def samples(self, step: Step) -> int:
+        """Samples of all epochs together."""
+        config = self.experiment.config
+        if step == "pretrain":
+            return config.pretrain.epochs * (len(self.experiment.task.pool) // 2)
+        return config.finetune.epochs * len(self.experiment.finetuning_set(0)) if step == "finetune" else 0
+
+    def reads(self, step: Step, model: int) -> list[Path]:
+        """A finetuned model is kept as what finetuning changed of the pretrained one."""
+        return [*super().reads(step, model), *([self.pretrained(model)] if step == "query" else [])]
+
+    def unfinished(self, step: Step, models: range) -> list[Path]:
+        """The checkpoint of the training."""
+        return [self.files.checkpoint(step, models.start)] if step in ("pretrain", "finetune") else []
+
+    @on_one_thread
+    def pretrain(self, models: range) -> None:
+        """Write weights and accuracies of networks that are trained each on its half of the pool."""
+        experiment, config = self.experiment, self.experiment.config
+        membership = experiment.membership[models.start : models.stop]
+        inputs = torch.from_numpy(experiment.pool_inputs).to(self._device)
+        targets = torch.from_numpy(experiment.task.pool.labels).to(self._device)
+        masking = None
+        if config.pretrain.objective != "classification":
+            targets = token_targets(inputs, config.pretrain.objective)
+        if config.pretrain.objective == "masked" and (mask := self._mask_id) is not None:
+            masking = Masking(mask, config.pretrain.mask_fraction)
+        members = torch.from_numpy(np.stack([np.flatnonzero(row) for row in membership])).to(self._device)
+
+        networks = [
+            experiment.network(torch_seed(config.seed, "initialisation", model)).to(self._device) for model in models
+        ]
+        seeds = [torch_seed(config.seed, "pretraining order", model) for model in models]
+        checkpoints = self._checkpoints("pretrain", models)
+        with named_if_diverged("pretrain", models):
+            train(networks, TrainingSet(inputs, targets, members, masking=masking), config.pretrain, seeds, checkpoints)
+
+        if masking is not None:
+            inputs, targets = masking.every_so_many(inputs, targets)
+        for model, network, row in zip(models, networks, membership, strict=True):
+            facts = measured(network, inputs, targets, torch.from_numpy(row).to(self._device))
+            self.files.save_tensors(self.pretrained(model), weights_of(network), self.keys["pretrain"], facts)
+        checkpoints.remove()
+
+    @on_one_thread
+    def finetune(self, models: range) -> None:
+        """Write what finetuning changed of pretrained networks, and their accuracies."""
+        experiment, config = self.experiment, self.experiment.config
+        inputs = torch.from_numpy(experiment.downstream_inputs).to(self._device)
+        labels = torch.from_numpy(experiment.task.downstream.labels).to(self._device)
+        subsets = torch.from_numpy(np.stack([experiment.finetuning_set(model) for model in models])).to(self._device)
+
+        classifiers = [self.pretrained_network(model) for model in models]
+        for model, classifier in zip(models, classifiers, strict=True):
+            self._apply_transfer(classifier, torch_seed(config.seed, "adapters", model))
+            classifier.to(self._device)
+        checkpoints = self._checkpoints("finetune", models)
+        seeds = [torch_seed(config.seed, "finetuning order", model) for model in models]
+        data = TrainingSet(inputs, labels, subsets)
+        promised = self._finetune(classifiers, data, seeds, models, checkpoints)
+
+        for model, classifier, subset in zip(models, classifiers, subsets, strict=True):
+            seen = torch.zeros(len(labels), dtype=torch.bool, device=self._device)
+            seen[subset] = True
+            facts = measured(classifier, inputs, labels, seen) | promised
+            self.files.save_tensors(self.finetuned(model), changed_weights(classifier), self.keys["finetune"], facts)
+        checkpoints.remove()
+
+    def _finetune(
+        self,
+        classifiers: list[Classifier],
+        data: TrainingSet,
+        seeds: list[int],
+        models: range,
+        checkpoints: Checkpoints,
+    ) -> dict[str, Any]:
+        """Train what the transfer setting leaves trainable; what was promised about the finetuning points."""
+        recipe = self.experiment.config.finetune
+        networks: list[nn.Module] = list(classifiers)
+        if recipe.transfer == "head" and not (recipe.flip or recipe.crop):
+            # A frozen backbone always says the same about a point: it is queried once.
+            features = torch.stack([logits_of(classifier.backbone, data.inputs) for classifier in classifiers])
+            data = TrainingSet(features, data.labels, data.subsets, per_model=True)
+            networks = [classifier.head for classifier in classifiers]
+        if recipe.private is None:
+            with named_if_diverged("finetune", models):
+                train(networks, data, recipe, seeds, checkpoints)
+            return {}
+        for index, (network, seed) in enumerate(zip(networks, seeds, strict=True)):
+            alone = data.of(slice(index, index + 1))
+            guarantee = train_privately(network, alone, recipe, seed, samples_trained)
+        # The same for all models: it depends on the recipe and on the number of points only.
+        return {"private": {name: value for name, value in asdict(guarantee).items() if value != float("inf")}}
+
+    @on_one_thread
+    def query(self, models: range) -> None:
+        """Write the logits of finetuned networks."""
+        challenges, references = self.experiment.encoded_queries
+        for model in models:
+            network, key = self.finetuned_network(model), self.keys["query"]
+            self.files.save_array(self.files.predictions(model), self._predictions(network, challenges), key)
+            if references is not None:
+                path = self.files.reference_predictions(model)
+                self.files.save_array(path, self._predictions(network, references), key)
+
+    @on_one_thread
+    def query_pretrained(self, models: range) -> None:
+        """Write the logits of pretrained networks under their own heads, or the likelihoods of language models."""
+        config, key = self.experiment.config, self.keys["query_pretrained"]
+        challenges, _ = self.experiment.encoded_queries
+        for model in models:
+            network: nn.Module = (pretrained := self.pretrained_network(model))
+            if config.pretrain.objective != "classification":
+                network = Likelihoods(pretrained, self._mask_id, config.pretrain.mask_fraction)
+            self.files.save_array(self.files.pretrained_predictions(model), self._predictions(network, challenges), key)
+
+    def pretrained_network(self, model: int) -> Classifier:
+        """A pretrained model with its own head, on this process's device, in evaluation mode."""
+        classifier = self.experiment.network(seed=0)
+        load_weights(classifier, self.files.load_tensors(self.pretrained(model)))
+        return classifier.to(self._device).eval()
+
+    def finetuned_network(self, model: int) -> Classifier:
+        """A finetuned model: the pretrained one with what finetuning changed or added."""
+        classifier = self.pretrained_network(model)
+        self._apply_transfer(classifier, seed=0)
+        load_changed(classifier, self.files.load_tensors(self.finetuned(model)))
+        return classifier.to(self._device).eval()
+
+    def _apply_transfer(self, classifier: Classifier, seed: int) -> None:
+        classes = len(self.experiment.task.downstream.class_names)
+        apply_transfer(classifier, self.experiment.config.finetune, classes, seed)
+
+    def _checkpoints(self, step: Step, models: range) -> Checkpoints:
+        key = content_key("checkpoint", self.keys[step], models.start, models.stop)
+        path = self.files.checkpoint(step, models.start)
+        return Checkpoints(self.files, path, key, self.experiment.config.compute.checkpoint_minutes)
+
+    def _predictions(self, network: nn.Module, encoded: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits ``[points, augmentations, classes]`` of encoded queries, which come one after another."""
+        inputs = torch.from_numpy(encoded).to(self._device)
+        logits: NDArray[np.float32] = logits_of(network, inputs).float().cpu().numpy()
+        return logits.reshape(-1, self.experiment.config.query.count, logits.shape[-1])
+
+    @property
+    def _mask_id(self) -> int | None:
+        tokenizer = self.experiment.tokenizer
+        return tokenizer and tokenizer.mask_id
+
+    @property
+    def _device(self) -> torch.device:
+        return own_device(self.experiment.config.compute.device)
