@@ -29,6 +29,7 @@ from tmi.shadows.networks import token_targets
 from tmi.shadows.networks.padding import NO_TARGET
 from tmi.shadows.training.data import Masking
 from tmi.shadows.training.recipe import mean_loss
+from tmi.system.executor import InProcess
 from tmi.system.progress import Silent
 
 SMALL = {"models": 1, "points": 16, "epochs": 1}
@@ -139,8 +140,7 @@ def plain(load: Load) -> Speed:
 
 
 def fast(load: Load) -> Speed:
-    with training.Workers(1, Silent()) as workers:
-        return training._fast(workers, load, load.epochs)
+    return training._fast(InProcess(Silent()), load, load.epochs)
 
 
 def test_made_up_texts_are_half_as_long_to_as_long_as_they_may_be() -> None:

@@ -26,7 +26,7 @@ from tmi.runs.directory import RunDirectory
 from tmi.runs.run import Run
 from tmi.runs.stages import finetune, pretrain, query
 from tmi.shadows.makers.user_functions import call_query, call_training, check_functions, require_unedited
-from tmi.system.executor import Workers
+from tmi.system.executor import executor_here
 from tmi.system.files import read_json, tree_hash, whole_tree
 from tmi.system.progress import Silent
 
@@ -129,9 +129,9 @@ def trained(config: Config, out: Path, workers: int = 1) -> Run:
     )
     run.check()
     run.directory.prepare()
-    with Workers(workers, Silent()) as crew:
+    with executor_here(Silent(), workers, "cpu") as executor:
         for stage in (pretrain, finetune, query):
-            stage.run_stage(run, crew)
+            stage.run_stage(run, executor)
     return run
 
 

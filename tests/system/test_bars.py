@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from tmi.system.bars import Bars
-from tmi.system.executor import Workers, samples_trained
+from tmi.system.executor import Job, executor_here
 from tmi.system.progress import Silent
+from tmi.system.worker import samples_trained
 
 
 def lines(text: str) -> list[str]:
@@ -71,7 +72,7 @@ class Counting(Silent):
         self.samples += samples
 
 
-def job(number: int) -> int:
+def job(_: object, number: int) -> int:
     for _ in range(number):
         samples_trained(10)
     # Long enough for the main process to look at the counts once.
@@ -79,11 +80,17 @@ def job(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_samples_reach_the_progress_from_any_process(processes: int) -> None:
+class Nothing:
+    def moved(self, _: object) -> Nothing:
+        return self
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_samples_reach_the_progress_from_any_process(workers: int) -> None:
     progress = Counting()
-    with Workers(processes, progress) as workers:
-        assert workers.map("train", job, [(3,), (4,), (5,)], [1, 1, 1], samples=120) == [3, 4, 5]
+    with executor_here(progress, workers) as executor:
+        jobs = [Job((number,)) for number in (3, 4, 5)]
+        assert executor.map("train", "train", job, Nothing(), jobs, samples=120) == [3, 4, 5]
     assert progress.samples == 120
 
 

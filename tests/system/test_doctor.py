@@ -112,7 +112,7 @@ def test_torch_that_fails_to_import_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     ("key", "value", "note"),
     [
         ("cores", {"present": 8, "available": 1, "limit": None}, "1 core:"),
-        ("cores", {"present": 8, "available": 8, "limit": 2.5}, "--workers 2 fits"),
+        ("cores", {"present": 8, "available": 8, "limit": 2.5}, "--workers says otherwise, 2 are started"),
         ("threads", {"OMP_NUM_THREADS": 512}, "OMP_NUM_THREADS is 512"),
         ("memory", {"total": 64 << 30, "limit": 1 << 30}, "1.0 GiB of memory"),
         ("disk_free", 1 << 29, "0.5 GiB free"),

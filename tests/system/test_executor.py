@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tmi.errors import TmiError
-from tmi.system.executor import Workers
+from tmi.system.executor import Job, Processes, executor_here
+from tmi.system.machine import available_cores, visible_cores
 from tmi.system.progress import Silent
 
 
@@ -22,66 +24,93 @@ class Recorder(Silent):
         self.steps += steps
 
 
-def double(number: int) -> int:
-    time.sleep(0.01 * (5 - number))
-    return 2 * number
+class Numbers:
+    """What the jobs are about: it has no files."""
+
+    def moved(self, _: Callable[[Path], Path]) -> Numbers:
+        return self
+
+    def double(self, number: int) -> int:
+        time.sleep(0.01 * (5 - number))
+        return 2 * number
+
+    def fail(self, number: int) -> int:
+        if number == 2:
+            raise TmiError("two is not allowed")
+        return number
+
+    def die(self, number: int) -> int:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    def process(self, _: int) -> int:
+        time.sleep(0.2)
+        return os.getpid()
 
 
-def fail(number: int) -> int:
-    if number == 2:
-        raise TmiError("two is not allowed")
-    return number
+def jobs(number: int) -> list[Job]:
+    return [Job((argument,), steps=3 if argument == 4 else 1) for argument in range(number)]
 
 
-def die(number: int) -> int:
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-def process(_: int) -> int:
-    time.sleep(0.2)
-    return os.getpid()
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_results_come_in_the_order_of_the_jobs(processes: int) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
     progress = Recorder()
-    with Workers(processes, progress) as workers:
-        assert workers.map("double", double, [(n,) for n in range(5)], [1, 1, 1, 1, 3]) == [0, 2, 4, 6, 8]
+    with executor_here(progress, workers) as executor:
+        assert executor.map("score", "double", Numbers.double, Numbers(), jobs(5)) == [0, 2, 4, 6, 8]
     assert progress.steps == 7
 
 
 def test_jobs_run_in_other_processes() -> None:
-    with Workers(2, Silent()) as workers:
-        found = set(workers.map("process", process, [(n,) for n in range(4)], [1] * 4))
+    with Processes(Silent(), 2) as executor:
+        found = set(executor.map("score", "process", Numbers.process, Numbers(), jobs(4)))
     assert len(found) == 2
     assert os.getpid() not in found
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_an_error_reaches_the_caller(processes: int) -> None:
-    with Workers(processes, Silent()) as workers, pytest.raises(TmiError, match="two is not allowed"):
-        workers.map("fail", fail, [(n,) for n in range(5)], [1] * 5)
+def test_models_are_trained_in_processes_of_their_own_where_these_are_fewer() -> None:
+    with Processes(Silent(), 3, training=2) as executor:
+        assert (executor.at_once("train"), executor.at_once("score")) == (2, 3)
+        trained = executor.map("train", "process", Numbers.process, Numbers(), jobs(6))
+        scored = executor.map("score", "process", Numbers.process, Numbers(), jobs(6))
+    assert len(set(trained)) == 2
+    assert not set(trained) & set(scored)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_reaches_the_caller(workers: int) -> None:
+    with executor_here(Silent(), workers) as executor, pytest.raises(TmiError, match="two is not allowed"):
+        executor.map("score", "fail", Numbers.fail, Numbers(), jobs(5))
 
 
 def test_a_killed_worker_is_one_sentence() -> None:
-    with pytest.raises(TmiError, match="a worker process was killed"), Workers(2, Silent()) as workers:
-        workers.map("die", die, [(n,) for n in range(4)], [1] * 4)
+    with pytest.raises(TmiError, match="a worker process was killed"), Processes(Silent(), 2) as executor:
+        executor.map("score", "die", Numbers.die, Numbers(), jobs(4))
+
+
+def test_a_container_s_quota_bounds_the_workers(tmp_path: Path) -> None:
+    def granted(quota: str) -> int:
+        (tmp_path / "sys/fs/cgroup").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys/fs/cgroup/cpu.max").write_text(f"{quota} 100000\n")
+        return available_cores(tmp_path)
+
+    assert granted("max") == visible_cores()
+    assert granted("50000") == granted("100000") == granted("190000") == 1
+    assert granted(str(100000 * (visible_cores() + 1))) == visible_cores()
 
 
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, pathlib, time\n"
-        "from tmi.system.executor import Workers\n"
+        "from tmi.system.executor import Job, Processes\n"
         "from tmi.system.progress import Silent\n"
-        "def job(n):\n"
+        "def job(subject, n):\n"
         f"    pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch()\n"
         "    time.sleep(60)\n"
         "if __name__ == '__main__':\n"
-        "    with Workers(2, Silent()) as workers:\n"
-        "        workers.map('job', job, [(0,), (1,)], [1, 1])\n"
+        "    with Processes(Silent(), 2) as executor:\n"
+        "        executor.map('train', 'job', job, None, [Job((0,)), Job((1,))])\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)])
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)

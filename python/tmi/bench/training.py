@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,9 +24,8 @@ from tmi.shadows.makers.own_networks import groups
 from tmi.shadows.networks import Classifier, build_classifier, token_targets
 from tmi.shadows.training.data import Masking, TrainingSet
 from tmi.shadows.training.loop import train
-from tmi.system.devices import on_one_thread, own_device, training_processes
-from tmi.system.executor import Workers
-from tmi.system.machine import available_cores
+from tmi.system.devices import on_one_thread, own_device
+from tmi.system.executor import Executor, Job, executor_here
 from tmi.system.progress import Progress
 
 # Of the images that are made up: CIFAR's.
@@ -53,6 +54,10 @@ class Load:
     points: int
     epochs: int
     classes: int = 100
+
+    def moved(self, _: Callable[[Path], Path]) -> Load:
+        """The same: it is made up, from no file."""
+        return self
 
     @property
     def of_tokens(self) -> bool:
@@ -121,12 +126,11 @@ def bench_training(
     config = on_this_machine(load.config)
     load, device = replace(load, config=config), torch.device(config.compute.device)
     loaders = (os.cpu_count() or 1) if loader_workers is None else loader_workers
-    processes = training_processes(config.compute.device, config.compute.workers or available_cores())
-    with Workers(processes, progress) as workers:
+    with executor_here(progress, config.compute.workers, config.compute.device) as executor:
         # Starting the processes, choosing kernels and filling caches are not what is compared.
-        _fast(workers, load, epochs=1)
+        _fast(executor, load, epochs=1)
         _plain(load, device, 1, loaders)
-        return [(_plain(load, device, load.epochs, loaders), _fast(workers, load, load.epochs)) for _ in range(rounds)]
+        return [(_plain(load, device, load.epochs, loaders), _fast(executor, load, load.epochs)) for _ in range(rounds)]
 
 
 def _plain(load: Load, device: torch.device, epochs: int, loader_workers: int) -> Speed:
@@ -148,10 +152,10 @@ def _plain(load: Load, device: torch.device, epochs: int, loader_workers: int) -
     return Speed("plain PyTorch", samples, time.perf_counter() - started)
 
 
-def _fast(workers: Workers, load: Load, epochs: int) -> Speed:
+def _fast(executor: Executor, load: Load, epochs: int) -> Speed:
     crew = groups(load.config.model_copy(update={"models": load.models}), "pretrain")
     started = time.perf_counter()
-    workers.map("bench train", train_group, [(load, models, epochs) for models in crew], map(len, crew))
+    executor.map("train", "bench train", train_group, load, [Job((models, epochs), len(models)) for models in crew])
     seconds = time.perf_counter() - started
     tokens = tokens_in(load, made_up(load)[0])
     return Speed("tmi", load.models * load.points * epochs, seconds, load.models * tokens * epochs)

@@ -17,9 +17,8 @@ from tmi.runs.adversaries import require_known
 from tmi.runs.directory import RunDirectory
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor, executor_here
 from tmi.system.files import read_json, write_json, write_text
-from tmi.system.machine import available_cores
 from tmi.system.progress import Progress, Silent
 from tmi.system.versions import provenance
 
@@ -79,14 +78,14 @@ FILES = (
 # The stages that a variant has of its own.
 VARIED_STAGES = ("finetune", "query", "score")
 
-Stage: TypeAlias = Callable[[Any, Workers], None]
+Stage: TypeAlias = Callable[[Any, Executor], None]
 
 
 def _stage(name: str) -> Stage:
     """The stage in the module of that name, which is imported when the stage is run: some need torch."""
 
-    def run_stage(case: Any, workers: Workers) -> None:
-        import_module(f"tmi.runs.stages.{name}").run_stage(case, workers)
+    def run_stage(case: Any, executor: Executor) -> None:
+        import_module(f"tmi.runs.stages.{name}").run_stage(case, executor)
 
     return run_stage
 
@@ -167,13 +166,14 @@ def trained(out: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def crew(run: AnyCase, progress: Progress | None) -> Iterator[Workers]:
+def crew(run: AnyCase, progress: Progress | None) -> Iterator[Executor]:
     """The worker processes that a run's configuration asks for."""
-    with Workers(run.config.compute.workers or available_cores(), progress or Silent()) as workers:
-        yield workers
+    device = run.config.compute.device if isinstance(run, Run) else None
+    with executor_here(progress or Silent(), run.config.compute.workers, device) as executor:
+        yield executor
 
 
-def run_stages(run: AnyCase, workers: Workers, stages: dict[str, Stage]) -> None:
+def run_stages(run: AnyCase, executor: Executor, stages: dict[str, Stage]) -> None:
     """Run stages and record their time; what exists and is current is not made again."""
     for name, stage in stages.items():
         if name == "target" and run.target_key is None:
@@ -181,12 +181,12 @@ def run_stages(run: AnyCase, workers: Workers, stages: dict[str, Stage]) -> None
         for each in _with_variants(run) if name in VARIED_STAGES else [run]:
             started = time.monotonic()
             try:
-                stage(each, workers)
+                stage(each, executor)
             finally:
                 _record(run, each.label(name), time.monotonic() - started)
 
 
-def report(case: AnyCase, workers: Workers) -> dict[str, Any]:
+def report(case: AnyCase, executor: Executor) -> dict[str, Any]:
     """Judge the scores and write the results, the figures and the report, of a run and of its variants."""
     from tmi.runs.stages import evaluate
     from tmi.runs.variants import variant_results
@@ -196,10 +196,10 @@ def report(case: AnyCase, workers: Workers) -> dict[str, Any]:
     variants = case.variants if isinstance(case, Run) else []
     of_variants = {}
     for variant in variants:
-        found = evaluate.run_stage(variant, workers, _described(variant, made_with, seconds))
+        found = evaluate.run_stage(variant, executor, _described(variant, made_with, seconds))
         of_variants[variant.directory.variant_name] = found
         _write(variant, found)
-    results = evaluate.run_stage(case, workers, _described(case, made_with, seconds))
+    results = evaluate.run_stage(case, executor, _described(case, made_with, seconds))
     if of_variants and isinstance(case, Run):
         results["variants"] = variant_results(case, results, of_variants)
     _write(case, results)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from tmi.system.files import content_key
 from tmi.targets import target_hashes
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tmi.shadows.makers.maker import ShadowMaker
 
 
@@ -134,6 +137,18 @@ class Run(Case):
         directory = self.directory
         references = [directory.target_reference_predictions] if self.config.query.reference_points else []
         return dict.fromkeys([directory.target_predictions, *references], key)
+
+    @property
+    def attack_files(self) -> list[Path]:
+        """The membership and all predictions."""
+        return [self.directory.membership, *self.maker.artefacts("query", "query_pretrained"), *self.target_files]
+
+    def moved(self, place: Callable[[Path], Path]) -> Self:
+        """The same run where another machine has its files."""
+        # With what is cached: the keys above all, which take the data to be computed.
+        elsewhere = copy(self)
+        object.__setattr__(elsewhere, "directory", self.directory.moved(place))
+        return elsewhere
 
     def opened_answers(self, memory: int) -> AttackInput:
         """The answers of all models, as memory maps."""

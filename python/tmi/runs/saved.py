@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Case, Description
 from tmi.system.files import content_key, file_hash
 from tmi.system.memory import DEFAULT_MEMORY
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # What is run unless attacks are named: with labels also those that are about the confidence in the true class.
 ALWAYS = ("tmi", "conditional", "gaussian", "tmi-pointwise", "adapted-lira", "confidence")
@@ -92,6 +95,22 @@ class SavedPredictions(Case):
                 )
         if self.target_key is not None:
             self.target_answers(DEFAULT_MEMORY, main_adversary(self.config).view)
+
+    @property
+    def attack_files(self) -> list[Path]:
+        """All files that were named."""
+        return [Path(path) for path in self._named.values()]
+
+    def moved(self, place: Callable[[Path], Path]) -> Self:
+        """The same audit where another machine has the files."""
+        files = self.config.files.model_copy(update={key: str(place(Path(path))) for key, path in self._named.items()})
+        return replace(
+            self, config=self.config.model_copy(update={"files": files}), directory=self.directory.moved(place)
+        )
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return self.config.files.model_dump(exclude_none=True, exclude={"layout"})
 
     def opened_answers(self, memory: int) -> AttackInput:
         """The answers of all models, where their files lie."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from tmi.predictions.views import View
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Case(ABC):
@@ -45,6 +48,15 @@ class Case(ABC):
     @abstractmethod
     def target_key(self) -> str | None:
         """A hash of what the answers of a target of unknown membership come from; None without such a target."""
+
+    @property
+    @abstractmethod
+    def attack_files(self) -> list[Path]:
+        """The files and folders that attacks read."""
+
+    @abstractmethod
+    def moved(self, place: Callable[[Path], Path]) -> Self:
+        """The same for a machine that has the file or directory ``path`` at ``place(path)``."""
 
     @abstractmethod
     def opened_answers(self, memory: int) -> AttackInput:

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 from tmi.errors import TmiError
-from tmi.system.executor import worker_index
+from tmi.system.worker import worker_index
 
 
 def actual_device(name: str) -> str:
@@ -50,8 +50,6 @@ def _any_of_several(device: torch.device) -> bool:
 
 
 Arguments = ParamSpec("Arguments")
-
-
 Result = TypeVar("Result")
 
 
@@ -97,7 +95,6 @@ def probe() -> dict[str, Any]:
 
 
 def _devices() -> Iterator[dict[str, Any]]:
-
     def device(name: str, model: str | None = None, memory: int | None = None) -> dict[str, Any]:
         return {
             "name": name,

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tmi.system.machine import available_cores, core_limit, memory_limit, text_of
+from tmi.system.machine import core_limit, memory_limit, text_of, visible_cores
 
 GIB = 1 << 30
 OLDEST_PYTHON = (3, 10)
@@ -100,7 +100,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "system": platform.platform(),
         "packages": [_package(wanted) for wanted in DEPENDENCIES if wanted.only],
         "torch": _torch(),
-        "cores": {"present": os.cpu_count(), "available": available_cores(), "limit": core_limit()},
+        "cores": {"present": os.cpu_count(), "available": visible_cores(), "limit": core_limit()},
         "threads": {name: _number(os.environ[name]) for name in THREAD_VARIABLES if name in os.environ},
         "memory": {"total": _total_memory(), "limit": memory_limit()},
         "simd": _simd(),
@@ -181,8 +181,8 @@ def _notes_on_machine(facts: dict[str, Any]) -> Iterator[str]:
     if limit is not None and limit < cores["available"]:
         workers = max(1, int(limit))
         yield (
-            f"The container grants the time of {limit:g} of the {cores['available']} cores that can be seen, for which "
-            f"as many workers are started: --workers {workers} fits."
+            f"The container grants the time of {limit:g} of the {cores['available']} cores that can be seen: unless "
+            f"--workers says otherwise, {workers} {'is' if workers == 1 else 'are'} started."
         )
     for name, threads in facts["threads"].items():
         if threads is None:

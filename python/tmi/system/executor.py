@@ -1,4 +1,9 @@
-"""Worker processes of one thread each, which never outlive the process that started them."""
+"""Where jobs run: in this process, or in worker processes which never outlive the process that started them.
+
+A job is a call of a function of a module with arguments that can be pickled. It says which files it reads and which it
+leaves, so that an executor may run it where nobody sees the directory of the run: it copies the files that are read,
+tells the job's subject where they are (`Movable`), and takes home what is left.
+"""
 
 from __future__ import annotations
 
@@ -6,114 +11,222 @@ import multiprocessing
 import os
 import signal
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from tmi.errors import TmiError
-from tmi.system.progress import Progress, Silent
+from tmi.system.machine import available_cores
+from tmi.system.progress import Progress
+from tmi.system.worker import become, working
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Result = TypeVar("Result")
+# Training takes a device for itself, scoring a core.
+Kind = Literal["train", "score"]
 
 # How often the progress of worker processes is looked at.
 REFRESH_SECONDS = 0.2
 
 
-def samples_trained(samples: int) -> None:
-    """Called by a job: it has trained on some samples."""
-    _report(samples)
+class Movable(Protocol):
+    """What jobs are about and find their files through."""
+
+    def moved(self, place: Callable[[Path], Path]) -> Self:
+        """The same for a machine that has the file or directory ``path`` at ``place(path)``."""
 
 
-def worker_index() -> int:
-    """Which of the worker processes this is, from 0; 0 in the main process."""
-    return _index
+@dataclass(frozen=True)
+class Job:
+    """One call of the function of a map.
 
-
-# What a job's report does in this process, and which of the workers the process is.
-_report: Callable[[int], None] = Silent().trained
-_index = 0
-
-
-class Workers:
-    """Runs jobs in processes and shows how far they are.
-
-    With one worker the jobs run in this process. The order in which jobs end has no influence on what they return.
+    Attributes:
+        arguments: of the function, behind the subject that all jobs of a map share.
+        steps: how much progress it is worth.
+        reads: files and directories that it looks at, if they exist.
+        writes: files and directories that it leaves; of these, what does not exist afterwards is to be removed.
     """
 
-    def __init__(self, processes: int, progress: Progress) -> None:
-        self.processes = processes
+    arguments: tuple[Any, ...]
+    steps: int = 1
+    reads: Sequence[Path] = ()
+    writes: Sequence[Path] = ()
+
+
+class Executor(ABC):
+    """A place where jobs run.
+
+    Args:
+        progress: where it is shown how far they are.
+
+    Attributes:
+        threads: cores of this machine, for work that is not split into jobs.
+    """
+
+    threads = 1
+
+    def __init__(self, progress: Progress) -> None:
         self.progress = progress
+
+    @abstractmethod
+    def at_once(self, kind: Kind) -> int:
+        """How many jobs of a kind run at the same time."""
+
+    @abstractmethod
+    def run(
+        self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
+    ) -> Iterable[Result]:
+        """``function(subject, *job.arguments)`` of every job, in the order of the jobs, not that in which they end.
+
+        Tells ``progress`` of the steps of a job that is done, and meanwhile of the samples that it reports with
+        `tmi.system.worker.samples_trained`.
+
+        Raises:
+            TmiError: a worker was killed from outside; whatever a job raised.
+        """
+
+    def map(
+        self,
+        kind: Kind,
+        label: str,
+        function: Callable[..., Result],
+        subject: Movable,
+        jobs: Sequence[Job],
+        samples: int = 0,
+    ) -> list[Result]:
+        """Run jobs and show how far they are.
+
+        Args:
+            kind: what the jobs do.
+            label: what the user is told that goes on.
+            function: a function of a module, so that another process can find it.
+            subject: the first argument of every call.
+            jobs: the other arguments.
+            samples: what all jobs together will report.
+
+        Returns:
+            What the function returned for every job, in their order.
+        """
+        self.progress.begin(label, sum(job.steps for job in jobs), samples)
+        try:
+            return list(self.run(kind, function, subject, jobs))
+        finally:
+            self.progress.end()
+
+
+class InProcess(Executor):
+    """Runs one job after another in this process."""
+
+    def at_once(self, kind: Kind) -> int:
+        """One."""
+        return 1
+
+    def run(
+        self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
+    ) -> Iterable[Result]:
+        """See `Executor.run`."""
+        with working(0, self.progress.trained):
+            for job in jobs:
+                yield function(subject, *job.arguments)
+                self.progress.advance(job.steps)
+
+
+class Processes(Executor):
+    """Runs jobs in processes of one thread each.
+
+    Args:
+        progress: where the progress is shown.
+        processes: how many jobs run at the same time.
+        training: how many of them if they train; as many if left out.
+    """
+
+    def __init__(self, progress: Progress, processes: int, training: int | None = None) -> None:
+        super().__init__(progress)
+        self.threads = processes
+        self._training = processes if training is None else training
+        self._pool = _Pool(processes)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.close(at_once=kind is not None)
+
+    def at_once(self, kind: Kind) -> int:
+        """As many as processes; where models are trained on accelerators, one for each of these."""
+        return self._training if kind == "train" else self.threads
+
+    def run(
+        self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
+    ) -> Iterable[Result]:
+        """See `Executor.run`; a single job is done in this process."""
+        processes = self.at_once(kind)
+        if processes == 1 or len(jobs) <= 1:
+            return InProcess(self.progress).run(kind, function, subject, jobs)
+        if processes == self.threads:
+            return self._pool.run(self.progress, function, subject, jobs)
+        # Of their own, and no longer than they train: an idle process would hold the memory of its accelerator.
+        with Processes(self.progress, processes) as trainers:
+            return trainers.run(kind, function, subject, jobs)
+
+
+@contextmanager
+def executor_here(progress: Progress, workers: int = 0, device: str | None = None) -> Iterator[Executor]:
+    """What runs jobs on this machine.
+
+    Args:
+        progress: where the progress is shown.
+        workers: how many jobs run at the same time; 0: one per core.
+        device: on which models are trained, if any are.
+    """
+    processes, training = workers or available_cores(), None
+    if device is not None:
+        from tmi.system.devices import training_processes
+
+        training = training_processes(device, processes)
+    if processes == 1 and training in (None, 1):
+        yield InProcess(progress)
+    else:
+        with Processes(progress, processes, training) as executor:
+            yield executor
+
+
+class _Pool:
+    """Worker processes, which are started with the first jobs."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
         self._executor: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
         # Samples that each worker process has trained on. One writer each, so that none waits for another or dies
         # with a lock.
         self._samples = multiprocessing.get_context("spawn").RawArray("q", processes)
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._executor is None or self._lifeline is None:
-            return
-        if kind is None:
-            self._executor.shutdown()
-        self._lifeline.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def map(
-        self,
-        label: str,
-        function: Callable[..., Result],
-        jobs: Sequence[tuple[Any, ...]],
-        steps: Iterable[int],
-        samples: int = 0,
+    def run(
+        self, progress: Progress, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
     ) -> list[Result]:
-        """``[function(*job) for job in jobs]``, in parallel and with progress.
-
-        Args:
-            label: what the user is told that goes on.
-            function: a function of a module, so that another process can find it.
-            jobs: arguments of every call.
-            steps: how much progress each job is worth.
-            samples: what all jobs together will report with `samples_trained`.
-
-        Raises:
-            TmiError: a worker process was killed from outside; whatever a job raised.
-        """
-        steps = list(steps)
-        with _shown(self.progress, label, sum(steps), samples):
-            if self.processes == 1 or len(jobs) <= 1:
-                return list(self._here(function, jobs, steps))
-            return self._elsewhere(function, jobs, steps)
-
-    def _here(
-        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
-    ) -> Iterator[Result]:
-        with _reporting_to(self.progress.trained):
-            for job, size in zip(jobs, steps, strict=True):
-                yield function(*job)
-                self.progress.advance(size)
-
-    def _elsewhere(
-        self, function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], steps: list[int]
-    ) -> list[Result]:
-        executor = self._started()
-        futures: list[Future[Result]] = [executor.submit(function, *job) for job in jobs]
-        size_of = dict(zip(futures, steps, strict=True))
+        executor = self._executor or self._start()
+        futures: list[Future[Result]] = [executor.submit(function, subject, *job.arguments) for job in jobs]
+        steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
         try:
             running = set(futures)
             seen = sum(self._samples)
             while running:
                 done, running = wait(running, REFRESH_SECONDS, FIRST_COMPLETED)
                 if (now := sum(self._samples)) > seen:
-                    self.progress.trained(now - seen)
+                    progress.trained(now - seen)
                     seen = now
                 for future in done:
                     future.result()
-                    self.progress.advance(size_of[future])
+                    progress.advance(steps_of[future])
         except BrokenProcessPool:
             raise TmiError(
                 "a worker process was killed, most likely because memory ran out; try fewer --workers or a smaller "
@@ -125,32 +238,38 @@ class Workers:
             raise
         return [future.result() for future in futures]
 
-    def _started(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            # Spawned, not forked: a fork of a process that holds torch's or OpenMP's threads can hang.
-            context = multiprocessing.get_context("spawn")
-            worker_end, self._lifeline = context.Pipe(duplex=False)
-            self._executor = ProcessPoolExecutor(
-                self.processes,
-                mp_context=context,
-                initializer=_start_worker,
-                initargs=(worker_end, context.Value("i", 0), self._samples),
-            )
+    def close(self, at_once: bool) -> None:
+        if self._executor is None or self._lifeline is None:
+            return
+        if not at_once:
+            self._executor.shutdown()
+        self._lifeline.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        # Spawned, not forked: a fork of a process that holds torch's or OpenMP's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        worker_end, self._lifeline = context.Pipe(duplex=False)
+        self._executor = ProcessPoolExecutor(
+            self._processes,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(worker_end, context.Value("i", 0), self._samples),
+        )
         return self._executor
 
 
 def _start_worker(lifeline: Connection, started: Any, samples: Any) -> None:
     """Leave ctrl-C to the parent, and end when the parent is gone or lets go of its end of the lifeline."""
-    global _index, _report
     with started.get_lock():
         # A process that replaces another shares its place; they count on.
-        _index = started.value % len(samples)
+        index = started.value % len(samples)
         started.value += 1
 
     def report(number: int) -> None:
-        samples[_index] += number
+        samples[index] += number
 
-    _report = report
+    become(index, report)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
 
@@ -160,22 +279,3 @@ def _exit_at_end_of(lifeline: Connection) -> None:
         lifeline.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)
-
-
-@contextmanager
-def _reporting_to(report: Callable[[int], None]) -> Iterator[None]:
-    global _report
-    before, _report = _report, report
-    try:
-        yield
-    finally:
-        _report = before
-
-
-@contextmanager
-def _shown(progress: Progress, label: str, total: int, samples: int) -> Iterator[None]:
-    progress.begin(label, total, samples)
-    try:
-        yield
-    finally:
-        progress.end()

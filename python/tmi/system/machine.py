@@ -6,11 +6,23 @@ import os
 from pathlib import Path
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
+def visible_cores() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """Cores that this process may keep busy: no more than its container grants the time of, but one at least.
+
+    More processes than that are stopped for the rest of every period, each with what the others wait for.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+    """
+    limit = core_limit(root)
+    return visible_cores() if limit is None else min(visible_cores(), max(1, int(limit)))
 
 
 def core_limit(root: Path = Path("/")) -> float | None:

@@ -12,14 +12,14 @@ from tmi.metrics.roc import judge
 from tmi.runs.adversaries import Adversary, all_adversaries, by_shadows, by_view
 from tmi.runs.evaluate import Settings
 from tmi.runs.subject import Case
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor
 
 # What is reported of an adversary who is not the main one.
 FIGURES = ("auc", "balanced_accuracy", "tpr_at_fpr")
 
 
 def adversary_results(
-    case: Case, labels: NDArray[np.bool_], attacks: Mapping[str, Mapping[str, Any]], workers: Workers
+    case: Case, labels: NDArray[np.bool_], attacks: Mapping[str, Mapping[str, Any]], executor: Executor
 ) -> dict[str, Any]:
     """The entries ``views`` and ``shadows`` of ``results.json``.
 
@@ -27,7 +27,7 @@ def adversary_results(
         case: the scores of all its adversaries are current.
         labels: bool ``[targets, points]``.
         attacks: the figures of the main adversary, by attack.
-        workers: for its progress display and its number of threads.
+        executor: for its progress display and its number of threads.
 
     Returns:
         ``views``: figures by view and attack, where there is more
@@ -38,9 +38,9 @@ def adversary_results(
     judged = {main: {name: {key: attack[key] for key in FIGURES} for name, attack in attacks.items()}}
     for adversary in others:
         judged[adversary] = {
-            name: _judged(case, name, adversary, labels, workers.processes) for name in config.attack.names
+            name: _judged(case, name, adversary, labels, executor.threads) for name in config.attack.names
         }
-        workers.progress.advance(len(config.attack.names))
+        executor.progress.advance(len(config.attack.names))
     results: dict[str, Any] = {}
     if len(config.attack.views) > 1:
         results["views"] = {name: judged[adversary] for name, adversary in by_view(config).items()}

@@ -10,16 +10,16 @@ from tmi.runs.adversaries import main_adversary
 from tmi.runs.evaluate import headline, results_of, vulnerability
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Case, Description
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor
 from tmi.system.files import write_text
 
 
-def run_stage(case: Case, workers: Workers, description: Description) -> dict[str, Any]:
+def run_stage(case: Case, executor: Executor, description: Description) -> dict[str, Any]:
     """Judge all scores, and write ``points.csv``: the attack of the verdict at every single point.
 
     Args:
         case: the scores of all its attacks are current.
-        workers: for its progress display and its number of threads.
+        executor: for its progress display and its number of threads.
         description: what the results say besides figures.
 
     Returns:
@@ -29,7 +29,7 @@ def run_stage(case: Case, workers: Workers, description: Description) -> dict[st
     membership = np.asarray(directory.load_array(directory.membership))
     files = {name: directory.scores(name, main_adversary(config).folder) for name in config.attack.names}
     targets = {name: directory.target_scores(name) for name in case.target_attacks}
-    workers.progress.begin(case.label("evaluate"), len(case.score_files))
+    executor.progress.begin(case.label("evaluate"), len(case.score_files))
     scores = {name: np.asarray(directory.load_array(path)) for name, path in files.items()}
     results = results_of(
         config,
@@ -38,12 +38,12 @@ def run_stage(case: Case, workers: Workers, description: Description) -> dict[st
         scores,
         {name: np.asarray(directory.load_array(path))[0] for name, path in targets.items()},
         {name: directory.facts(path).get("seconds", 0.0) for name, path in files.items()},
-        workers.processes,
-        workers.progress.advance,
+        executor.threads,
+        executor.progress.advance,
     )
-    results |= adversary_results(case, membership[: config.targets], results["attacks"], workers)
+    results |= adversary_results(case, membership[: config.targets], results["attacks"], executor)
     name = headline(list(scores))
     vulnerable = vulnerability(name, scores[name], membership, config.evaluation.confidence)
     write_text(directory.points, vulnerable.to_csv(description.points, description.labels))
-    workers.progress.end()
+    executor.progress.end()
     return results

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tmi.runs.run import Run
 from tmi.shadows.makers.maker import Step, make
-from tmi.system.devices import training_processes
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor, Job
+from tmi.system.files import sidecar
 
 
-def make_missing(run: Run, workers: Workers, *steps: Step) -> None:
+def make_missing(run: Run, executor: Executor, *steps: Step) -> None:
     """Make every group in which a model's artefacts are missing, outdated or damaged."""
     maker, directory = run.maker, run.directory
-    jobs = []
+    jobs, samples = [], 0
     for step in steps:
         for models in maker.groups(step):
             files = {path: key for model in models for path, key in maker.writes(step, model).items()}
             stale = {path: key for path, key in files.items() if not directory.is_current(path, key)}
-            if stale:
-                jobs.append((maker, step, models))
             for path, key in stale.items():
                 if directory.is_damaged(path, key):
-                    workers.progress.note(f"{directory.relative(path)} is damaged (its checksum is wrong): made anew")
-    sizes = [len(models) for _, _, models in jobs]
-    samples = sum(maker.samples(step) * len(models) for _, step, models in jobs)
-    processes = training_processes(run.config.compute.device, workers.processes)
-    if processes == workers.processes:
-        noted = workers.map(run.label(steps[0]), make, jobs, sizes, samples)
-    else:
-        with Workers(processes, workers.progress) as crew:
-            noted = crew.map(run.label(steps[0]), make, jobs, sizes, samples)
+                    executor.progress.note(f"{directory.relative(path)} is damaged (its checksum is wrong): made anew")
+            if stale:
+                unfinished = maker.unfinished(step, models)
+                needed = [path for model in models for path in maker.reads(step, model)]
+                reads, writes = _with_sidecars(needed + unfinished), _with_sidecars([*files, *unfinished])
+                jobs.append(Job((step, models), len(models), reads, writes))
+                samples += maker.samples(step) * len(models)
+    noted = executor.map("train", run.label(steps[0]), make, maker, jobs, samples)
     for note in sorted({note for notes in noted for note in notes}):
-        workers.progress.note(note)
+        executor.progress.note(note)
+
+
+def _with_sidecars(paths: list[Path]) -> list[Path]:
+    return [*paths, *map(sidecar, paths)]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tmi.runs.run import Run
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor
 
 
-def run_stage(run: Run, workers: Workers) -> None:
+def run_stage(run: Run, executor: Executor) -> None:
     """Write ``membership.npy`` (of the challenge points) and ``challenge_points.npy``."""
     key = run.keys["membership"]
     challenge_points = run.task.challenge_points

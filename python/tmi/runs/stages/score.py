@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +12,25 @@ from numpy.typing import NDArray
 from tmi.attacks.scoring import Part, join, parts, score_part
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, draw_shadows, main_adversary
 from tmi.runs.subject import Case
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor, Job
 
 
-def run_stage(case: Case, workers: Workers) -> None:
+def run_stage(case: Case, executor: Executor) -> None:
     """Write ``scores/`` of every adversary's attacks, and ``target_scores/``, where there are no current ones."""
     for adversary in all_adversaries(case.config):
         for attack in case.config.attack.names:
             label = f"attack {attack}{', ' if adversary.label else ''}{adversary.label}"
             path, key = case.directory.scores(attack, adversary.folder), case.score_key(attack, adversary)
-            _score(case, workers, label, path, key, score_job, attack, adversary, case.config.targets)
+            _score(case, executor, label, path, key, score_job, attack, adversary, case.config.targets)
     for attack in case.target_attacks:
         label = f"attack {attack}, unknown target"
         path, key = case.directory.target_scores(attack), case.target_score_key(attack)
-        _score(case, workers, label, path, key, target_job, attack, main_adversary(case.config), 1)
+        _score(case, executor, label, path, key, target_job, attack, main_adversary(case.config), 1)
 
 
 def _score(
     case: Case,
-    workers: Workers,
+    executor: Executor,
     label: str,
     path: Path,
     key: str,
@@ -44,13 +43,15 @@ def _score(
     if case.directory.is_current(path, key):
         return
     if case.directory.is_damaged(path, key):
-        workers.progress.note(f"{case.directory.relative(path)} is damaged (its checksum is wrong): made anew")
+        executor.progress.note(f"{case.directory.relative(path)} is damaged (its checksum is wrong): made anew")
     started = time.monotonic()
-    memory = case.config.compute.memory_bytes // workers.processes
-    jobs = parts(attack_of(case.config, attack), targets, case.points, workers.processes)
-    arguments: list[tuple[Any, ...]] = [(case, attack, adversary, part, memory) for part in jobs]
-    scored = workers.map(case.label(label), job, arguments, [part.size for part in jobs])
-    scores = join(list(zip(jobs, scored, strict=True)))
+    at_once = executor.at_once("score")
+    memory = case.config.compute.memory_bytes // at_once
+    whole = parts(attack_of(case.config, attack), targets, case.points, at_once)
+    reads = case.attack_files
+    jobs = [Job((attack, adversary, part, memory), part.size, reads) for part in whole]
+    scored = executor.map("score", case.label(label), job, case, jobs)
+    scores = join(list(zip(whole, scored, strict=True)))
     case.directory.save_array(path, scores, key, {"seconds": time.monotonic() - started})
 
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from tmi.runs.run import Run
 from tmi.system.devices import own_device
-from tmi.system.executor import Workers
+from tmi.system.executor import Executor
 from tmi.targets import query_target
 
 
-def run_stage(run: Run, workers: Workers) -> None:
+def run_stage(run: Run, executor: Executor) -> None:
     """Write the answers of the target unless they are current; nothing without a target."""
     target, files = run.config.target, run.target_files
     if target is None or all(run.directory.is_current(path, key) for path, key in files.items()):
@@ -23,7 +23,7 @@ def run_stage(run: Run, workers: Workers) -> None:
             points.kind,
             len(run.task.downstream.class_names),
             run.directory.target_cache,
-            workers.progress,
+            executor.progress,
             device=str(own_device(run.config.compute.device)),
         )
         run.directory.save_array(path, np.asarray(answers, dtype=np.float32), key)

@@ -32,9 +32,9 @@ from tmi.shadows.training.loop import train
 from tmi.shadows.training.measure import logits_of, measured, named_if_diverged
 from tmi.shadows.training.private import train_privately
 from tmi.system.devices import on_one_thread, own_device
-from tmi.system.executor import samples_trained
 from tmi.system.files import content_key
 from tmi.system.seeding import torch_seed
+from tmi.system.worker import samples_trained
 
 
 def groups(config: Config, step: str) -> list[range]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from tmi.shadows.artefacts import Artefacts
 from tmi.shadows.training.loop import Learner, Watch
 from tmi.shadows.training.state import state_of
-from tmi.system.executor import samples_trained
 from tmi.system.files import sidecar
+from tmi.system.worker import samples_trained
 
 
 class Checkpoints(Watch):

@@ -1,0 +1,124 @@
+"""Another place to run jobs takes a class from outside the package, and changes nothing that is computed."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made.commands import scores_of
+from tmi.config import Config
+from tmi.runs.directory import RunDirectory
+from tmi.runs.pipeline import QUERY, SAVED, SCORE, TRAINING, report, run_stages
+from tmi.runs.run import Run
+from tmi.runs.saved import SavedPredictions, configured
+from tmi.system.executor import Executor, InProcess, Job, Kind, Movable, Result
+from tmi.system.progress import Silent
+from tmi.system.worker import working
+
+Configured = Callable[..., Config]
+
+
+class Elsewhere(Executor):
+    """Runs every job in a thread and in a directory of its own, which holds only what the job says that it reads."""
+
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(Silent())
+        self.scratch, self.done = scratch, 0
+
+    def at_once(self, kind: Kind) -> int:
+        return 2
+
+    def run(self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]) -> list[Result]:
+        def one(index: int, job: Job) -> Result:
+            root = self.scratch / str(index)
+
+            def place(path: Path) -> Path:
+                return root / path.relative_to("/")
+
+            for path in filter(Path.exists, job.reads):
+                copy(path, place(path))
+            # As if it had been sent: an object of another process.
+            sent = pickle.loads(pickle.dumps(subject))
+            with working(index % 2, self.progress.trained):
+                result = function(sent.moved(place), *job.arguments)
+            for path in job.writes:
+                remove(path)
+                if place(path).exists():
+                    copy(place(path), path)
+            shutil.rmtree(root, ignore_errors=True)
+            self.progress.advance(job.steps)
+            return result
+
+        self.done += len(jobs)
+        with ThreadPoolExecutor(self.at_once(kind)) as pool:
+            return list(pool.map(one, range(len(jobs)), jobs))
+
+
+def copy(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, to)
+    else:
+        shutil.copy(path, to)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def finished(config: Config, out: Path, executor: Executor) -> Run:
+    run = Run(config, RunDirectory(out))
+    run.check()
+    run.directory.prepare()
+    run_stages(run, executor, TRAINING | QUERY | SCORE)
+    return run
+
+
+def models_of(run: Run) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run.directory.root)): path.read_bytes()
+        for path in run.directory.root.rglob("*")
+        if path.is_file() and path.name != "manifest.json" and "scores" not in path.parts
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variants": {"deep": {"finetune": {"transfer": "full"}}}, "query__reference_points": 3},
+        {"model__kind": "cnn", "model__channels": [4], "compute__checkpoint_minutes": 0},
+    ],
+)
+def test_a_run_elsewhere_ends_in_the_same_bytes(tiny: Configured, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = tiny(attack__names=["gaussian", "direct"], compute__device="cpu", **changes)
+    there = Elsewhere(tmp_path / "scratch")
+    one, other = finished(config, tmp_path / "one", there), finished(config, tmp_path / "other", InProcess(Silent()))
+    assert models_of(one) == models_of(other)
+    assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
+    done = there.done
+    assert report(finished(config, tmp_path / "one", there), there)["attacks"].keys() == {"gaussian", "direct"}
+    assert there.done == done > 10, "what is there is not made again"
+
+
+def test_saved_predictions_are_scored_elsewhere(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    membership = random.random((8, 20)) < 0.5
+    files = {"predictions": str(tmp_path / "p.npy"), "membership": str(tmp_path / "m.npy")}
+    np.save(files["predictions"], random.normal(size=(8, 20, 2, 3)) + membership[..., None, None])
+    np.save(files["membership"], membership)
+    config = configured(files, {"attack.names": ["gaussian", "conditional"]})
+    for name, executor in (("one", Elsewhere(tmp_path / "scratch")), ("other", InProcess(Silent()))):
+        audit = SavedPredictions(config, RunDirectory(tmp_path / name))
+        audit.directory.prepare()
+        run_stages(audit, executor, SAVED)
+    assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
+    assert len(scores_of(tmp_path / "one")) == 2
