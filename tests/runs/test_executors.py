@@ -15,7 +15,7 @@ import pytest
 from made.commands import scores_of
 from tmi.config import Config
 from tmi.runs.directory import RunDirectory
-from tmi.runs.pipeline import QUERY, SAVED, SCORE, TRAINING, report, run_stages
+from tmi.runs.pipeline import QUERY, SAVED, SCORE, TRAINING, run_stages
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions, configured
 from tmi.system.executor import Executor, InProcess, Job, Kind, Movable, Result
@@ -33,7 +33,7 @@ class Elsewhere(Executor):
         self.scratch, self.done = scratch, 0
 
     def at_once(self, kind: Kind) -> int:
-        return 2
+        return 1 if kind == "train" else 2
 
     def run(self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]) -> list[Result]:
         def one(index: int, job: Job) -> Result:
@@ -94,7 +94,11 @@ def models_of(run: Run) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"variants": {"deep": {"finetune": {"transfer": "full"}}}, "query__reference_points": 3},
+        {
+            "variants": {"deep": {"finetune": {"transfer": "full"}}},
+            "query__reference_points": 3,
+            "pool__challenge_points": 30,
+        },
         {"model__kind": "cnn", "model__channels": [4], "compute__checkpoint_minutes": 0},
     ],
 )
@@ -105,8 +109,8 @@ def test_a_run_elsewhere_ends_in_the_same_bytes(tiny: Configured, tmp_path: Path
     assert models_of(one) == models_of(other)
     assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
     done = there.done
-    assert report(finished(config, tmp_path / "one", there), there)["attacks"].keys() == {"gaussian", "direct"}
-    assert there.done == done > 10, "what is there is not made again"
+    finished(config, tmp_path / "one", there)
+    assert there.done == done > 5, "what is there is not made again"
 
 
 def test_saved_predictions_are_scored_elsewhere(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_missing_optional_package_is_a_note_with_its_command(facts: dict[str, 
 
 def test_torch_that_fails_to_import_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises ImportError
+    monkeypatch.delitem(sys.modules, "tmi.system.devices", raising=False)
     found = doctor.examine()
     assert found["torch"] is None
     assert [problem for problem in found["problems"] if problem.startswith("torch is installed but cannot be imported")]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Result = TypeVar("Result")
-# Training takes a device for itself, scoring a core.
+# Training takes a device for itself, scoring a core. Jobs that train seed the one global generator of torch: a process
+# must not run two of them at a time.
 Kind = Literal["train", "score"]
 
 # How often the progress of worker processes is looked at.
