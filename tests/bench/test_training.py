@@ -26,7 +26,7 @@ from tmi.config import load_config
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
 from tmi.shadows.networks import token_targets
-from tmi.shadows.networks.padding import NO_TARGET
+from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.data import Masking
 from tmi.shadows.training.recipe import mean_loss
 from tmi.system.executor import InProcess

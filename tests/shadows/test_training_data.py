@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
-from tmi.shadows.networks.padding import NO_TARGET
+from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.data import Masking, TrainingSet, cut_images, epochs
 from tmi.shadows.training.recipe import loss_of, mean_loss
 

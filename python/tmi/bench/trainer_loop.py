@@ -18,7 +18,7 @@ from tmi.bench.plain_loop import plain_optimizer
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
-from tmi.shadows.networks.padding import NO_TARGET
+from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.data import Masking
 
 MISSING = (

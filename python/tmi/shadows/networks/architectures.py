@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
-from tmi.shadows.networks.checkpoints import checkpoint_folder, network_of_checkpoint
-from tmi.shadows.networks.checks import feature_width, image_shape
-from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.library import Architectures, blocks_of, configuration, named_architecture
-from tmi.shadows.networks.normalisation import use_group_normalisation
-from tmi.shadows.networks.pixels import Pixels
+from tmi.shadows.networks.classifier import Classifier, Pixels, feature_width, image_shape
+from tmi.shadows.networks.library import (
+    Architectures,
+    blocks_of,
+    checkpoint_folder,
+    configuration,
+    named_architecture,
+    network_of_checkpoint,
+)
+from tmi.shadows.networks.private import use_group_normalisation
 from tmi.shadows.networks.text import TEXT_ARCHITECTURES
 from tmi.system.libraries import explained, quiet, require_transformers
 

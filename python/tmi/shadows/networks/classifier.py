@@ -1,4 +1,4 @@
-"""A backbone that turns inputs into features, a linear head that reads them, and their weights as arrays."""
+"""What every network is made of: a layer for its inputs, a backbone and a linear head; and its weights as arrays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from tmi.config import EncoderConfig
+from tmi.errors import TmiError
+from tmi.system.libraries import explained
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,3 +70,91 @@ def weights_of(module: nn.Module) -> dict[str, NDArray[Any]]:
 def load_weights(module: nn.Module, weights: Mapping[str, NDArray[Any]]) -> None:
     """Set parameters and buffers from arrays; integer buffers keep their type."""
     module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+
+
+class Pixels(nn.Module):
+    """Scales and standardises images; it has no parameters, and its constants are no part of a model's weights.
+
+    uint8 inputs are divided by 255, floats are taken as they are; then ``(x - mean) / std`` for every channel if the
+    encoder has them.
+
+    Args:
+        input_shape: of one input: ``(channels, height, width)``, ``(height, width)`` or ``(dimensions,)``.
+        encoder: its ``mean`` and ``std``.
+        channel_axis: give greyscale images ``[points, height, width]`` a channel axis, which convolutions need.
+
+    Raises:
+        TmiError: the encoder's means are not one per channel, or the inputs are no images.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(self, input_shape: tuple[int, ...], encoder: EncoderConfig, channel_axis: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("mean", _per_channel(encoder.mean, input_shape), persistent=False)
+        self.register_buffer("std", _per_channel(encoder.std, input_shape), persistent=False)
+        self.adds_channel_axis = channel_axis and len(input_shape) == 2
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Floats of the shape of ``inputs``, with a channel axis where one is added."""
+        if inputs.dtype == torch.uint8:
+            inputs = inputs.float() / 255
+        if self.mean is not None and self.std is not None:
+            inputs = (inputs - self.mean) / self.std
+        return inputs.unsqueeze(-3) if self.adds_channel_axis else inputs
+
+
+def _per_channel(values: list[float] | None, input_shape: tuple[int, ...]) -> Tensor | None:
+    """The values ``[channels, 1, 1]``, or ``[1, 1]`` for images without a channel axis."""
+    if values is None:
+        return None
+    if len(input_shape) not in (2, 3):
+        raise TmiError(f"encoder.mean is for images, found inputs of shape {input_shape}")
+    channels = input_shape[0] if len(input_shape) == 3 else 1
+    if len(values) != channels:
+        raise TmiError(f"encoder.mean has {len(values)} entries, expected {channels}, one per channel of the images")
+    return torch.tensor(values).reshape(*input_shape[:-2], 1, 1)
+
+
+def image_shape(input_shape: tuple[int, ...], kind: str) -> tuple[int, int, int]:
+    """Channels, height and width of one input.
+
+    Raises:
+        TmiError: the inputs are no images.
+    """
+    if len(input_shape) not in (2, 3):
+        raise TmiError(
+            f"model.kind {kind!r} reads images, found inputs of shape {input_shape}, "
+            "expected (channels, height, width) or (height, width)"
+        )
+    height, width = input_shape[-2:]
+    return input_shape[0] if len(input_shape) == 3 else 1, height, width
+
+
+@torch.no_grad()
+def feature_width(
+    backbone: nn.Module, input_shape: tuple[int, ...], where: str, dtype: torch.dtype = torch.float32
+) -> int:
+    """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros.
+
+    Args:
+        backbone: left in training mode.
+        input_shape: shape of one input.
+        where: what an error message starts with, for instance ``model.architecture 'resnet-18'``.
+        dtype: of the inputs; integers are the ids of tokens.
+
+    Raises:
+        TmiError: the backbone fails on inputs of this shape, or returns something else than features.
+    """
+    backbone.eval()
+    with explained(f"{where} does not read inputs of shape {input_shape}"):
+        features = backbone(torch.zeros(2, *input_shape, dtype=dtype))
+    backbone.train()
+    if not isinstance(features, Tensor):
+        raise TmiError(f"{where} returns {type(features).__name__}, expected a tensor [points, width] of features")
+    if features.ndim != 2 or len(features) != 2:
+        raise TmiError(
+            f"{where} returns shape {tuple(features.shape)} for two points, expected [points, width] of features"
+        )
+    return features.shape[1]

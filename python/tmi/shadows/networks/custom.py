@@ -10,10 +10,8 @@ from torch import nn
 
 from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
-from tmi.shadows.networks.checks import feature_width
-from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.normalisation import use_group_normalisation
-from tmi.shadows.networks.pixels import Pixels
+from tmi.shadows.networks.classifier import Classifier, Pixels, feature_width
+from tmi.shadows.networks.private import use_group_normalisation
 from tmi.system.user_code import call_named
 
 

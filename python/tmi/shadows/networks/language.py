@@ -1,4 +1,7 @@
-"""Networks that predict tokens, what they are to predict, and what they say about a text when they are asked."""
+"""Networks that predict tokens, what they are to predict, and what they say about a text when they are queried.
+
+Texts are ids of tokens ``[points, length]``, int64, that end in padding.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,22 @@ from torch.nn import functional
 
 from tmi.data.tokens import PADDING
 from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.padding import NO_TARGET
 
+# The target where there is nothing to predict; the value that torch's cross entropy leaves out.
+NO_TARGET = -100
 # Logits that are held at a time when texts are judged.
 LOGITS_AT_ONCE = 2**25
+
+
+def tokens_of(ids: Tensor) -> Tensor:
+    """Where the tokens are, bool ``[points, length]``; a text without any counts as one of a single token."""
+    real = ids != PADDING
+    return torch.cat([torch.ones_like(real[:, :1]), real[:, 1:]], dim=1)
+
+
+def trimmed(ids: Tensor) -> Tensor:
+    """The same texts ``[points, longest]`` without the columns that are padding in all of them, but one at least."""
+    return ids[:, : max(1, int((ids != PADDING).sum(dim=1).max()))] if len(ids) else ids
 
 
 class TokenBackbone(nn.Module):

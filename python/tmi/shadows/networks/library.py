@@ -1,13 +1,20 @@
-"""What networks of the transformers library have in common, whether they read images or texts."""
+"""What networks of the transformers library have in common, be it for images or texts, and their checkpoints."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from tmi.config import ModelConfig
 from tmi.errors import TmiError, did_you_mean
-from tmi.system.libraries import explained
+from tmi.shadows.networks.classifier import Classifier
+from tmi.system.hub import folder_on_hub
+from tmi.system.libraries import explained, from_folder, quiet, require_transformers
 
 # Where model types of several stages keep their blocks: names of modules, * for each of their children in turn.
 BLOCKS = {
@@ -103,3 +110,121 @@ def _children_at(module: nn.Module, path: list[str]) -> list[nn.Module]:
         return [module]
     children = list(module.children()) if path[0] == "*" else [module.get_submodule(path[0])]
     return [block for child in children for block in _children_at(child, path[1:])]
+
+
+# What is fetched from the hub; no pickle is.
+INDEX = "model.safetensors.index.json"
+FILES = ("config.json", "model.safetensors", INDEX, "model-*.safetensors")
+
+
+def checkpoint_folder(model: ModelConfig) -> Path:
+    """The directory of ``model.checkpoint``, downloaded if it is a model of the hub that is not here yet.
+
+    Raises:
+        TmiError: there is none, or a key is given that the checkpoint decides.
+    """
+    where = f"model.checkpoint {model.checkpoint!r}"
+    for key, default in (("architecture", None), ("settings", {}), ("stem", "imagenet")):
+        if getattr(model, key) != default:
+            raise TmiError(
+                f"model.{key} is given besides model.checkpoint, which decides the architecture: leave it out"
+            )
+    name = str(model.checkpoint)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith("."):
+        raise TmiError(f"{where}: there is no such directory")
+    return folder_on_hub(name, where, FILES, _holds_weights)
+
+
+def network_of_checkpoint(folder: Path, where: str) -> Any:
+    """A network without the head that it may have had, in float32.
+
+    Args:
+        folder: with ``config.json`` and weights as safetensors.
+        where: what an error message starts with.
+
+    Raises:
+        TmiError: the weights cannot be read, or do not fit the configuration.
+    """
+    from transformers import AutoModel
+
+    network, missing = _read(AutoModel, folder, where)
+    if missing and all(name.startswith("pooler.") for name in missing):
+        # Checkpoints of classifiers have no pooler: without one, the features are what their head read.
+        network.pooler = None
+    elif missing:
+        raise TmiError(f"{where}: {folder} lacks the weights {missing[0]!r} of {type(network).__name__}")
+    return network
+
+
+def next_token_weights(folder: Path, where: str) -> Tensor | None:
+    """The matrix ``[vocabulary, width]`` with which a checkpoint predicts the next token; None if it has none."""
+    from transformers import AutoModelForCausalLM
+
+    whole, missing = _read(AutoModelForCausalLM, folder, where)
+    head: nn.Module | None = whole.get_output_embeddings()
+    names = {f"{name}.weight" for name, module in whole.named_modules() if module is head}
+    if head is None or names & set(missing):
+        return None
+    weights = head.weight
+    return weights.detach() if isinstance(weights, Tensor) else None
+
+
+def export_checkpoint(classifier: Classifier, directory: Path) -> None:
+    """Write a backbone as a directory that ``model.checkpoint`` and the transformers library read, without the head.
+
+    Read back, with the same ``model.pooling`` and ``encoder``, it has the same features bit for bit.
+
+    Args:
+        classifier: its backbone is a network of the transformers library, as its configuration says.
+        directory: is created; it must not exist or be empty.
+
+    Raises:
+        TmiError: the backbone is of another kind or has layers of its own, or the directory has files already.
+    """
+    require_transformers()
+    from transformers import PreTrainedModel
+
+    network = next((part for part in classifier.backbone.modules() if isinstance(part, PreTrainedModel)), None)
+    if network is None:
+        raise TmiError("only backbones of model.kind 'transformers' can be written as a checkpoint")
+    if (own := _own_layer(network)) is not None:
+        raise TmiError(
+            f"the backbone cannot be written as a checkpoint: {own!r} is not as in the transformers library's "
+            f"{type(network).__name__}; the adapters of finetune.transfer 'lora', model.stem 'small' of a ResNet and "
+            "model.normalisation 'group' change layers"
+        )
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise TmiError(f"{directory} exists already, expected an empty or new directory for the checkpoint")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with quiet(), explained(f"{directory}: the checkpoint cannot be written"):
+        network.save_pretrained(partial)
+        partial.replace(directory)
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a folder of the hub's cache has the whole model: it may have its tokenizer, or some parts, only."""
+    weights = {"model.safetensors"}
+    if (folder / INDEX).is_file():
+        weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    return all((folder / name).is_file() for name in ("config.json", *weights))
+
+
+def _read(auto_class: Any, folder: Path, where: str) -> tuple[Any, list[str]]:
+    """A network in float32 and the names of the weights that its checkpoint lacks."""
+    with explained(f"{where}: {folder} has no weights that can be read, expected config.json and model.safetensors"):
+        return from_folder(auto_class, folder)
+
+
+def _own_layer(network: Any) -> str | None:
+    """The first array that the network does not share in name and shape with one made from its configuration."""
+    from transformers import AutoModel
+
+    with quiet(), torch.device("meta"):
+        plain = AutoModel.from_config(network.config)
+    expected = {name: tensor.shape for name, tensor in plain.state_dict().items() if not name.startswith("pooler.")}
+    found = {name: tensor.shape for name, tensor in network.state_dict().items() if not name.startswith("pooler.")}
+    return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)

@@ -7,9 +7,7 @@ import math
 from torch import nn
 
 from tmi.config import EncoderConfig, ModelConfig
-from tmi.shadows.networks.checks import image_shape
-from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.pixels import Pixels
+from tmi.shadows.networks.classifier import Classifier, Pixels, image_shape
 
 
 def build_mlp(model: ModelConfig, encoder: EncoderConfig, input_shape: tuple[int, ...], classes: int) -> Classifier:

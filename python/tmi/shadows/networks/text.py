@@ -14,12 +14,18 @@ from torch import Tensor, nn
 from tmi.config import EncoderConfig, ModelConfig
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
-from tmi.shadows.networks.checkpoints import checkpoint_folder, network_of_checkpoint, next_token_weights
-from tmi.shadows.networks.checks import feature_width
-from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.language import LanguageModel, TokenBackbone
-from tmi.shadows.networks.library import Architectures, blocks_of, configuration, named_architecture, settings_of
-from tmi.shadows.networks.padding import tokens_of, trimmed
+from tmi.shadows.networks.classifier import Classifier, feature_width
+from tmi.shadows.networks.language import LanguageModel, TokenBackbone, tokens_of, trimmed
+from tmi.shadows.networks.library import (
+    Architectures,
+    blocks_of,
+    checkpoint_folder,
+    configuration,
+    named_architecture,
+    network_of_checkpoint,
+    next_token_weights,
+    settings_of,
+)
 from tmi.system.libraries import explained, quiet, require_transformers
 
 Pooling = Literal["last", "mean", "cls"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
-from tmi.shadows.networks.padding import NO_TARGET
+from tmi.shadows.networks.language import NO_TARGET
 
 # Spreads the seeds of a model's epochs over all seeds: an odd number near 2**63 divided by the golden ratio.
 EPOCH_STRIDE = 0x4F1BBCDCBFA53E0B
