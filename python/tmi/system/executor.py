@@ -141,7 +141,7 @@ class InProcess(Executor):
 
 
 class Processes(Executor):
-    """Runs jobs in processes of one thread each.
+    """Runs jobs in processes of one thread each, which are started with the first jobs.
 
     Args:
         progress: where the progress is shown.
@@ -153,13 +153,22 @@ class Processes(Executor):
         super().__init__(progress)
         self.threads = processes
         self._training = processes if training is None else training
-        self._pool = _Pool(processes)
+        self._pool: ProcessPoolExecutor | None = None
+        self._lifeline: Connection | None = None
+        # Samples that each worker process has trained on. One writer each, so that none waits for another or dies
+        # with a lock.
+        self._samples = multiprocessing.get_context("spawn").RawArray("q", processes)
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.close(at_once=kind is not None)
+        if self._pool is None or self._lifeline is None:
+            return
+        if kind is None:
+            self._pool.shutdown()
+        self._lifeline.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def at_once(self, kind: Kind) -> int:
         """As many as processes; where models are trained on accelerators, one for each of these."""
@@ -172,11 +181,46 @@ class Processes(Executor):
         processes = self.at_once(kind)
         if processes == 1 or len(jobs) <= 1:
             return InProcess(self.progress).run(kind, function, subject, jobs)
-        if processes == self.threads:
-            return self._pool.run(self.progress, function, subject, jobs)
-        # Of their own, and no longer than they train: an idle process would hold the memory of its accelerator.
-        with Processes(self.progress, processes) as trainers:
-            return trainers.run(kind, function, subject, jobs)
+        if processes != self.threads:
+            # Others, and no longer than they train: an idle process would hold the memory of its accelerator.
+            with Processes(self.progress, processes) as trainers:
+                return trainers.run(kind, function, subject, jobs)
+        pool = self._pool or self._started()
+        futures: list[Future[Result]] = [pool.submit(function, subject, *job.arguments) for job in jobs]
+        steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
+        try:
+            running = set(futures)
+            seen = sum(self._samples)
+            while running:
+                done, running = wait(running, REFRESH_SECONDS, FIRST_COMPLETED)
+                if (now := sum(self._samples)) > seen:
+                    self.progress.trained(now - seen)
+                    seen = now
+                for future in done:
+                    future.result()
+                    self.progress.advance(steps_of[future])
+        except BrokenProcessPool:
+            raise TmiError(
+                "a worker process was killed, most likely because memory ran out; try fewer --workers or a smaller "
+                "compute.models_at_once (what was finished is kept)"
+            ) from None
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+    def _started(self) -> ProcessPoolExecutor:
+        # Spawned, not forked: a fork of a process that holds torch's or OpenMP's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        worker_end, self._lifeline = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(
+            self.threads,
+            mp_context=context,
+            initializer=_start_worker,
+            initargs=(worker_end, context.Value("i", 0), self._samples),
+        )
+        return self._pool
 
 
 @contextmanager
@@ -198,66 +242,6 @@ def executor_here(progress: Progress, workers: int = 0, device: str | None = Non
     else:
         with Processes(progress, processes, training) as executor:
             yield executor
-
-
-class _Pool:
-    """Worker processes, which are started with the first jobs."""
-
-    def __init__(self, processes: int) -> None:
-        self._processes = processes
-        self._executor: ProcessPoolExecutor | None = None
-        self._lifeline: Connection | None = None
-        # Samples that each worker process has trained on. One writer each, so that none waits for another or dies
-        # with a lock.
-        self._samples = multiprocessing.get_context("spawn").RawArray("q", processes)
-
-    def run(
-        self, progress: Progress, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
-    ) -> list[Result]:
-        executor = self._executor or self._start()
-        futures: list[Future[Result]] = [executor.submit(function, subject, *job.arguments) for job in jobs]
-        steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
-        try:
-            running = set(futures)
-            seen = sum(self._samples)
-            while running:
-                done, running = wait(running, REFRESH_SECONDS, FIRST_COMPLETED)
-                if (now := sum(self._samples)) > seen:
-                    progress.trained(now - seen)
-                    seen = now
-                for future in done:
-                    future.result()
-                    progress.advance(steps_of[future])
-        except BrokenProcessPool:
-            raise TmiError(
-                "a worker process was killed, most likely because memory ran out; try fewer --workers or a smaller "
-                "compute.models_at_once (what was finished is kept)"
-            ) from None
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-        return [future.result() for future in futures]
-
-    def close(self, at_once: bool) -> None:
-        if self._executor is None or self._lifeline is None:
-            return
-        if not at_once:
-            self._executor.shutdown()
-        self._lifeline.close()
-        self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _start(self) -> ProcessPoolExecutor:
-        # Spawned, not forked: a fork of a process that holds torch's or OpenMP's threads can hang.
-        context = multiprocessing.get_context("spawn")
-        worker_end, self._lifeline = context.Pipe(duplex=False)
-        self._executor = ProcessPoolExecutor(
-            self._processes,
-            mp_context=context,
-            initializer=_start_worker,
-            initargs=(worker_end, context.Value("i", 0), self._samples),
-        )
-        return self._executor
 
 
 def _start_worker(lifeline: Connection, started: Any, samples: Any) -> None:
