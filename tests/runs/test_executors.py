@@ -30,14 +30,14 @@ class Elsewhere(Executor):
 
     def __init__(self, scratch: Path) -> None:
         super().__init__(Silent())
-        self.scratch, self.done = scratch, 0
+        self.scratch, self.maps, self.done = scratch, 0, 0
 
     def at_once(self, kind: Kind) -> int:
         return 1 if kind == "train" else 2
 
     def run(self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]) -> list[Result]:
         def one(index: int, job: Job) -> Result:
-            root = self.scratch / str(index)
+            root = self.scratch / f"{self.maps}-{index}"
 
             def place(path: Path) -> Path:
                 return root / path.relative_to("/")
@@ -57,6 +57,7 @@ class Elsewhere(Executor):
             return result
 
         self.done += len(jobs)
+        self.maps += 1
         with ThreadPoolExecutor(self.at_once(kind)) as pool:
             return list(pool.map(one, range(len(jobs)), jobs))
 
