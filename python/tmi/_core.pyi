@@ -120,6 +120,7 @@ def leave_one_out_features(
     membership: NDArray[np.bool_],
     target: int,
     *,
+    apart: NDArray[np.bool_] | None = None,
     ridges: Sequence[float] = ...,
     threads: int = 1,
 ) -> NDArray[np.float32]:
@@ -147,6 +148,7 @@ def leave_one_out_features(
         x: finite numbers, float32 [N, P, K]; for example a mean of scaled logits.
         membership: bool [N, P]; the target's row has no influence.
         target: index of the target.
+        apart: bool [N, P], other models that are treated as the target is: they get features and enter no statistic.
         ridges: (0.5, 2.0) unless given; one discriminant each, between 1e-6 and 1e6.
         threads: number of threads.
 
@@ -318,6 +320,7 @@ def empirical_bayes_features(
     prior_mean: NDArray[np.float64],
     prior_variance: NDArray[np.float64],
     *,
+    apart: NDArray[np.bool_] | None = None,
     share: float = 0.6,
     threads: int = 1,
 ) -> NDArray[np.float32]:
@@ -335,6 +338,7 @@ def empirical_bayes_features(
         target: index of a model.
         prior_mean: float64 ``[points, classes]``, the expected shift.
         prior_variance: float64 ``[classes]``, from 0, how far true shifts lie from it.
+        apart: bool ``[models, points]``, other models that are treated as the target is.
         share: of the identity in the covariance, in (0, 1).
         threads: number of threads, from 1; never changes a bit of the result.
 

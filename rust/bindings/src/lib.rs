@@ -72,20 +72,23 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (x, membership, target, *, ridges=vec![0.5, 2.0], threads=1))]
+    #[pyo3(signature = (x, membership, target, *, apart=None, ridges=vec![0.5, 2.0], threads=1))]
     fn leave_one_out_features<'py>(
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
         membership: &Bound<'py, PyAny>,
         target: i64,
+        apart: Option<&Bound<'py, PyAny>>,
         ridges: Vec<f64>,
         threads: i64,
     ) -> PyResult<Arrays<'py, Array3<f32>>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let membership = flags::<Ix2>("membership", membership)?;
+        let apart = apart.map(|apart| flags::<Ix2>("apart", apart)).transpose()?;
         let threads = thread_count(threads)?;
         let (x, membership) = (x.as_array(), membership.as_array());
-        call(py, || tmi_kernels::leave_one_out_features(x, membership, target, &ridges, threads))
+        let apart = apart.as_ref().map(|apart| apart.as_array());
+        call(py, || tmi_kernels::leave_one_out_features(x, membership, target, apart, &ridges, threads))
     }
 
     #[pyfunction]
@@ -107,7 +110,7 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (x, membership, target, prior_mean, prior_variance, *, share=0.6, threads=1))]
+    #[pyo3(signature = (x, membership, target, prior_mean, prior_variance, *, apart=None, share=0.6, threads=1))]
     #[allow(clippy::too_many_arguments)]
     fn empirical_bayes_features<'py>(
         py: Python<'py>,
@@ -116,6 +119,7 @@ mod _core {
         target: i64,
         prior_mean: &Bound<'py, PyAny>,
         prior_variance: &Bound<'py, PyAny>,
+        apart: Option<&Bound<'py, PyAny>>,
         share: f64,
         threads: i64,
     ) -> PyResult<Arrays<'py, Array3<f32>>> {
@@ -123,10 +127,14 @@ mod _core {
         let membership = flags::<Ix2>("membership", membership)?;
         let mean = array::<f64, Ix2>("prior_mean", prior_mean, "float64")?;
         let variance = array::<f64, Ix1>("prior_variance", prior_variance, "float64")?;
+        let apart = apart.map(|apart| flags::<Ix2>("apart", apart)).transpose()?;
         let threads = thread_count(threads)?;
         let (x, membership) = (x.as_array(), membership.as_array());
+        let apart = apart.as_ref().map(|apart| apart.as_array());
         let prior = Prior { mean: mean.as_array(), variance: variance.as_array() };
-        call(py, || tmi_kernels::empirical_bayes_features(x, membership, target, &prior, share, threads))
+        call(py, || {
+            tmi_kernels::empirical_bayes_features(x, membership, target, apart, &prior, share, threads)
+        })
     }
 
     #[pyfunction]

@@ -94,7 +94,7 @@ proptest! {
         let (models, points, _) = x.dim();
         let targets = Array1::from_iter(0..models as i64);
         let scores = gaussian_scores(x.view(), membership.view(), targets.view(), ridge, ONE)?;
-        let features = leave_one_out_features(x.view(), membership.view(), 1, &[ridge], ONE)?;
+        let features = leave_one_out_features(x.view(), membership.view(), 1, None, &[ridge], ONE)?;
         for (model, point) in (0..models).flat_map(|model| (0..points).map(move |point| (model, point))) {
             let row: Vec<f64> = x.slice(s![model, point, ..]).iter().map(|&x| f64::from(x)).collect();
             let truth = |without: &[usize]| {
@@ -109,7 +109,7 @@ proptest! {
 
     #[test]
     fn features_are_finite_and_neutral_where_nothing_can_be_compared((x, membership) in pool()) {
-        let features = leave_one_out_features(x.view(), membership.view(), 0, &[0.5, 2.0], ONE)?;
+        let features = leave_one_out_features(x.view(), membership.view(), 0, None, &[0.5, 2.0], ONE)?;
         prop_assert!(features.iter().all(|feature| feature.is_finite()));
         for ((model, point, feature), &value) in features.indexed_iter() {
             let left = |inside| side(&x, &membership, point, inside, &[0, model]).len();
@@ -125,7 +125,7 @@ proptest! {
         changed.0.slice_mut(s![2, .., ..]).mapv_inplace(|x| x + other);
         changed.1.row_mut(2).mapv_inplace(|is_in| !is_in);
         let of_shadows = |(x, membership): &(Array3<f32>, Array2<bool>)| {
-            let mut features = leave_one_out_features(x.view(), membership.view(), 2, &[0.5], ONE)?;
+            let mut features = leave_one_out_features(x.view(), membership.view(), 2, None, &[0.5], ONE)?;
             features.slice_mut(s![2, .., ..]).fill(0.0);
             Ok::<_, tmi_kernels::KernelError>(features)
         };
@@ -134,7 +134,7 @@ proptest! {
 
     #[test]
     fn threads_change_no_bit((x, membership) in pool()) {
-        let run = |threads| leave_one_out_features(x.view(), membership.view(), 0, &[0.5], threads);
+        let run = |threads| leave_one_out_features(x.view(), membership.view(), 0, None, &[0.5], threads);
         let two = NonZeroUsize::new(2).expect("positive");
         prop_assert_eq!(run(ONE)?, run(two)?);
     }
@@ -151,8 +151,8 @@ fn features_are_named() {
 fn only_models_are_targets() {
     let (x, membership) = (Array3::zeros((3, 2, 2)), Array2::from_elem((3, 2), true));
     for target in [-1, 3] {
-        let error =
-            leave_one_out_features(x.view(), membership.view(), target, &[], ONE).expect_err("no such model");
+        let error = leave_one_out_features(x.view(), membership.view(), target, None, &[], ONE)
+            .expect_err("no such model");
         let expected = format!("target is {target}; expected the index of one of 3 models");
         assert_eq!(error.to_string(), expected);
     }

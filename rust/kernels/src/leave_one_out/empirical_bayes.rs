@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 
 use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
 
-use crate::error::{KernelError, require_model, require_shape};
+use crate::error::{KernelError, require_shape};
 use crate::lanes::{LANES, Lane};
 use crate::leave_one_out::discriminant::Discriminant;
 use crate::leave_one_out::moments::{self, Effects, Moments};
@@ -45,7 +45,7 @@ pub struct Prior<'a> {
 ///
 /// `expected` is the likelihood ratio along the prior mean, `shrunken` along the posterior mean of the shift, and
 /// `certainty` the norm `sqrt(h^T C^-1 h)` of the latter. `x` is `[models, points, classes]`, whitened; row
-/// `target` of it and of `membership` enters no statistic. `share` is `a`, in (0, 1). All features are finite, and
+/// `target` of it and of `membership`, and what is true in `apart`, `[models, points]`, enters no statistic. `share` is `a`, in (0, 1). All features are finite, and
 /// 0 where no IN or no OUT shadow is left.
 ///
 /// Errors: an axis of length zero, shapes that do not fit, a `target` that is no model, a `share` outside (0, 1), a
@@ -54,13 +54,14 @@ pub fn empirical_bayes_features(
     x: ArrayView3<f32>,
     membership: ArrayView2<bool>,
     target: i64,
+    apart: Option<ArrayView2<bool>>,
     prior: &Prior,
     share: f64,
     threads: NonZeroUsize,
 ) -> Result<Array3<f32>, KernelError> {
     moments::check(x, membership)?;
     let (models, points, classes) = x.dim();
-    let target = require_model("target", target, models)?;
+    let apart = moments::check_apart(membership, target, apart)?;
     check_prior(prior, points, classes)?;
     if !(share > 0.0 && share < 1.0) {
         let expected = "between 0 and 1".to_owned();
@@ -74,7 +75,7 @@ pub fn empirical_bayes_features(
         || Posterior::new(x),
         |workspace, (piece, mut features)| {
             for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
-                workspace.moments.load(x, membership, Some(target), point)?;
+                workspace.moments.load(x, membership, apart, point)?;
                 workspace.write(prior.mean.row(point), prior.variance, share, features);
             }
             Ok(())

@@ -19,8 +19,8 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2,
 use self::comparison::{Comparer, NAMES};
 use self::discriminant::Discriminant;
 pub use self::empirical_bayes::{EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features};
-use self::moments::Moments;
-use crate::error::{KernelError, require_model, require_models};
+use self::moments::{Apart, Moments};
+use crate::error::{KernelError, require_models};
 use crate::lanes::{LANES, Lane};
 use crate::parallel;
 
@@ -43,7 +43,8 @@ pub fn leave_one_out_feature_names(ridges: &[f64]) -> Vec<String> {
 
 /// Leave-one-out statistics of every model at every point, float32 `[models, points, features]`.
 ///
-/// `x` is `[models, points, classes]`, `membership` `[models, points]`; row `target` of both enters no statistic.
+/// `x` is `[models, points, classes]`, `membership` `[models, points]`; row `target` of both, and what is true in
+/// `apart`, `[models, points]`, enters no statistic.
 /// The result is a view of points x models x features in memory. Where no IN or no OUT shadow is left, all
 /// features but `top_value` are exactly 0; all are finite, limited to ±1,000,000.
 ///
@@ -53,12 +54,13 @@ pub fn leave_one_out_features(
     x: ArrayView3<f32>,
     membership: ArrayView2<bool>,
     target: i64,
+    apart: Option<ArrayView2<bool>>,
     ridges: &[f64],
     threads: NonZeroUsize,
 ) -> Result<Array3<f32>, KernelError> {
     moments::check(x, membership)?;
     let (models, points, _) = x.dim();
-    let target = require_model("target", target, models)?;
+    let apart = moments::check_apart(membership, target, apart)?;
     ridges.iter().try_for_each(|&ridge| moments::check_ridge("ridges", ridge))?;
     let mut features = Array3::zeros((points, models, NAMES.len() + ridges.len()));
     parallel::for_each(
@@ -67,7 +69,7 @@ pub fn leave_one_out_features(
         || Workspace::new(x),
         |workspace, (piece, mut features)| {
             for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
-                workspace.moments.load(x, membership, Some(target), point)?;
+                workspace.moments.load(x, membership, apart, point)?;
                 workspace.write_features(ridges, features);
             }
             Ok(())
@@ -97,7 +99,7 @@ pub fn gaussian_scores(
         || Workspace::new(x),
         |workspace, (piece, mut scores)| {
             for (point, mut scores) in (piece * PIECE..).zip(scores.axis_iter_mut(Axis(1))) {
-                workspace.moments.load(x, membership, None, point)?;
+                workspace.moments.load(x, membership, Apart::default(), point)?;
                 let of_models = workspace.scores(ridge);
                 for (score, &target) in scores.iter_mut().zip(&targets) {
                     *score = of_models[target / LANES][target % LANES];

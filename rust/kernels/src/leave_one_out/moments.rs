@@ -8,7 +8,7 @@
 use multiversion::multiversion;
 use ndarray::{ArrayView2, ArrayView3};
 
-use crate::error::{KernelError, require_nonempty, require_shape};
+use crate::error::{KernelError, require_model, require_nonempty, require_shape};
 use crate::lanes::{LANES, Lane, dot};
 
 /// What a model is to the statistics of a point.
@@ -18,8 +18,22 @@ pub(crate) enum Role {
     In,
     /// A shadow not trained on it.
     Out,
-    /// Part of no statistic: the target, and the lanes that no model fills.
+    /// Part of no statistic: the target, what else is kept apart, and the lanes that no model fills.
     Apart,
+}
+
+/// Which models are part of no statistic.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Apart<'a> {
+    pub(crate) target: Option<usize>,
+    /// `[models, points]`: further ones, which differ from point to point.
+    pub(crate) others: Option<ArrayView2<'a, bool>>,
+}
+
+impl Apart<'_> {
+    fn holds(&self, model: usize, point: usize) -> bool {
+        self.target == Some(model) || self.others.is_some_and(|others| others[[model, point]])
+    }
 }
 
 /// What it does to the statistics of a point to leave out one model of some role.
@@ -133,18 +147,18 @@ impl Moments {
         }
     }
 
-    /// Takes over `point` of `x`; the `target`, if any, is part of no statistic. Fails on NaN and infinity.
+    /// Takes over `point` of `x`. Fails on NaN and infinity.
     pub(crate) fn load(
         &mut self,
         x: ArrayView3<f32>,
         membership: ArrayView2<bool>,
-        target: Option<usize>,
+        apart: Apart,
         point: usize,
     ) -> Result<(), KernelError> {
         let mut counts = [0; 3];
         for model in 0..self.models {
             let role = match membership[[model, point]] {
-                _ if target == Some(model) => Role::Apart,
+                _ if apart.holds(model, point) => Role::Apart,
                 true => Role::In,
                 false => Role::Out,
             };
@@ -259,6 +273,19 @@ fn add_squares(deviations: &[Lane], is_in: &[Lane], is_out: &[Lane], norms: &mut
 pub(crate) fn check(x: ArrayView3<f32>, membership: ArrayView2<bool>) -> Result<(), KernelError> {
     require_nonempty("x", x.shape())?;
     require_shape("membership", membership.shape(), &x.shape()[..2], "models and points of x")
+}
+
+/// The target, which must be one of the models, and the others apart, which must be of the shape of `membership`.
+pub(crate) fn check_apart<'a>(
+    membership: ArrayView2<bool>,
+    target: i64,
+    others: Option<ArrayView2<'a, bool>>,
+) -> Result<Apart<'a>, KernelError> {
+    let target = Some(require_model("target", target, membership.nrows())?);
+    if let Some(others) = others {
+        require_shape("apart", others.shape(), membership.shape(), "models and points of x")?;
+    }
+    Ok(Apart { target, others })
 }
 
 /// Fails unless `ridge` is a multiple of the mean variance that keeps every matrix well-conditioned.
