@@ -34,3 +34,14 @@ def simulated(
 
 def with_membership(answers: AttackInput, membership: NDArray[np.bool_]) -> AttackInput:
     return AttackInput(answers.predictions, membership, answers.pretrained, answers.seed)
+
+
+def drawn(design: str, models: int, points: int, random: np.random.Generator) -> NDArray[np.bool_]:
+    """Membership of an independent, a balanced or a paired design, or of the latter two without their last model."""
+    if design.endswith(", one dropped"):
+        return drawn(design.removesuffix(", one dropped"), models, points, random)[:-1]
+    if design == "balanced":
+        return random.random((models, points)).argsort(axis=0) < models // 2
+    rows = models // 2 if design == "pairs" else models
+    halves = random.random((rows, points)).argsort(axis=1) < points // 2
+    return np.stack([halves, ~halves], axis=1).reshape(models, points) if design == "pairs" else halves

@@ -87,9 +87,14 @@ def test_membership_design(good: Good) -> None:
         return problem(findings(good.logits, membership), "membership", severity)
 
     half = good.membership[: MODELS // 2]
-    assert "complement" in said(np.concatenate([half, ~half]))
+    assert "complementary pairs" in said(np.concatenate([half, ~half]), "ok")
+    some = good.membership.copy()
+    some[7] = ~some[2]
+    assert "1 pair of models that are complements" in said(some)
     ranks = np.random.default_rng(0).random((MODELS, POINTS)).argsort(axis=0)
-    assert "exactly 10 models" in said(ranks < MODELS // 2)
+    assert "exactly 10 of 20 models" in said(ranks < MODELS // 2, "ok")
+    assert "compared with 9 IN and 9 OUT shadows" in said(ranks < MODELS // 2, "ok")
+    assert "compared with 1 IN and 17 OUT shadows" in said(ranks < 2)
     assert "equal to another" in said(np.concatenate([half, half]))
     constant = good.membership.copy()
     constant[:, 3] = True
@@ -158,13 +163,13 @@ def test_signal(good: Good) -> None:
     assert "no better than a coin flip" in said(good.membership, "warning", noise)
 
 
-def test_a_balanced_design_without_a_leak_is_below_a_coin_flip() -> None:
+def test_a_balanced_design_without_a_leak_is_no_better_than_a_coin_flip() -> None:
     random = np.random.default_rng(0)
     membership = random.random((8, 2000)).argsort(axis=0) < 4
     noise = random.normal(size=(8, 2000, 1, 3)).astype(np.float32)
     found = findings(noise, membership)
-    assert "below a coin flip" in problem(found, "signal", "error")
-    assert "exactly 4 models" in problem(found, "membership", "warning")
+    assert "no better than a coin flip" in problem(found, "signal", "warning")
+    assert "exactly 4 of 8 models" in problem(found, "membership", "ok")
 
 
 def test_large_arrays_are_sampled(tmp_path: Path, good: Good) -> None:

@@ -17,6 +17,9 @@ from tmi.predictions.attack_input import AttackInput, neutral
 NEWTON_STEPS = 6
 # No feature is scaled up by more than one over this: logits that all shadows agree on differ by rounding only.
 LEAST_SCALE = 1e-6
+# Log-odds this far from the prior ones are what rounding and the trace of a penalty on the intercept leave of 0; they
+# follow the number of members, so that ranking by them would rank by that.
+LEAST_LOG_ODDS = 1e-8
 # Numbers of type float64 in the features of one block of points; the work takes a few times that.
 BLOCK_ENTRIES = 4_000_000
 
@@ -68,7 +71,8 @@ def _log_odds(
 
     Returns:
         float64 ``[points]``, the log-odds of membership less the prior ones, ``log(members / non-members)``: how many
-        shadows happen to have the point says nothing about the target. Not finite where all shadows are alike.
+        shadows happen to have the point says nothing about the target. Exactly 0 where they differ by rounding only,
+        not finite where all shadows are alike.
     """
     _, shadows, features = rows.shape
     rows, queries = _standardised(rows, queries)
@@ -78,8 +82,10 @@ def _log_odds(
     log_odds = (_with_intercept(queries[:, None]) @ weights[..., None])[:, 0, 0]
     count = members.sum(axis=1)
     with np.errstate(divide="ignore"):
-        prior: NDArray[np.float64] = np.log(count / (shadows - count))
-    return log_odds - prior
+        prior = np.log(count / (shadows - count))
+    difference: NDArray[np.float64] = log_odds - prior
+    difference[np.abs(difference) < LEAST_LOG_ODDS] = 0.0
+    return difference
 
 
 def _fit(rows: NDArray[np.float64], members: NDArray[np.bool_], penalty: float) -> NDArray[np.float64]:

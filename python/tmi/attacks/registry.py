@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import signature
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,20 @@ class Attack(Protocol):
         """Scores ``[targets, points]``, higher = member.
 
         The row of a target in ``answers.membership`` is not looked at when that target is scored, and the scores of
-        one target do not depend on which other targets are asked for.
+        one target do not depend on which other targets are asked for. Models are taken to be drawn independently:
+        `tmi.attacks.scoring` hands over shadows for which they might as well be.
         """
+
+
+@runtime_checkable
+class MatchesShadows(Protocol):
+    """An attack that does itself what `tmi.attacks.scoring` does for others where models were not drawn independently.
+
+    It learns from the shadows as well, which have to be compared with equally many others as the target is.
+    """
+
+    def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` by the shadows of `AttackInput.design`."""
 
 
 AttackClass = TypeVar("AttackClass", bound=type)

@@ -3,17 +3,23 @@
 Most attacks look at one point at a time. They are cut by points: each part reads its points of all models once and
 scores all targets, and no array is larger than the part, whatever the number of points. Attacks that learn from all
 points of a target are cut by targets. Neither changes a bit of a score.
+
+Where models were not drawn independently, shadows are chosen that do not give the target away, see
+`tmi.predictions.designs`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import Attack
+from tmi.attacks.registry import Attack, MatchesShadows
+from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
 # Few enough that the workers are busy to the end, for attacks that are cut by targets.
@@ -22,6 +28,8 @@ TARGETS_PER_PART = 4
 PARTS_PER_WORKER = 16
 # Fewer points than these cost more to hand out than to score.
 LEAST_POINTS_PER_PART = 16
+# What attacks need that compare the target with other models.
+COMPARING = ("shadow models", "the pretrained model")
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,43 @@ def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArr
         targets: models that play the target.
 
     Returns:
-        float64 ``[targets, points]``, higher = member; the same as of ``attack.score``.
+        float64 ``[targets, points]``, higher = member; the same as of ``attack.score`` if models were drawn
+        independently.
     """
+    run = attack.score
+    if attack.needs in COMPARING and not answers.design.is_independent:
+        run = attack.score_matched if isinstance(attack, MatchesShadows) else partial(_score_matched, attack)
     points = answers.membership.shape[1]
     if not attack.point_by_point or answers.points_in_memory >= points:
-        return attack.score(answers, targets)
+        return run(answers, targets)
     scores = np.empty((len(targets), points))
     for chosen in _chunks(points, answers.points_in_memory):
         here = slice(chosen.start, chosen.stop)
-        scores[:, here] = attack.score(answers.at(here), targets)
+        scores[:, here] = run(answers.at(here), targets)
+    return scores
+
+
+def _score_matched(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+    """Scores of each target against shadows of its own at every point, handed over as if they were the same models."""
+    read = answers.predictions.block(slice(None))
+    pretrained = None if answers.pretrained is None else answers.pretrained.block(slice(None))
+    scores = np.zeros((len(targets), answers.membership.shape[1]))
+    for row, target in enumerate(targets):
+        models = answers.design.shadows_of(target, answers.membership, answers.seed).dealt
+        if len(models) < 3:  # no attack can compare with a single shadow: neutral
+            continue
+
+        def deal(block: NDArray[Any], models: NDArray[np.int64] = models) -> Predictions:
+            return Predictions(list(np.take_along_axis(block, models[..., None, None], axis=0)))
+
+        dealt = replace(
+            answers,
+            predictions=deal(read),
+            membership=np.take_along_axis(answers.membership, models, axis=0),
+            pretrained=None if pretrained is None else deal(pretrained),
+            reference=None,
+        )
+        scores[row] = attack.score(dealt, [0])[0]
     return scores
 
 

@@ -32,9 +32,12 @@ ROWS_PER_TREE, MOST_TREES = 160, 100
 # Points that are worked on at a time: fewer the more models there are, so that their matrices fit the memory.
 LEAST_POINTS, MOST_POINTS = 200, 2_000
 MATRIX_ENTRIES = 100_000_000
+# Of the shadows, where models were not drawn independently: enough that each is compared with most of the others.
+FOLDS = 5
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
 LINEAR_STRENGTH = 0.01
 LARGEST_INPUT = 8.0
+LEAST_DEVIATION = 1e-3
 
 
 @register
@@ -62,6 +65,15 @@ class Tmi:
         def score(answers: AttackInput) -> NDArray[np.float64]:
             evidence = Evidence(answers, self.ingredients)
             return np.stack([_score_target(answers, evidence.of_target(target), target) for target in targets])
+
+        return _in_windows(answers, score)
+
+    def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """The mean over folds of the shadows of the classifier's log-odds, see `_score_in_folds`."""
+
+        def score(answers: AttackInput) -> NDArray[np.float64]:
+            evidence = Evidence(answers, self.ingredients)
+            return np.stack([_score_in_folds(answers, evidence, target) for target in targets])
 
         return _in_windows(answers, score)
 
@@ -113,6 +125,16 @@ class Conditional:
 
         return _in_windows(answers, score)
 
+    def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """The same against shadows that are matched for each target."""
+
+        def score(answers: AttackInput) -> NDArray[np.float64]:
+            evidence, design = Evidence(answers), answers.design
+            matched = [design.shadows_of(target, answers.membership, answers.seed) for target in targets]
+            return np.stack([evidence.conditional_scores(each.target, each.apart) for each in matched])
+
+        return _in_windows(answers, score)
+
 
 def _in_windows(answers: AttackInput, score: Callable[[AttackInput], NDArray[np.float64]]) -> NDArray[np.float64]:
     """Scores of all points, a window of them at a time.
@@ -130,19 +152,49 @@ def _in_windows(answers: AttackInput, score: Callable[[AttackInput], NDArray[np.
 
 
 def _score_target(answers: AttackInput, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:
-    models, points, columns = features.shape
+    models, _, columns = features.shape
     shadows = np.arange(models) != target
     rows = features[shadows].reshape(-1, columns)
-    labels = answers.membership[shadows].reshape(-1)
+    return _learned(rows, answers.membership[shadows].reshape(-1), features[target], answers.seed)
+
+
+def _score_in_folds(answers: AttackInput, evidence: Evidence, target: int) -> NDArray[np.float64]:
+    """Scores ``[points]`` where the shadows' membership would give the target's away.
+
+    A row must be compared with equally many IN and OUT shadows whichever side it is on itself, or the classifier learns
+    to tell sides by their numbers. So the shadows of each point are dealt into folds, equally many of either side in
+    each, and those of a fold are compared with those of the others, as the target is. It has as many scores as there
+    are folds, each by nearly all shadows; their mean is taken.
+    """
+    shadows = answers.design.shadows_of(target, answers.membership, answers.seed)
+    points, folds = answers.membership.shape[1], min(FOLDS, *answers.design.sizes[target])
+    if folds < 2:
+        return np.zeros(points)
+    rows, labels, queries = [], [], []
+    for fold in range(folds):
+        compared = ~shadows.apart & ((shadows.ranks - 1) % folds == fold)
+        features = evidence.of_target(target, shadows.apart | compared)
+        rows.append(features[compared])
+        labels.append(answers.membership[compared])
+        queries.append(features[target])
+    scores = _learned(np.concatenate(rows), np.concatenate(labels), np.concatenate(queries), answers.seed)
+    mean: NDArray[np.float64] = scores.reshape(folds, points).mean(axis=0)
+    return mean
+
+
+def _learned(
+    rows: NDArray[np.float32], labels: NDArray[np.bool_], queries: NDArray[np.float32], seed: int
+) -> NDArray[np.float64]:
+    """The log-odds ``[queries]`` of a classifier that learns from the rows."""
     if len(rows) > MOST_ROWS:
-        chosen = np.sort(stream(answers.seed, "metaclassifier rows").permutation(len(rows))[:MOST_ROWS])
+        chosen = np.sort(stream(seed, "metaclassifier rows").permutation(len(rows))[:MOST_ROWS])
         rows, labels = rows[chosen], labels[chosen]
     # Nothing to learn: one kind of label, or so few shadows that no row could be compared with others.
     if labels.all() or not labels.any() or not rows.any():
-        return np.zeros(points)
-    start = _linear_log_odds(rows, labels, features[target])
+        return np.zeros(len(queries))
+    start = _linear_log_odds(rows, labels, queries)
     recipe = RECIPE | {"trees": min(MOST_TREES, len(rows) // ROWS_PER_TREE)}
-    return fit_and_score(rows, labels, features[target], recipe, answers.seed, start)
+    return fit_and_score(rows, labels, queries, recipe, seed, start)
 
 
 def _linear_log_odds(
@@ -150,7 +202,9 @@ def _linear_log_odds(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-odds of a penalised logistic regression, for the rows that it was fitted to and for the queries."""
     inputs = _linear_inputs(rows)
-    scale = inputs.std(axis=0) + 1e-9
+    deviation = inputs.std(axis=0)
+    # A feature that hardly varies among the rows, because it is at its limit everywhere, would be blown up elsewhere.
+    scale = np.where(deviation > LEAST_DEVIATION, deviation + 1e-9, 1.0)
     model = LogisticRegression(C=LINEAR_STRENGTH, solver="newton-cholesky", tol=1e-3)
     model.fit(inputs / scale, labels)
     return model.decision_function(inputs / scale), model.decision_function(_linear_inputs(queries) / scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
+from tmi.predictions.designs import Design
 from tmi.predictions.views import View
 
 
@@ -29,6 +31,7 @@ class AttackInput:
         labels: int64 ``[points]``, the class of each point among those of the predictions, for attacks that look at the
             confidence in it; None where pretraining points have no such class, which is the usual case.
         inputs: the points themselves, as in `tmi.data.points.Points.raw`, for attacks that look at them.
+        of_all_points: the design of the membership of all points, where these are some of them.
     """
 
     predictions: Predictions
@@ -39,6 +42,7 @@ class AttackInput:
     reference: Predictions | None = None
     labels: NDArray[np.int64] | None = None
     inputs: NDArray[Any] | None = None
+    of_all_points: Design | None = None
 
     def __post_init__(self) -> None:
         models, points, _, classes = self.predictions.shape
@@ -52,6 +56,11 @@ class AttackInput:
         if self.labels is not None:
             _require_labels(self.labels, points, classes)
 
+    @cached_property
+    def design(self) -> Design:
+        """How the membership was drawn, as seen at all points."""
+        return self.of_all_points or Design.of(self.membership)
+
     @property
     def points_in_memory(self) -> int:
         """How many points the working memory has room for, at least 1."""
@@ -60,7 +69,8 @@ class AttackInput:
 
     def at(self, points: slice) -> AttackInput:
         """The answers about some points, not copied; the same object for all points."""
-        if range(self.membership.shape[1])[points] == range(self.membership.shape[1]):
+        chosen = range(self.membership.shape[1])[points]
+        if chosen == range(self.membership.shape[1]):
             return self
         return replace(
             self,
@@ -69,6 +79,7 @@ class AttackInput:
             pretrained=self.pretrained and self.pretrained.at(points),
             labels=None if self.labels is None else self.labels[points],
             inputs=None if self.inputs is None else self.inputs[points],
+            of_all_points=self.design.at(chosen.start),
         )
 
     def restricted(self, models: Sequence[int]) -> AttackInput:
@@ -83,6 +94,7 @@ class AttackInput:
             membership=self.membership[list(models)],
             pretrained=self.pretrained and self.pretrained.restricted(models),
             reference=self.reference and self.reference.restricted(models),
+            of_all_points=None,
         )
 
     def with_target(self, answers: NDArray[Any], reference: NDArray[Any] | None = None) -> AttackInput:
@@ -102,6 +114,7 @@ class AttackInput:
             membership=np.concatenate([unknown, self.membership]),
             pretrained=None,
             reference=None if self.reference is None or reference is None else self.reference.with_first(reference),
+            of_all_points=None,
         )
 
     def seen_through(self, view: View) -> AttackInput:

@@ -41,6 +41,8 @@ def limits(results: Results) -> list[str]:
             f"The pool has {results['data']['pool']['points']:,} points. Models pretrained on few points memorise "
             "more of each: the figures do not carry over to models pretrained on much more data."
         )
+    if (design := results.get("design")) and not design["is_independent"]:
+        sentences.append(f"{design['said'][0].upper()}{design['said'][1:]}.")
     if results["models"]["given"]:
         sentences.append(
             "One given model was attacked, with members and non-members that others chose. Where the two differ by "

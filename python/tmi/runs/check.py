@@ -19,6 +19,7 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.designs import describe_design
 from tmi.predictions.formats.reading import SUM_TOLERANCE, are_probabilities
 from tmi.system.seeding import stream
 
@@ -32,6 +33,8 @@ TRIAL_POINTS, TRIAL_TARGETS = 400, 64
 FEW_MODELS = 16
 # Standard errors beyond which a mean is taken to differ from what chance gives.
 CERTAIN = 4.0
+# Fewer matched shadows on either side leave nothing to compare a shadow with.
+LEAST_MATCHED = 2
 # A share of members outside these leaves one side with few shadows.
 USUAL_SHARE = (0.25, 0.75)
 # Classes of one answer differ more than answers about the same point do; by this factor if the axes are swapped.
@@ -164,20 +167,17 @@ def _check_design(mask: NDArray[np.bool_]) -> list[Finding]:
     if repeated := len(packed) - len(set(packed)):
         message = f"{_some(repeated, 'row')} equal to another one: independent models have sets of their own"
         findings.append(Finding("warning", "membership", message))
-    complements = {row.tobytes() for row in np.packbits(~mask, axis=1)} & set(packed)
-    if complements:
+    design = describe_design(mask)
+    if design["complementary_pairs"] and design["is_independent"]:
         message = (
-            f"{_some(len(complements), 'model')} with the complement of another one: the target's membership can "
-            "be read off its shadows', and figures may be biased; draw each model's half independently"
+            f"{_some(design['complementary_pairs'], 'pair')} of models that are complements of one another: leave one "
+            "of each out, or draw each model's half independently"
         )
         findings.append(Finding("warning", "membership", message))
-    elif models > 2 and members.min() == members.max():
-        message = (
-            f"every point is in exactly {members[0]} models: the target's membership can be read off its shadows', "
-            "and figures may be biased; draw each model's half independently"
-        )
-        findings.append(Finding("warning", "membership", message))
-    return findings or [Finding("ok", "membership", f"{share:.1%} members, drawn independently as far as can be seen")]
+    # A design that attacks can cope with is no mistake, unless it leaves them nothing to learn from.
+    severity: Severity = "warning" if min(design["shadows"] or [LEAST_MATCHED]) < LEAST_MATCHED else "ok"
+    findings.append(Finding(severity, "membership", f"{share:.1%} members; {design['said']}"))
+    return findings
 
 
 def _sampled_points(models: Sequence[NDArray[Any]], sample_bytes: int) -> NDArray[np.int64]:
@@ -293,10 +293,7 @@ def _check_signal(
     auc = judge(scores, truth[targets], [], Bootstrap(400, 0.99)).auc
     said = f"trial attack (gaussian): AUC {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
     if auc.high < 0.5:
-        message = (
-            f"{said}, below a coin flip: membership or models may be in another order than the predictions; membership "
-            "that was not drawn independently does so as well if nothing leaks"
-        )
+        message = f"{said}, below a coin flip: membership or models may be in another order than the predictions"
         return [Finding("error", "signal", message)]
     if auc.low <= 0.5:
         message = (

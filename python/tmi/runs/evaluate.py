@@ -19,6 +19,7 @@ from tmi.metrics.points import PointVulnerability, point_vulnerability
 from tmi.metrics.roc import judge, resolution, score_histogram
 from tmi.metrics.unknown_target import target_results
 from tmi.predictions.attack_input import neutral
+from tmi.predictions.designs import describe_design
 from tmi.runs.adversaries import attack_of, main_adversary
 from tmi.runs.subject import Description
 
@@ -97,6 +98,7 @@ def results_of(
         "view": main_adversary(config).view.name,
         "attacks": {},
         "models": description.models,
+        "design": describe_design(membership),
         "stages": description.seconds,
         "data": description.data
         | {

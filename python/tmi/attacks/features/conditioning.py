@@ -88,6 +88,8 @@ def standardised(x: NDArray[np.float32]) -> NDArray[np.float32]:
     # An entry that all models agree on stays small instead of becoming noise of size one.
     floor = max(LEAST_DEVIATION * float(x.std()), RESOLUTION)
     result: NDArray[np.float32] = (x - x.mean(axis=0)) / np.maximum(deviation, np.float32(floor))
+    # What all models agree on differs from its own mean by rounding, which later steps would take for an answer.
+    result[:, (x == x[0]).all(axis=0)] = 0.0
     return result
 
 

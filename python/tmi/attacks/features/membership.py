@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,43 +56,58 @@ class Evidence:
         self._answers = answers
         self._ingredients = ingredients
 
-    def of_target(self, target: int) -> NDArray[np.float32]:
-        """Features of all models as seen for one target, float32 ``[models, points, features]``."""
+    def of_target(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Features of all models as seen for one target, float32 ``[models, points, features]``.
+
+        Args:
+            target: index of a model.
+            apart: bool ``[models, points]``, models that are treated as the target is: compared, and part of nothing
+                that others are compared with.
+        """
         membership, threads = self._answers.membership, self._answers.threads
-        sides = Sides.of_target(membership, target)
+        sides = Sides.of_target(membership, target, apart)
+        kernel = _core.leave_one_out_features
+        compare = kernel if apart is None else partial(kernel, apart=apart)
         columns = []
-        for x, expected in self._representations(target, sides):
-            white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads)
-            compared = _core.leave_one_out_features(white, membership, target, ridges=[RIDGE], threads=threads)
+        for x, expected in self._representations(target, sides, apart):
+            white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads, apart)
+            compared = compare(white, membership, target, ridges=[RIDGE], threads=threads)
             columns.append(compared[..., _statistics()])
             if self._ingredients.shrinkage:
                 columns.append(shrunken)
         return np.concatenate(columns, axis=-1)
 
-    def conditional_scores(self, target: int) -> NDArray[np.float64]:
+    def conditional_scores(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
-        sides = Sides.of_target(self._answers.membership, target)
-        x, expected = self._restored(self._conditioned[IDENTITY], target, sides)
-        _, features = empirical_bayes(x, sides, expected, self._answers.membership, target, self._answers.threads)
+        membership, threads = self._answers.membership, self._answers.threads
+        sides = Sides.of_target(membership, target, apart)
+        x, expected = self._restored(self._conditioned[IDENTITY], target, sides, apart)
+        _, features = empirical_bayes(x, sides, expected, membership, target, threads, apart)
         shrunken: NDArray[np.float32] = features[target, :, _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
 
-    def _representations(self, target: int, sides: Sides) -> Iterator[tuple[Array, Array]]:
+    def _representations(
+        self, target: int, sides: Sides, apart: NDArray[np.bool_] | None
+    ) -> Iterator[tuple[Array, Array]]:
         """Every representation ``[points, models, classes]`` with the shift that is expected in it."""
         for x in self._raw.values():
             yield x, self._expected(x, sides)
         if self._ingredients.conditioning:
             for x in self._conditioned.values():
-                yield self._restored(x, target, sides)
+                yield self._restored(x, target, sides, apart)
 
-    def _restored(self, residuals: Array, target: int, sides: Sides) -> tuple[Array, Array]:
+    def _restored(
+        self, residuals: Array, target: int, sides: Sides, apart: NDArray[np.bool_] | None
+    ) -> tuple[Array, Array]:
         """Conditioned answers with the effect of the membership put back that conditioning took out.
 
         The smoother that predicts a model's answer from alike models predicts its membership as well, ``smoothed``,
         so the residual holds the effect times the unpredicted part, ``surprise``, only. The effect is estimated from
         the residuals, without the model itself, shrunken towards half the expected shift (membership is +-1 here).
         """
-        smoothed, surprise = self._smoothed_membership(target)
+        smoothed, surprise = (
+            self._smoothed_membership(target) if apart is None else self._smoothed_without(target, apart)
+        )
         expected = self._expected(residuals, sides)
         variance = remaining_variance(residuals, sides, expected) / 4
         shadows = (sides.inside + sides.outside)[..., None]
@@ -128,6 +143,20 @@ class Evidence:
         smoothed[:, target] = -product[:, target] / corner
         return smoothed, surprise
 
+    def _smoothed_without(self, target: int, apart: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """The same with more models apart, bool ``[models, points]``: the inverse is made anew at every point."""
+        known = ~apart.T
+        known[:, target] = False
+        pairs = known[:, :, None] & known[:, None, :]
+        # Ones on the diagonal of the models apart, so that the matrix falls into blocks and theirs does no harm.
+        inverse = np.asarray(np.linalg.inv(np.where(pairs, self._kernels, np.eye(known.shape[1]))), dtype=np.float64)
+        signs = np.where(known, 2.0 * self._answers.membership.T - 1.0, 0.0)
+        weights = np.where(known, np.matmul(inverse, signs[..., None])[..., 0], 0.0)
+        surprise = weights / np.einsum("pnn->pn", inverse)
+        predicted = np.matmul(self._kernels, weights[..., None])[..., 0]
+        smoothed: Array = np.where(known, signs - surprise, predicted)
+        return smoothed, surprise
+
     def _expected(self, x: Array, sides: Sides) -> Array:
         return expected_shift(x, sides, self._profile, self._neighbours)
 
@@ -160,6 +189,11 @@ class Evidence:
     @cached_property
     def _inverses(self) -> Array:
         return self._conditioning.inverses.astype(np.float64)
+
+    @cached_property
+    def _kernels(self) -> Array:
+        """How alike models are at each point, with the penalty, ``[points, models, models]``."""
+        return np.asarray(np.linalg.inv(self._inverses), dtype=np.float64)
 
     @cached_property
     def _diagonals(self) -> Array:

@@ -9,6 +9,7 @@ against the point's own estimate (`_core.empirical_bayes_features`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,13 @@ class Sides:
     sampling: Array
 
     @classmethod
-    def of_target(cls, membership: NDArray[np.bool_], target: int) -> Sides:
-        """From bool ``[models, points]``, whose row ``target`` is not looked at."""
+    def of_target(cls, membership: NDArray[np.bool_], target: int, apart: NDArray[np.bool_] | None = None) -> Sides:
+        """From bool ``[models, points]``, of which row ``target`` and what is true in ``apart`` are not looked at."""
         inside = membership.T.astype(np.float64)
         outside = 1.0 - inside
         inside[:, target] = outside[:, target] = 0.0
+        if apart is not None:
+            inside[apart.T] = outside[apart.T] = 0.0
         counts = inside.sum(axis=1), outside.sum(axis=1)
         known = (counts[0] > 0) & (counts[1] > 0)
         sampling = sum(1.0 / np.maximum(count, 1.0) for count in counts)
@@ -82,7 +85,13 @@ class Sides:
 
 
 def empirical_bayes(
-    x: Array, sides: Sides, expected: Array, membership: NDArray[np.bool_], target: int, threads: int = 1
+    x: Array,
+    sides: Sides,
+    expected: Array,
+    membership: NDArray[np.bool_],
+    target: int,
+    threads: int = 1,
+    apart: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Whitened answers, and the features of `_core.empirical_bayes_features` on them.
 
@@ -93,6 +102,7 @@ def empirical_bayes(
         membership: bool ``[models, points]``; the target's row is ignored.
         target: which model plays the target.
         threads: for the kernel.
+        apart: bool ``[models, points]``, what enters no statistic besides.
 
     Returns:
         float32 ``[models, points, classes]`` and float32 ``[models, points, 3]``.
@@ -101,9 +111,9 @@ def empirical_bayes(
     white, mean = x @ whitening, expected @ whitening
     variance = remaining_variance(white, sides, mean)
     answers = np.ascontiguousarray(white.transpose(1, 0, 2), dtype=np.float32)
-    features = _core.empirical_bayes_features(
-        answers, membership, target, mean, variance, share=IDENTITY_SHARE, threads=threads
-    )
+    kernel = _core.empirical_bayes_features
+    compare = kernel if apart is None else partial(kernel, apart=apart)
+    features = compare(answers, membership, target, mean, variance, share=IDENTITY_SHARE, threads=threads)
     return answers, features
 
 
