@@ -33,7 +33,7 @@ from tmi.attacks.scoring import join, parts, score_part
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.system.bars import Bars
-from tmi.system.executor import Workers
+from tmi.system.executor import InProcess
 from tmi.system.memory import parse_memory
 
 READ_AT_ONCE = 1 << 20
@@ -139,7 +139,7 @@ def scored(name: str, answers: AttackInput, targets: range) -> NDArray[np.float6
     """The scores of an attack, in the parts and with the progress of ``tmi score``."""
     found = attack_named(name)
     jobs = parts(found, len(targets), answers.membership.shape[1], 1)
-    workers = Workers(1, Bars(Console(stderr=True)))
+    executor = InProcess(Bars(Console(stderr=True)))
     pieces = workers.map(name, score_part, [(found, answers, job) for job in jobs], [job.size for job in jobs])
     return join(list(zip(jobs, pieces, strict=True)))
 
