@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ from rich.console import Console
 
 from tmi import _core
 from tmi.attacks.gaussian import RIDGE
-from tmi.attacks.registry import attack_named
-from tmi.attacks.scoring import join, parts, score_part
+from tmi.attacks.registry import Attack, attack_named
+from tmi.attacks.scoring import Part, join, parts, score_part
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.system.bars import Bars
-from tmi.system.executor import InProcess
+from tmi.system.executor import InProcess, Job
 from tmi.system.memory import parse_memory
 
 READ_AT_ONCE = 1 << 20
@@ -138,10 +139,25 @@ def reduce(answers: AttackInput) -> None:
 def scored(name: str, answers: AttackInput, targets: range) -> NDArray[np.float64]:
     """The scores of an attack, in the parts and with the progress of ``tmi score``."""
     found = attack_named(name)
-    jobs = parts(found, len(targets), answers.membership.shape[1], 1)
-    executor = InProcess(Bars(Console(stderr=True)))
-    pieces = workers.map(name, score_part, [(found, answers, job) for job in jobs], [job.size for job in jobs])
-    return join(list(zip(jobs, pieces, strict=True)))
+    whole = parts(found, len(targets), answers.membership.shape[1], 1)
+    jobs = [Job((found, part), part.size) for part in whole]
+    pieces = InProcess(Bars(Console(stderr=True))).map("score", name, _scored_part, Opened(answers), jobs)
+    return join(list(zip(whole, pieces, strict=True)))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the jobs are about."""
+
+    answers: AttackInput
+
+    def moved(self, _: Callable[[Path], Path]) -> Opened:
+        """The same: the jobs run here."""
+        return self
+
+
+def _scored_part(opened: Opened, attack: Attack, part: Part) -> NDArray[np.float64]:
+    return score_part(attack, opened.answers, part)
 
 
 def floors(answers: AttackInput, targets: NDArray[np.int64]) -> dict[str, float]:
