@@ -6,14 +6,13 @@ import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from made.commands import refused, scores_of, tiny_attack, tmi
-from made.results import make_results, outline, page, with_adversaries
+from made.results import by_others, make_results, outline, page, with_adversaries
 from made.simulated import ATTACKS, simulated
 from tmi.attacks.registry import attack_named
 from tmi.config import load_config
@@ -23,6 +22,7 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
 from tmi.report.curves import shadows_figure
 from tmi.report.figures import png_bytes, svg_text
+from tmi.report.results import Results
 from tmi.runs.adversaries import Adversary, all_adversaries, draw_shadows
 
 # ----------------------------------------------------------------------------------------------- draws
@@ -183,8 +183,9 @@ def test_bad_numbers_are_one_sentence(tmp_path: Path, arguments: list[str], sent
 # ---------------------------------------------------------------------------------------------- report
 
 
-def with_shadows(attacks: dict[str, float], numbers: tuple[int, ...] = (8, 16, 63)) -> dict[str, Any]:
-    return make_results(attacks) | {"shadows": {str(number): make_results(attacks)["attacks"] for number in numbers}}
+def with_shadows(attacks: dict[str, float], numbers: tuple[int, ...] = (8, 16, 63)) -> Results:
+    results = make_results(attacks)
+    return results.model_copy(update={"shadows": by_others(results, [str(number) for number in numbers])})
 
 
 def test_the_table_has_a_row_per_number() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from statistics import NormalDist
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tmi.report import Exhibit
+from tmi.metrics.roc import Estimate
+from tmi.report import results as tables
 from tmi.report.adversaries import adversary_tables
+from tmi.report.exhibits import Exhibit
 from tmi.report.figures import roc_figure, svg_text
 from tmi.report.histogram import histogram_figure
 from tmi.report.page import Figures, render_page
+from tmi.report.results import Results
 from tmi.report.table import results_table
-from tmi.report.wording import headline
 
 NORMAL = NormalDist()
 
@@ -25,9 +28,20 @@ NORMAL = NormalDist()
 RATES = ("0.001", "0.01", "0.05", "0.1")
 
 
-def figure(estimate: float, half_width: float = 0.02, resolvable: bool = True) -> dict[str, Any]:
-    low, high = estimate - half_width, estimate + half_width
-    return {"estimate": estimate, "low": low, "high": high, "resolvable": resolvable}
+def figure(estimate: float, half_width: float = 0.02, resolvable: bool = True) -> Estimate:
+    return Estimate(estimate, estimate - half_width, estimate + half_width, resolvable)
+
+
+def changed(results: Results, changes: dict[str, Any]) -> Results:
+    """The same results with other values at paths of keys: ``attacks/tmi/epsilon/lower_bound``."""
+    document = results.to_dict()
+    for path, value in changes.items():
+        *tables, last = path.split("/")
+        table = document
+        for key in tables:
+            table = table[int(key) if isinstance(table, list) else key]
+        table[last] = value
+    return Results.of(document)
 
 
 def attack(shift: float, non_members: int) -> dict[str, Any]:
@@ -52,12 +66,12 @@ def attack(shift: float, non_members: int) -> dict[str, Any]:
         "upper_bound": False,
         "neutral": 0,
         "roc": {
-            "fpr": grid,
-            "tpr": curve,
-            "low": 0.8 * curve,
-            "high": np.minimum(1, 1.2 * curve),
-            "band_low": 0.6 * curve,
-            "band_high": np.minimum(1, 1.4 * curve),
+            "fpr": grid.tolist(),
+            "tpr": curve.tolist(),
+            "low": (0.8 * curve).tolist(),
+            "high": np.minimum(1, 1.2 * curve).tolist(),
+            "band_low": (0.6 * curve).tolist(),
+            "band_high": np.minimum(1, 1.4 * curve).tolist(),
         },
         "epsilon": {
             "stage": "pretraining",
@@ -85,34 +99,38 @@ def histogram(shift: float, number: int) -> dict[str, Any]:
     return {"edges": list(edges), "members": counts(shift), "non_members": counts(0.0)}
 
 
-def compared(attacks: dict[str, Any]) -> dict[str, Any]:
-    """The table ``comparisons``: the first attack against every other."""
-    base, *others = attacks
+def compared(attacks: dict[str, Any], base: str) -> dict[str, Any]:
+    """The table ``comparisons``: an attack against every other."""
     return {"against": base} | {
         name: {
-            "auc": figure(attacks[base]["auc"]["estimate"] - attacks[name]["auc"]["estimate"]),
+            "auc": figure(attacks[base]["auc"].estimate - attacks[name]["auc"].estimate),
             "balanced_accuracy": figure(0.0),
             "tpr_at_fpr": {
-                rate: figure(own["estimate"] - attacks[name]["tpr_at_fpr"][rate]["estimate"], 0.01, own["resolvable"])
+                rate: figure(own.estimate - attacks[name]["tpr_at_fpr"][rate].estimate, 0.01, own.resolvable)
                 for rate, own in attacks[base]["tpr_at_fpr"].items()
             },
         }
-        for name in others
+        for name in attacks
+        if name != base
     }
 
 
-def make_results(shifts: dict[str, float], non_members: int = 9600, points: int = 3) -> dict[str, Any]:
+def make_results(shifts: dict[str, float], non_members: int = 9600, points: int = 3) -> Results:
     accuracy = {"mean": 0.9, "sd": 0.01, "min": 0.88, "max": 0.92}
     attacks = {name: attack(shift, non_members) for name, shift in shifts.items()}
     if "direct" in attacks:
         attacks["direct"]["upper_bound"] = True
-    return {
+    candidates = [name for name in attacks if name != "direct"] or list(attacks)
+    headline = next((name for name in ("inputs-and-answers", "tmi") if name in candidates), candidates[0])
+    document = {
         "schema": 1,
         "kind": "run",
         "name": "digits",
         "description": "Small networks pretrained on digits.",
         "seed": 7,
         "version": "0.1.0",
+        "view": "logits",
+        "headline": headline,
         "attacks": attacks,
         "models": {
             "count": 64,
@@ -129,28 +147,32 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
         "data": {
             "pool": {
                 "source": "sklearn:digits",
+                "non_members": None,
                 "points": 300,
                 "classes": 10,
                 "objective": "classification",
                 "duplicates": 2,
+                "fingerprint": "ab" * 32,
             },
             "downstream": {
                 "source": "sklearn:digits",
                 "points": 1000,
                 "classes": 5,
                 "points_per_model": 500,
+                "left_out": 0,
                 "transfer": "head",
                 "private": None,
+                "fingerprint": "cd" * 32,
             },
             "challenge_points": 300,
             "queries_per_point": 5,
             "members": non_members,
             "non_members": non_members,
         },
-        "comparisons": compared(attacks),
+        "comparisons": compared(attacks, headline),
         "evaluation": {"confidence": 0.95, "resamples": 1000},
         "points": {
-            "attack": "tmi",
+            "attack": headline,
             "most_exposed": [
                 {
                     "point": 17 + index,
@@ -181,11 +203,11 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
             "keys": {"query": "ef" * 32},
         },
     }
+    return Results.of(document)
 
 
-def with_target(results: dict[str, Any], p_value: float = 0.004, called: int = 21, suspects: int = 3) -> dict[str, Any]:
+def with_target(results: Results, p_value: float = 0.004, called: int = 21, suspects: int = 3) -> Results:
     """The same with a target of unknown membership."""
-    names = [name for name in results["attacks"] if not results["attacks"][name]["upper_bound"]]
     found = {
         "set_test": {
             "p_value": p_value,
@@ -206,25 +228,44 @@ def with_target(results: dict[str, Any], p_value: float = 0.004, called: int = 2
             for rate in RATES
         },
     }
-    return results | {
-        "target": {
-            "name": "their-model",
-            "points": 300,
-            "shadows": 64,
-            "fpr": 0.01,
-            "attack": headline(results),
-            "attacks": dict.fromkeys(names, found),
-            "most_suspected": [
-                {"index": index, "point": 100 + index, "score": 3.5, "p_value": 0.0006, "called": True, "label": "7"}
-                for index in range(suspects)
-            ],
-        }
+    return changed(
+        results,
+        {
+            "target": {
+                "name": "their-model",
+                "points": 300,
+                "shadows": 64,
+                "fpr": 0.01,
+                "attack": results.headline,
+                "attacks": dict.fromkeys(results.ranked, found),
+                "most_suspected": [
+                    {
+                        "index": index,
+                        "point": 100 + index,
+                        "score": 3.5,
+                        "p_value": 0.0006,
+                        "called": True,
+                        "label": "7",
+                    }
+                    for index in range(suspects)
+                ],
+            }
+        },
+    )
+
+
+def by_others(results: Results, names: Sequence[str]) -> dict[str, dict[str, tables.Figures]]:
+    """What other adversaries find: the same."""
+    figures = {
+        name: tables.Figures(auc=attack.auc, balanced_accuracy=attack.balanced_accuracy, tpr_at_fpr=attack.tpr_at_fpr)
+        for name, attack in results.attacks.items()
     }
+    return dict.fromkeys(names, figures)
 
 
-def as_saved(results: dict[str, Any]) -> dict[str, Any]:
+def as_saved(results: Results) -> Results:
     """The same as an audit of saved predictions, of whose models nothing else is known."""
-    data = {key: value for key, value in results["data"].items() if key not in ("pool", "downstream")}
+    data = {key: value for key, value in results.to_dict()["data"].items() if key not in ("pool", "downstream")}
     data |= {
         "files": [
             {
@@ -239,14 +280,13 @@ def as_saved(results: dict[str, Any]) -> dict[str, Any]:
         "classes": 10,
     }
     models = {"count": 64, "targets": 64, "given": None, "not_pretrained": [], "not_finetuned": []}
-    points = results["points"] | {
-        "most_exposed": [point | {"label": ""} for point in results["points"]["most_exposed"]]
-    }
-    stages = {"score": 12.0}
-    return results | {"kind": "saved predictions", "data": data, "models": models, "points": points, "stages": stages}
+    unnamed = {f"points/most_exposed/{index}/label": "" for index in range(len(results.points.most_exposed))}
+    return changed(
+        results, {"kind": "saved predictions", "data": data, "models": models, "stages": {"score": 12.0}} | unnamed
+    )
 
 
-def printed(results: dict[str, Any], width: int = 80) -> list[str]:
+def printed(results: Results, width: int = 80) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     console.print(results_table(results, width))
     output = console.file
@@ -254,7 +294,7 @@ def printed(results: dict[str, Any], width: int = 80) -> list[str]:
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
-def page(results: dict[str, Any], exhibits: list[Exhibit] | None = None, config: str = 'name = "x"') -> str:
+def page(results: Results, exhibits: list[Exhibit] | None = None, config: str = 'name = "x"') -> str:
     histogram = {"histogram": svg_text(histogram_figure(results))}
     return render_page(results, exhibits or [], Figures(svg_text(roc_figure(results)), histogram), config)
 
@@ -297,7 +337,7 @@ def outline(html: str) -> Outline:
     return parser
 
 
-def with_adversaries(results: dict[str, Any], width: int) -> list[str]:
+def with_adversaries(results: Results, width: int) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     for table in [results_table(results, width), *adversary_tables(results, width)]:
         console.print(table)

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from made.commands import refused, scores_of, tiny_attack, tmi
-from made.results import make_results, outline, page, with_adversaries
+from made.results import by_others, make_results, outline, page, with_adversaries
 from made.simulated import ATTACKS, EXPENSIVE, simulated, with_membership
 from tmi import _core
 from tmi.attacks.registry import attack_named
@@ -29,6 +29,7 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.views import LOGITS, View
 from tmi.report.curves import views_figure
 from tmi.report.figures import png_bytes, svg_text
+from tmi.report.results import Results
 
 VIEWS = ["logits", "probabilities", "top-3", "top-1", "top-2-unnamed", "label", "rounded-2"]
 
@@ -357,9 +358,9 @@ def test_bad_views_are_one_sentence(tmp_path: Path, arguments: list[str], senten
 # ---------------------------------------------------------------------------------------------- report
 
 
-def with_views(attacks: dict[str, float], views: Sequence[str] = ("logits", "top-3", "label")) -> dict[str, Any]:
+def with_views(attacks: dict[str, float], views: Sequence[str] = ("logits", "top-3", "label")) -> Results:
     results = make_results(attacks)
-    return results | {"view": views[0], "views": {view: make_results(attacks)["attacks"] for view in views}}
+    return results.model_copy(update={"view": views[0], "views": by_others(results, views)})
 
 
 def test_the_table_leaves_out_attacks_that_do_not_fit() -> None:

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from made.results import make_results, with_target
-from tmi.report import Exhibit, write_report
+from made.results import changed, make_results, with_target
+from tmi.report.document import write_report
+from tmi.report.exhibits import Exhibit
+from tmi.report.results import Results
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium on the PATH")
@@ -54,20 +56,13 @@ def listener() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-def hostile_results(hostile: str) -> dict[str, Any]:
+def hostile_results(hostile: str) -> Results:
     """Results with hostile text wherever users can put some."""
-    results = make_results({"tmi": 0.6, "confidence": 0.1, "direct": 1.0})
-    results["name"] = results["description"] = hostile
-    for table in ("attacks", "comparisons"):
-        results[table][hostile] = results[table].pop("confidence")
-    for point in results["points"]["most_exposed"]:
-        point["label"] = hostile
-    results["data"]["pool"]["source"] = results["data"]["downstream"]["source"] = hostile
-    results["provenance"]["hashes"][hostile] = hostile
-    results["provenance"]["machine"]["system"] = hostile
-    results = with_target(results)
-    results["target"]["name"] = results["target"]["most_suspected"][0]["label"] = hostile
-    return results
+    results = with_target(make_results({"tmi": 0.6, hostile: 0.1, "direct": 1.0}))
+    places = ["name", "description", "data/pool/source", "data/downstream/source", "provenance/machine/system"]
+    places += [f"points/most_exposed/{index}/label" for index in range(len(results.points.most_exposed))]
+    places += ["target/name", "target/most_suspected/0/label"]
+    return changed(results, dict.fromkeys(places, hostile) | {"provenance/hashes": {hostile: hostile}})
 
 
 def test_hostile_text_stays_text_and_nothing_is_asked_for(tmp_path: Path, listener: tuple[str, list[str]]) -> None:

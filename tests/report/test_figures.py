@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from made.results import make_results, page, printed
+from made.results import changed, make_results, page, printed
 from tmi.report.figures import png_bytes, roc_figure, svg_text
 from tmi.report.histogram import histogram_figure
-from tmi.report.wording import ranked
+from tmi.report.results import Results
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_results({"tmi": 0.6, "confidence": 0.1, "adapted-lira": 0.7, "direct": 1.0})
 
 
-def test_figure_is_the_same_bytes_every_time(results: dict[str, Any]) -> None:
+def test_figure_is_the_same_bytes_every_time(results: Results) -> None:
     assert png_bytes(roc_figure(results)) == png_bytes(roc_figure(results))
     assert svg_text(roc_figure(results)) == svg_text(roc_figure(results))
     drawn = roc_figure(results)
     assert (svg_text(drawn), png_bytes(drawn)) == (svg_text(drawn), png_bytes(drawn))
 
 
-def test_figure_neither_reads_nor_changes_global_settings(results: dict[str, Any]) -> None:
+def test_figure_neither_reads_nor_changes_global_settings(results: Results) -> None:
     expected = png_bytes(roc_figure(results))
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red"}):
         before = dict(matplotlib.rcParams)
@@ -37,19 +36,19 @@ def test_figure_neither_reads_nor_changes_global_settings(results: dict[str, Any
         assert dict(matplotlib.rcParams) == before
 
 
-def test_png_has_twice_the_usual_resolution(results: dict[str, Any]) -> None:
+def test_png_has_twice_the_usual_resolution(results: Results) -> None:
     with Image.open(io.BytesIO(png_bytes(roc_figure(results)))) as image:
         assert image.size == (1280, 1080)
 
 
-def test_svg_keeps_its_text_and_carries_no_date(results: dict[str, Any]) -> None:
+def test_svg_keeps_its_text_and_carries_no_date(results: Results) -> None:
     svg = svg_text(roc_figure(results))
     assert ">False positive rate</text>" in svg
     assert ">True positive rate</text>" in svg
     assert "below 1 / 9,600 non-members" in svg
     assert "<dc:date>" not in svg
     labels = re.findall(r">(0\.\d{3} \[.*?)</text>", svg)
-    assert [label.split()[3] for label in labels] == [*ranked(results), "direct"]
+    assert [label.split()[3] for label in labels] == [*results.ranked, "direct"]
 
 
 def test_axes_reach_below_the_lowest_resolvable_rate() -> None:
@@ -78,17 +77,18 @@ def test_twenty_attacks_have_twenty_lines_in_legend_and_table() -> None:
     assert table.count('<th scope="row">attack-') == compared.count('<th scope="row">attack-') == 18
 
 
-def test_only_the_attack_of_the_verdict_has_a_band_and_it_is_the_simultaneous_one(results: dict[str, Any]) -> None:
+def test_only_the_attack_of_the_verdict_has_a_band_and_it_is_the_simultaneous_one(results: Results) -> None:
     bands = [band for band in roc_figure(results).axes[0].collections if len(band.get_paths())]
     (band,) = bands
     top = band.get_paths()[0].vertices[:, 1].max()
-    assert top == pytest.approx(max(results["attacks"]["tmi"]["roc"]["band_high"]))
+    assert top == pytest.approx(max(results.main.roc.band_high))
     heights = set(np.round(band.get_paths()[0].vertices[:, 1], 12))
-    assert set(np.round(results["attacks"]["tmi"]["roc"]["band_low"], 12)) <= heights
+    assert set(np.round(results.main.roc.band_low, 12)) <= heights
 
 
-def test_the_histogram_shows_shares_of_each_group(results: dict[str, Any]) -> None:
-    results["attacks"]["tmi"]["histogram"] = {"edges": [0, 1, 2], "members": [1, 3], "non_members": [30, 10]}
+def test_the_histogram_shows_shares_of_each_group(results: Results) -> None:
+    counts = {"edges": [0, 1, 2], "members": [1, 3], "non_members": [30, 10]}
+    results = changed(results, {"attacks/tmi/histogram": counts})
     drawn = histogram_figure(results)
     assert png_bytes(drawn) == png_bytes(histogram_figure(results))
     values = [list(patch.get_data().values) for patch in drawn.axes[0].patches]

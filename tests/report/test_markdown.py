@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from made.results import as_saved, figure, make_results, with_target
+from made.results import as_saved, changed, figure, make_results, with_target
 from tmi.report.markdown import escaped, render_markdown
+from tmi.report.results import Results
 from tmi.report.summary import natural_frequency, plain_words
 from tmi.report.target import target_summary
 from tmi.report.wording import with_interval
@@ -22,7 +22,7 @@ HOSTILE = (
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_results({"tmi": 0.6, "adapted-lira": 0.7, "direct": 1.0})
 
 
@@ -64,8 +64,8 @@ def test_rates_become_counts_of_a_round_number(fraction: float, rate: float, exp
     assert natural_frequency(fraction, rate) == expected
 
 
-def test_plain_words_say_what_leaks_and_how_sure_that_is(results: dict[str, Any]) -> None:
-    results["attacks"]["tmi"]["tpr_at_fpr"]["0.01"] = figure(0.126, 0.02)
+def test_plain_words_say_what_leaks_and_how_sure_that_is(results: Results) -> None:
+    results = changed(results, {"attacks/tmi/tpr_at_fpr/0.01": figure(0.126, 0.02)})
     text = " ".join(plain_words(results))
     assert text.startswith("Something leaks: from the answers of a finetuned model alone")
     assert "in 66 of 100 tries (64 to 68; guessing: 50)" in text
@@ -91,14 +91,14 @@ def test_plain_words_on_a_given_model_compare_with_the_points_alone() -> None:
     (sentence,) = plain_words(results)
     assert "66 of 100 tries (64 to 68; guessing: 50) with the finetuned model's answers, and in 58" in sentence
     assert "give away something" in sentence
-    results["comparisons"]["inputs-alone"]["auc"] = figure(0.01, 0.02)
+    results = changed(results, {"comparisons/inputs-alone/auc": figure(0.01, 0.02)})
     assert "not shown" in plain_words(results)[0]
 
 
 # The target
 
 
-def test_a_target_is_summed_up_without_an_auc(results: dict[str, Any]) -> None:
+def test_a_target_is_summed_up_without_an_auc(results: Results) -> None:
     assert target_summary(results) == ""
     text = target_summary(with_target(results))
     assert text.startswith("their-model: of 300 points, 21 are called members of its pretraining data.")
@@ -114,22 +114,20 @@ def test_a_target_is_summed_up_without_an_auc(results: dict[str, Any]) -> None:
 # Markdown
 
 
-def test_markdown_has_summary_table_target_bound_and_limits(results: dict[str, Any]) -> None:
+def test_markdown_has_summary_table_target_bound_and_limits(results: Results) -> None:
     text = rendered(render_markdown(with_target(as_saved(results)))).text
     for part in ("In plain words", "The target: their-model", "Lower bound on the ε of the pretraining", "Limits"):
         assert part in text
-    for part in (with_interval(results["attacks"]["tmi"]["auc"]), "direct (upper bound)", "no AUC", "on trust"):
+    for part in (with_interval(results.main.auc), "direct (upper bound)", "no AUC", "on trust"):
         assert part in text
     assert "The target:" not in render_markdown(results)
 
 
-def test_markdown_holds_nothing_that_users_could_inject(results: dict[str, Any]) -> None:
+def test_markdown_holds_nothing_that_users_could_inject(results: Results) -> None:
     plain = rendered(render_markdown(with_target(results))).tags
-    results["name"] = results["description"] = HOSTILE
-    results["attacks"][HOSTILE] = results["attacks"].pop("adapted-lira")
-    results = with_target(results)
-    results["target"]["name"] = HOSTILE
-    results["target"]["most_suspected"][0]["label"] = HOSTILE
+    results = with_target(make_results({"tmi": 0.6, HOSTILE: 0.7, "direct": 1.0}))
+    places = ["name", "description", "target/name", "target/most_suspected/0/label"]
+    results = changed(results, dict.fromkeys(places, HOSTILE))
     found = rendered(render_markdown(results))
     assert sorted(found.tags) == sorted(plain)
     assert "![i](http" in found.text

@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from made.results import as_saved, make_results, outline, page, with_target
+from made.results import as_saved, changed, make_results, outline, page, with_target
+from tmi.metrics.roc import Estimate
 from tmi.report.exhibits import LONGEST_SIDE, LONGEST_TEXT, SMALL_SIDE, SMALL_TEXT, Exhibit, png_of_image
 from tmi.report.learning import MOST_NAMED, training_warnings
 from tmi.report.page import expected_extreme
+from tmi.report.results import Results
 from tmi.report.table import verdict
 from tmi.report.wording import tpr, tpr_interval
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_results({"tmi": 0.6, "confidence": 0.1, "adapted-lira": 0.7, "direct": 1.0})
 
 
-def test_page_is_balanced_and_refers_to_nothing_outside(results: dict[str, Any]) -> None:
+def test_page_is_balanced_and_refers_to_nothing_outside(results: Results) -> None:
     image = Exhibit("image", np.eye(8))
     parsed = outline(page(results, [image, Exhibit("text", "words"), Exhibit("vector", np.arange(3.0))]))
     references = [value for _, name, value in parsed.attributes if name in ("src", "href", "xlink:href")]
@@ -34,22 +36,20 @@ def test_page_is_balanced_and_refers_to_nothing_outside(results: dict[str, Any])
     assert "url(" not in re.sub(r"url\(#\w+\)", "", page(results))
 
 
-def test_page_states_every_rate_with_its_interval(results: dict[str, Any]) -> None:
+def test_page_states_every_rate_with_its_interval(results: Results) -> None:
     html = page(results)
     assert verdict(results) in html
     for label in ("TPR@0.1%FPR", "TPR@1%FPR", "TPR@5%FPR", "TPR@10%FPR"):
         assert f'<th scope="col">{label}</th>' in html
-    for rate, estimate in results["attacks"]["tmi"]["tpr_at_fpr"].items():
+    for rate, estimate in results.main.tpr_at_fpr.items():
         assert f"<td>{tpr(estimate, rate)}<br><small>{tpr_interval(estimate, rate)}</small></td>" in html
 
 
-def test_page_escapes_what_users_wrote(results: dict[str, Any]) -> None:
+def test_page_escapes_what_users_wrote() -> None:
     hostile = "<script>alert(1)</script>"
-    results["name"] = results["description"] = hostile
-    results["points"]["most_exposed"][0]["label"] = hostile
-    for table in ("attacks", "comparisons"):
-        results[table][hostile] = results[table].pop("confidence")
-    results["stages"][hostile] = 1.0
+    results = make_results({"tmi": 0.6, hostile: 0.1, "adapted-lira": 0.7, "direct": 1.0})
+    places = ["name", "description", "points/most_exposed/0/label"]
+    results = changed(results, dict.fromkeys(places, hostile) | {"stages": {hostile: 1.0}})
     html = page(results, [Exhibit("text", hostile)] * 3, config=f"# {hostile}")
     parsed = outline(html)
     assert "script" not in parsed.tags
@@ -63,7 +63,7 @@ def test_page_shows_an_unresolvable_rate_as_a_dash() -> None:
     assert "– not resolvable with 400 non-members" in html
 
 
-def test_page_sets_the_upper_bound_apart(results: dict[str, Any]) -> None:
+def test_page_sets_the_upper_bound_apart(results: Results) -> None:
     attacks, bound = page(results).split('<tbody class="bound">')
     assert '<th scope="row">direct</th>' in bound
     assert '<th scope="row">direct</th>' not in attacks
@@ -76,7 +76,7 @@ def test_page_with_one_attack_and_no_point() -> None:
     assert "No point was ranked." in html
 
 
-def test_page_shows_points_without_exhibits(results: dict[str, Any]) -> None:
+def test_page_shows_points_without_exhibits(results: Results) -> None:
     html = page(results)
     assert [f'<th scope="row">{point}</th><td>7</td>' in html for point in (17, 18, 19)] == [True] * 3
     assert "<td>−0.30 (33)</td>" in html
@@ -84,20 +84,25 @@ def test_page_shows_points_without_exhibits(results: dict[str, Any]) -> None:
     assert "<img" not in html
 
 
-def test_page_refuses_a_wrong_number_of_exhibits(results: dict[str, Any]) -> None:
+def test_page_refuses_a_wrong_number_of_exhibits(results: Results) -> None:
     with pytest.raises(ValueError, match="got 1 exhibits, expected one for each of the 3 points"):
         page(results, [Exhibit("text", "alone")])
 
 
-def test_page_reports_neutral_scores(results: dict[str, Any]) -> None:
+def test_page_reports_neutral_scores(results: Results) -> None:
     assert "neutral scores" not in page(results)
-    results["attacks"]["tmi"]["neutral"] = 1200
+    results = changed(results, {"attacks/tmi/neutral": 1200})
     assert "1,200 neutral scores" in page(results)
 
 
-def test_page_compares_the_attacks_in_pairs(results: dict[str, Any]) -> None:
-    results["comparisons"]["confidence"]["auc"] = {"estimate": 0.136, "low": 0.1, "high": 0.17, "resolvable": True}
-    results["comparisons"]["direct"]["auc"] = {"estimate": -0.03, "low": -0.07, "high": 0.004, "resolvable": True}
+def test_page_compares_the_attacks_in_pairs(results: Results) -> None:
+    results = changed(
+        results,
+        {
+            "comparisons/confidence/auc": Estimate(0.136, 0.1, 0.17),
+            "comparisons/direct/auc": Estimate(-0.03, -0.07, 0.004),
+        },
+    )
     html = page(results)
     compared = html[html.index("Is tmi better than the others?") :]
     assert "<td>+0.136*<br><small>[+0.100, +0.170]</small>" in compared
@@ -111,7 +116,7 @@ def test_page_does_not_compare_rates_that_cannot_be_resolved() -> None:
     assert "<td>–</td>" in row
 
 
-def test_page_is_the_same_every_time(results: dict[str, Any]) -> None:
+def test_page_is_the_same_every_time(results: Results) -> None:
     exhibits = [Exhibit("image", np.eye(8))] * 3
     assert page(results, exhibits) == page(results, exhibits)
 
@@ -128,7 +133,7 @@ def test_points_beyond_the_first_are_shown_on_demand_in_blocks() -> None:
     assert len(re.findall("<tr>", page(results))) > 120
 
 
-def test_a_point_says_how_sure_its_exposure_is(results: dict[str, Any]) -> None:
+def test_a_point_says_how_sure_its_exposure_is(results: Results) -> None:
     html = page(results, [Exhibit("text", "words")] * 3)
     for text in (
         "<dd>[0.86, 0.97]</dd>",
@@ -136,26 +141,25 @@ def test_a_point_says_how_sure_its_exposure_is(results: dict[str, Any]) -> None:
         "Of 298 points, 41 are exposed beyond chance",
     ):
         assert text in html
-    results["points"]["most_exposed"][0] |= {"low": None, "high": None}
+    results = changed(results, {"points/most_exposed/0/low": None, "points/most_exposed/0/high": None})
     assert "<dt>Interval</dt><dd>–</dd>" in page(results, [Exhibit("text", "words")] * 3)
-    results["points"]["exposed"]["count"] = 0
+    results = changed(results, {"points/exposed/count": 0})
     assert "Of 298 points, none is exposed beyond chance" in page(results)
 
 
-def test_the_bound_names_its_stage_and_is_never_rounded_up(results: dict[str, Any]) -> None:
-    results["attacks"]["tmi"]["epsilon"]["lower_bound"] = 0.9999
+def test_the_bound_names_its_stage_and_is_never_rounded_up(results: Results) -> None:
+    results = changed(results, {"attacks/tmi/epsilon/lower_bound": 0.9999})
     html = page(results)
     assert "ε of the pretraining is at least 0.99 at δ = 0, with 95% confidence" in html
     assert "it is no promise" in html
-    results["attacks"]["tmi"]["epsilon"]["lower_bound"] = 0.0
+    results = changed(results, {"attacks/tmi/epsilon/lower_bound": 0.0})
     assert "tmi shows no lower bound above 0" in page(results)
-    for attack in results["attacks"].values():
-        attack["epsilon"] = None
+    results = changed(results, {f"attacks/{name}/epsilon": None for name in results.attacks})
     assert "No lower bound could be computed for tmi." in page(results)
     outline(page(results))
 
 
-def test_a_target_is_reported_without_an_auc(results: dict[str, Any]) -> None:
+def test_a_target_is_reported_without_an_auc(results: Results) -> None:
     targeted = with_target(results, suspects=40)
     html = page(targeted)
     outline(html)
@@ -177,7 +181,7 @@ def test_an_audit_of_saved_predictions_has_files_and_no_models() -> None:
         assert text not in html
 
 
-def test_the_page_says_where_it_comes_from(results: dict[str, Any]) -> None:
+def test_the_page_says_where_it_comes_from(results: Results) -> None:
     html = page(results)
     for text in ("numpy 2.1.0, torch 2.8.0", "ab" * 32, "ef" * 32, "Linux, x86_64, 2 cores", "2 min 17 s"):
         assert text in html
@@ -191,8 +195,8 @@ def test_the_page_says_where_it_comes_from(results: dict[str, Any]) -> None:
     [(0.9, 0.88, []), (0.9, 0.11, ["At least one model has"]), (0.12, 0.09, ["The pretraining test"])],
 )
 def test_models_that_did_not_learn_are_named(accuracy: float, lowest: float, expected: list[str]) -> None:
-    results = make_results({"tmi": 0.6})
-    results["models"]["pretraining_test_accuracy"] = {"mean": accuracy, "sd": 0.1, "min": lowest, "max": 0.95}
+    summary = {"mean": accuracy, "sd": 0.1, "min": lowest, "max": 0.95}
+    results = changed(make_results({"tmi": 0.6}), {"models/pretraining_test_accuracy": summary})
     sentences = training_warnings(results)
     assert len(sentences) == len(expected)
     assert all(sentence.startswith(start) for sentence, start in zip(sentences, expected, strict=True))
@@ -210,21 +214,20 @@ def test_models_that_did_not_learn_are_named(accuracy: float, lowest: float, exp
         (list(range(64)), "None of the 64 models learned the downstream task"),
     ],
 )
-def test_models_that_stayed_at_a_constant_answer_are_named(
-    results: dict[str, Any], models: list[int], beginning: str
-) -> None:
-    results["models"]["not_finetuned"] = models
+def test_models_that_stayed_at_a_constant_answer_are_named(results: Results, models: list[int], beginning: str) -> None:
+    results = changed(results, {"models/not_finetuned": models})
     (sentence,) = training_warnings(results)
     assert sentence.startswith(beginning)
     assert len(models) == 64 or "part of the figures" in sentence
     assert sentence in page(results)
 
 
-def test_pretraining_and_finetuning_are_told_apart_and_no_model_is_warned_of_twice(results: dict[str, Any]) -> None:
-    results["models"]["not_pretrained"] = [2]
-    results["models"]["not_finetuned"] = [9]
-    for task in ("pretraining", "downstream"):
-        results["models"][f"{task}_test_accuracy"] = {"mean": 0.9, "sd": 0.1, "min": 0.1, "max": 0.95}
+def test_pretraining_and_finetuning_are_told_apart_and_no_model_is_warned_of_twice(results: Results) -> None:
+    accuracies = {
+        f"models/{task}_test_accuracy": {"mean": 0.9, "sd": 0.1, "min": 0.1, "max": 0.95}
+        for task in ("pretraining", "downstream")
+    }
+    results = changed(results, {"models/not_pretrained": [2], "models/not_finetuned": [9]} | accuracies)
     first, second = training_warnings(results)
     assert first.startswith("Model 2 did not learn the pretraining task:")
     assert second.startswith("Model 9 did not learn the downstream task:")
@@ -235,10 +238,9 @@ def test_pretraining_and_finetuning_are_told_apart_and_no_model_is_warned_of_twi
     [(2, 0.54, True), (2, 0.6, False), (100, 0.015, True), (100, 0.05, False)],
 )
 def test_near_chance_depends_on_the_number_of_classes(classes: int, accuracy: float, warned: bool) -> None:
-    results = make_results({"tmi": 0.6})
-    results["data"]["downstream"]["classes"] = classes
     summary = {"mean": accuracy, "sd": 0.0, "min": accuracy, "max": accuracy}
-    results["models"]["downstream_test_accuracy"] = summary
+    changes = {"data/downstream/classes": classes, "models/downstream_test_accuracy": summary}
+    results = changed(make_results({"tmi": 0.6}), changes)
     assert bool(training_warnings(results)) == warned
 
 
@@ -255,8 +257,8 @@ def test_expected_extreme_agrees_with_simulated_noise() -> None:
 def test_expected_extreme_needs_points_and_is_an_auc() -> None:
     results = make_results({"tmi": 0.6}, points=0)
     assert expected_extreme(results) is None
-    results = make_results({"tmi": 0.6})
-    results["points"]["most_exposed"][0].update(targets_in=1, targets_out=2)
+    counts = {"points/most_exposed/0/targets_in": 1, "points/most_exposed/0/targets_out": 2}
+    results = changed(make_results({"tmi": 0.6}), counts)
     assert expected_extreme(results) == 1.0
 
 
@@ -300,7 +302,7 @@ def test_image_of_a_wrong_shape_is_refused() -> None:
         png_of_image(np.zeros(4))
 
 
-def test_image_is_embedded_as_its_png(results: dict[str, Any]) -> None:
+def test_image_is_embedded_as_its_png(results: Results) -> None:
     image = np.random.default_rng(0).random((8, 8))
     encoded = base64.b64encode(png_of_image(image)).decode()
     assert page(results, [Exhibit("image", image)] * 3).count(f"data:image/png;base64,{encoded}") == 3

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from made.results import RATES, figure, make_results, printed
+from made.results import RATES, changed, figure, make_results, printed
+from tmi.report.results import Results
 from tmi.report.table import results_table, verdict
-from tmi.report.wording import duration, headline, percent, tpr, tpr_interval, tpr_label
+from tmi.report.wording import duration, percent, tpr, tpr_interval, tpr_label
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_results({"tmi": 0.6, "confidence": 0.1, "adapted-lira": 0.7, "direct": 1.0})
 
 
 # Table
 
 
-def test_table_fits_80_columns_with_one_line_per_attack(results: dict[str, Any]) -> None:
+def test_table_fits_80_columns_with_one_line_per_attack(results: Results) -> None:
     lines = printed(results)
     assert max(map(len, lines)) <= 80
-    rows = [line.split() for line in lines if line.startswith(tuple(results["attacks"]))]
+    rows = [line.split() for line in lines if line.startswith(tuple(results.attacks))]
     assert " ".join(rows[0]) == "adapted-lira 0.690 [0.670, 0.710] 63.7% 0.84% 5.2% 17.2% 28.0%"
     assert [row[0] for row in rows] == ["adapted-lira", "tmi", "confidence", "direct", "direct:"]
 
 
-def test_upper_bound_stands_below_a_gap_even_though_it_is_highest(results: dict[str, Any]) -> None:
+def test_upper_bound_stands_below_a_gap_even_though_it_is_highest(results: Results) -> None:
     lines = printed(results)
     row = next(index for index, line in enumerate(lines) if line.startswith("direct "))
     assert lines[row - 1] == ""
     assert lines[row - 2].startswith("confidence")
 
 
-def test_table_headers_carry_their_unit(results: dict[str, Any]) -> None:
+def test_table_headers_carry_their_unit(results: Results) -> None:
     assert [tpr_label(rate) for rate in RATES] == ["TPR@0.1%FPR", "TPR@1%FPR", "TPR@5%FPR", "TPR@10%FPR"]
     assert printed(results)[1].split()[-4:] == ["0.1%FPR", "1%FPR", "5%FPR", "10%FPR"]
 
 
 @pytest.mark.parametrize(("width", "columns"), [(80, 7), (70, 6), (60, 5), (45, 3), (36, 2)])
-def test_narrow_terminals_get_fewer_columns(results: dict[str, Any], width: int, columns: int) -> None:
+def test_narrow_terminals_get_fewer_columns(results: Results, width: int, columns: int) -> None:
     assert len(results_table(results, width).columns) == columns
     assert max(map(len, printed(results, width))) <= width
 
@@ -61,7 +60,7 @@ def test_names_are_not_console_markup() -> None:
 # Verdict
 
 
-def test_verdict_on_a_leak_speaks_of_the_default_attack_not_of_the_best(results: dict[str, Any]) -> None:
+def test_verdict_on_a_leak_speaks_of_the_default_attack_not_of_the_best(results: Results) -> None:
     assert verdict(results) == (
         "The finetuned models leak their pretraining data: tmi tells members from non-members with "
         "AUC 0.664 [0.644, 0.684] (95% interval; 0.5 = coin flip) and finds 4.2% of the members at 1% false "
@@ -83,10 +82,9 @@ def test_verdict_without_a_leak_does_not_hide_another_attack() -> None:
 
 
 def test_verdict_without_a_leak_does_not_hide_a_few_exposed_members() -> None:
-    results = make_results({"tmi": 0.0})
-    results["attacks"]["tmi"]["tpr_at_fpr"]["0.01"] = figure(0.04, 0.01)
+    results = changed(make_results({"tmi": 0.0}), {"attacks/tmi/tpr_at_fpr/0.01": figure(0.04, 0.01)})
     assert "But at 1% false positives tmi finds 4.0% [3.0%, 5.0%] of the members" in verdict(results)
-    results["attacks"]["tmi"]["tpr_at_fpr"]["0.01"]["resolvable"] = False
+    results = changed(results, {"attacks/tmi/tpr_at_fpr/0.01/resolvable": False})
     assert "But" not in verdict(results)
 
 
@@ -104,11 +102,6 @@ def test_verdict_falls_back_to_the_next_resolvable_rate() -> None:
         "finds 14.8% of the members at 5% false positives."
     )
     assert verdict(make_results({"tmi": 0.6}, non_members=5)).endswith("coin flip).")
-
-
-def test_headline_is_fixed_before_the_outcome() -> None:
-    assert headline(make_results({"gaussian": 0.1, "tmi": 0.0})) == "tmi"
-    assert headline(make_results({"direct": 2.0, "gaussian": 0.1, "confidence": 0.9})) == "gaussian"
 
 
 # Wording

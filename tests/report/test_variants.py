@@ -6,29 +6,29 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from made.results import make_results, outline
+from made.results import changed, make_results, outline
 from made.variants import ATTACKS, CONTROL, difference, make_seven, make_variants, page, private, row
 from tmi.cli.showing import show_results
 from tmi.report.curves import variants_figure
 from tmi.report.figures import svg_text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_text, finetunings, trained
 from tmi.report.learning import training_warnings
+from tmi.report.results import Results
 from tmi.report.variants import variants_table
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_seven()
 
 
-def printed(results: dict[str, Any], width: int = 80) -> list[str]:
+def printed(results: Results, width: int = 80) -> list[str]:
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     console.print(variants_table(results, width))
     assert isinstance(console.file, io.StringIO)
@@ -42,7 +42,7 @@ def flat(lines: list[str]) -> str:
 # Order and words
 
 
-def test_the_run_comes_first_then_what_is_not_private_then_what_is_by_epsilon(results: dict[str, Any]) -> None:
+def test_the_run_comes_first_then_what_is_not_private_then_what_is_by_epsilon(results: Results) -> None:
     names = [each.name for each in finetunings(results)]
     assert names == ["digits", "lora", "full", "last-2", "few", "epsilon-inf", "epsilon-8", "epsilon-1"]
 
@@ -62,13 +62,10 @@ def test_every_control_stands_before_those_that_it_is_the_control_of() -> None:
 
 
 def test_a_private_run_stays_first() -> None:
-    results = make_variants({"epsilon-inf": row(private=CONTROL), "full": row("full")}, {})
-    results["variants"]["rows"]["digits"]["private"] = private(4.0)
-    results["variants"]["differences"] = {
-        "digits": difference("epsilon-inf"),
-        "epsilon-inf": difference("digits"),
-        "full": difference("digits"),
-    }
+    rows = {"epsilon-inf": row(private=CONTROL), "full": row("full")}
+    against = {"digits": "epsilon-inf", "epsilon-inf": "digits", "full": "digits"}
+    results = make_variants(rows, {name: difference(other) for name, other in against.items()})
+    results = changed(results, {"variants/rows/digits/private": private(4.0)})
     assert [each.name for each in finetunings(results)] == ["digits", "full", "epsilon-inf"]
     assert next(line for line in printed(results) if line.startswith("digits")).endswith("0.584")
     assert "−0.100*" in next(line for line in printed(results) if line.startswith("digits"))
@@ -107,7 +104,7 @@ def test_transfer_settings_in_words() -> None:
 # Table
 
 
-def test_the_table_fits_80_columns_with_everything(results: dict[str, Any]) -> None:
+def test_the_table_fits_80_columns_with_everything(results: Results) -> None:
     lines = printed(results)
     assert max(map(len, lines)) <= 80
     rows = {line.split()[0]: line.split()[1:] for line in lines[4:13] if line}
@@ -120,7 +117,7 @@ def test_the_table_fits_80_columns_with_everything(results: dict[str, Any]) -> N
     assert rows["epsilon-inf"][7] == "−0.001"
 
 
-def test_private_finetunings_stand_below_a_gap(results: dict[str, Any]) -> None:
+def test_private_finetunings_stand_below_a_gap(results: Results) -> None:
     lines = printed(results)
     assert lines.index("") == next(i for i, line in enumerate(lines) if line.startswith("epsilon-inf")) - 1
 
@@ -135,7 +132,7 @@ def test_private_finetunings_stand_below_a_gap(results: dict[str, Any]) -> None:
         (40, ("points", "adapted", "trained", "TPR@", "task", "differ-")),
     ],
 )
-def test_narrow_terminals_get_fewer_columns(results: dict[str, Any], width: int, left_out: tuple[str, ...]) -> None:
+def test_narrow_terminals_get_fewer_columns(results: Results, width: int, left_out: tuple[str, ...]) -> None:
     lines = printed(results, width)
     assert max(map(len, lines)) <= width
     header = flat(lines[: next(i for i, line in enumerate(lines) if line.startswith("─"))])
@@ -174,9 +171,8 @@ def test_the_baseline_has_no_column_where_it_was_not_run_or_is_the_main_attack()
     results = make_variants(rows, {"full": difference("digits")}, main="adapted-lira")
     assert "leak to adapted-lira" in printed(results)[0]
     assert next(line for line in printed(results) if line.startswith("digits ")).count("0.584") == 1
-    for each in results["variants"]["rows"].values():
-        del each["attacks"]["adapted-lira"]
-    results["variants"]["attack"] = "tmi"
+    alone = {f"variants/rows/{name}/attacks": {"tmi": row()["attacks"]["tmi"]} for name in ("digits", "full")}
+    results = changed(results, {"variants/attack": "tmi", "headline": "tmi"} | alone)
     assert "adapted" not in flat(printed(results))
     assert "adapted-lira" not in svg_text(variants_figure(results))
     assert "AUC of adapted-lira" not in page(results)
@@ -192,20 +188,21 @@ def test_a_difference_is_marked_where_its_interval_excludes_0(half_width: float,
     assert f"<td>{text}<br>" in page(results)
 
 
-def test_the_terminal_says_with_what_each_is_compared(results: dict[str, Any]) -> None:
+def test_the_terminal_says_with_what_each_is_compared(results: Results) -> None:
     assert "to digits, of those with noise to epsilon-inf;" in flat(printed(results))
-    results["variants"]["differences"]["epsilon-8"]["against"] = "another-inf"
-    results["variants"]["rows"]["another-inf"] = row(private=CONTROL)
+    changes = {
+        "variants/differences/epsilon-8/against": "another-inf",
+        "variants/rows/another-inf": row(private=CONTROL),
+    }
+    results = changed(results, changes)
     assert "of those with noise to the same recipe without noise;" in flat(printed(results))
 
 
 def test_an_unresolvable_rate_is_a_dash_with_a_footnote() -> None:
     results = make_variants({"full": row("full")}, {"full": difference("digits")})
-    results["data"]["non_members"] = 60
-    attacks = [results["attacks"], *(each["attacks"] for each in results["variants"]["rows"].values())]
-    for figures in attacks:
-        for each in figures.values():
-            each["tpr_at_fpr"]["0.01"]["resolvable"] = False
+    tables = ["attacks", *(f"variants/rows/{name}/attacks" for name in ("digits", "full"))]
+    changes = {f"{table}/{name}/tpr_at_fpr/0.01/resolvable": False for table in tables for name in ATTACKS}
+    results = changed(results, changes | {"data/non_members": 60})
     lines = printed(results)
     assert "–" in next(line.split() for line in lines if line.startswith("full"))
     assert "– not resolvable with 60 non-members" in flat(lines)
@@ -214,7 +211,7 @@ def test_an_unresolvable_rate_is_a_dash_with_a_footnote() -> None:
 # The promise
 
 
-def test_wherever_an_epsilon_is_shown_it_is_said_what_it_promises(results: dict[str, Any]) -> None:
+def test_wherever_an_epsilon_is_shown_it_is_said_what_it_promises(results: Results) -> None:
     for text in (flat(printed(results)), page(results)):
         assert "ε" in text
         assert PRIVACY_NOTE in text
@@ -227,38 +224,39 @@ def test_wherever_an_epsilon_is_shown_it_is_said_what_it_promises(results: dict[
 def test_a_private_finetuning_alone_says_so_too() -> None:
     results = make_results(ATTACKS)
     assert "Privacy</dt>" not in page(results)
-    results["data"]["downstream"]["private"] = private(7.9912)
+    results = changed(results, {"data/downstream/private": private(7.9912)})
     html = page(results)
     outline(html)
     assert "ε = 8 at δ = 0.0002; 640 steps with noise multiplier 5.04, each on a random 6.4% of the points" in html
     assert PRIVACY_NOTE in html
-    results["data"]["downstream"]["private"] = CONTROL
+    results = changed(results, {"data/downstream/private": CONTROL})
     assert "ε = ∞, without noise; 640 steps" in page(results)
 
 
 # Models that did not learn
 
 
-def test_models_that_did_not_learn_are_named_for_every_finetuning(results: dict[str, Any]) -> None:
+def test_models_that_did_not_learn_are_named_for_every_finetuning(results: Results) -> None:
     assert training_warnings(results) == []
-    results["variants"]["rows"]["epsilon-1"]["not_finetuned"] = [3, 17]
-    results["variants"]["rows"]["few"]["downstream_test_accuracy"] = {"mean": 0.21, "sd": 0.0, "min": 0.2, "max": 0.22}
+    accuracy = {"mean": 0.21, "sd": 0.0, "min": 0.2, "max": 0.22}
+    rows = {"epsilon-1/not_finetuned": [3, 17], "few/downstream_test_accuracy": accuracy}
+    results = changed(results, {f"variants/rows/{key}": value for key, value in rows.items()})
     first, second = training_warnings(results)
     assert first.startswith("Models 3 and 17 did not learn the downstream task in the finetuning epsilon-1: on their")
     assert second.startswith("The downstream test accuracy in the finetuning few is near chance: 21.0%")
     assert first in page(results)
 
 
-def test_the_run_is_not_warned_of_twice(results: dict[str, Any]) -> None:
-    results["models"]["not_finetuned"] = results["variants"]["rows"]["digits"]["not_finetuned"] = [5]
+def test_the_run_is_not_warned_of_twice(results: Results) -> None:
+    results = changed(results, {"models/not_finetuned": [5], "variants/rows/digits/not_finetuned": [5]})
     assert len(training_warnings(results)) == 1
 
 
 def test_the_terminal_shows_table_verdict_and_warnings(
-    results: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    results: Results, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    results["models"]["not_pretrained"] = [4, 6]
+    results = changed(results, {"models/not_pretrained": [4, 6]})
     show_results(results, Path("runs/digits"))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80

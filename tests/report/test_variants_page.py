@@ -6,30 +6,30 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from made.results import make_results, outline
+from made.results import changed, make_results, outline
 from made.variants import ATTACKS, difference, make_seven, make_variants, page, private, row
 from tmi.config import Config
-from tmi.report import write_report
 from tmi.report.curves import variants_figure
+from tmi.report.document import write_report
 from tmi.report.figures import png_bytes, svg_text
 from tmi.report.finetunings import finetunings
+from tmi.report.results import Results
 from tmi.runs import pipeline
 
 
 @pytest.fixture
-def results() -> dict[str, Any]:
+def results() -> Results:
     return make_seven()
 
 
 # Figure
 
 
-def test_the_figure_is_the_same_bytes_every_time_and_names_all(results: dict[str, Any]) -> None:
-    results["variants"]["rows"]["_a$x$"] = row("full")
+def test_the_figure_is_the_same_bytes_every_time_and_names_all(results: Results) -> None:
+    results = changed(results, {"variants/rows/_a$x$": row("full")})
     assert png_bytes(variants_figure(results)) == png_bytes(variants_figure(results))
     svg = svg_text(variants_figure(results))
     assert svg == svg_text(variants_figure(results))
@@ -48,10 +48,10 @@ def test_the_figure_is_the_same_bytes_every_time_and_names_all(results: dict[str
     assert "direct" not in svg
 
 
-def test_the_figure_has_every_auc_once_from_top_to_bottom(results: dict[str, Any]) -> None:
+def test_the_figure_has_every_auc_once_from_top_to_bottom(results: Results) -> None:
     axes = variants_figure(results).axes[0]
     main, baseline = (container[0] for container in axes.containers)
-    expected = [each.auc["estimate"] for each in finetunings(results)]
+    expected = [each.auc.estimate for each in finetunings(results)]
     assert list(main.get_xdata()) == pytest.approx(expected)
     places = list(main.get_ydata())
     assert places == sorted(places)
@@ -63,8 +63,8 @@ def test_the_figure_has_every_auc_once_from_top_to_bottom(results: dict[str, Any
 
 def test_long_names_leave_the_figure_its_room() -> None:
     name = "a-very-long-name-" * 8
-    results = make_variants({name: row("last-12", private=private(0.123), points_per_model=12_345)}, {})
-    results["variants"]["differences"] = {name: difference("digits")}
+    rows = {name: row("last-12", private=private(0.123), points_per_model=12_345)}
+    results = make_variants(rows, {name: difference("digits")})
     drawn = variants_figure(results)
     png_bytes(drawn)
     assert drawn.axes[0].get_position().width > 0.3
@@ -73,7 +73,7 @@ def test_long_names_leave_the_figure_its_room() -> None:
 # Page
 
 
-def test_the_page_has_a_row_for_every_finetuning(results: dict[str, Any]) -> None:
+def test_the_page_has_a_row_for_every_finetuning(results: Results) -> None:
     html = page(results)
     outline(html)
     section = html[html.index("What other finetunings of the same models leak") :]
@@ -110,14 +110,14 @@ def test_a_run_with_variants_writes_them_and_removes_what_is_no_longer_there(
 ) -> None:
     names = ["gaussian", "adapted-lira"]
     config = tiny(attack__names=names, variants={"everything": {"finetune": {"transfer": "full"}}})
-    results = pipeline.run_attack(config, tmp_path)
+    pipeline.run_attack(config, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["variants"]["attack"] == "gaussian"
     html = (tmp_path / "report.html").read_text()
     outline(html)
     assert '<th scope="row">everything<br><small>everything</small>' in html
     assert {path.name for path in tmp_path.glob("variants.*")} == {"variants.png", "variants.svg"}
     assert not list((tmp_path / "variants" / "everything").glob("variants.*"))
-    del results["variants"]
-    write_report(tmp_path, results, [], config.to_toml())
+    results = Results.load(tmp_path / "results.json")
+    write_report(tmp_path, results.model_copy(update={"variants": None}), [], config.to_toml())
     assert not list(tmp_path.glob("variants.*"))
     assert "What other finetunings" not in (tmp_path / "report.html").read_text()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from made.configs import TINY, fitting
+from made.results import changed, make_results
 from tmi.cli.compare import compare as command
 from tmi.config import load_config
 from tmi.errors import TmiError
@@ -23,8 +24,8 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare
 from tmi.metrics.one_target import auc_interval
 from tmi.metrics.roc import Estimate
-from tmi.report.runs import configuration_lines, runs_heading, runs_table, runs_verdict
-from tmi.runs.compare import compare_runs, compare_unpaired, detectable
+from tmi.report.compared import Compared, configuration_lines, runs_heading, runs_table, runs_verdict
+from tmi.runs.compare import compare_runs, compare_unpaired, compared_runs, detectable
 from tmi.runs.directory import RunDirectory
 from tmi.runs.finished import read_run
 from tmi.runs.pipeline import run_attack
@@ -84,7 +85,7 @@ def test_a_run_does_not_differ_from_itself(runs: Path) -> None:
         difference = entry["difference"]
         for figure in (difference["auc"], difference["balanced_accuracy"], *difference["tpr_at_fpr"].values()):
             assert (figure["estimate"], figure["low"], figure["high"]) == (0, 0, 0)
-    assert runs_verdict(compared).startswith("No difference at all: gaussian")
+    assert runs_verdict(compared_runs(runs / "base", copied)).startswith("No difference at all: gaussian")
 
 
 def test_a_variant_is_a_run(runs: Path) -> None:
@@ -127,6 +128,7 @@ def make(
     kind: str = "saved predictions",
     attacks: tuple[str, ...] = ("tmi",),
     numbers: np.ndarray | None = None,
+    pool: str = "",
 ) -> Path:
     """Scores as an audit of saved predictions leaves them; ``noise`` is the seed of the scores, ``seed`` the rest."""
     random = np.random.default_rng(seed)
@@ -139,26 +141,25 @@ def make(
         directory.save_array(directory.challenge_points, numbers, content_key())
     for attack in attacks:
         directory.save_array(directory.scores(attack), scores[:targets], content_key())
-    entry = {"upper_bound": False, "tpr_at_fpr": {"0.01": {}, "0.1": {}}}
-    results = {"schema": 1, "kind": kind, "name": folder.name, "seed": 0, "attacks": dict.fromkeys(attacks, entry)}
-    write_json(directory.results, results | {"evaluation": {"confidence": 0.95, "resamples": 200}})
+    if attacks:
+        results = make_results(dict.fromkeys(attacks, 0.6))
+        changes = {"kind": kind, "name": folder.name, "evaluation/resamples": 200, "data/pool/fingerprint": pool}
+        changed(results, changes).save(directory.results)
     return folder
 
 
 def test_audits_of_saved_predictions(tmp_path: Path) -> None:
     a, b = make(tmp_path / "a", effect=2.0), make(tmp_path / "b", effect=0.5, noise=1)
-    compared = compare_runs(a, b)
-    assert compared["paired"]
-    assert "A and B have no numbers" in compared["why"]
-    assert compared["configuration"] is None
+    compared = compared_runs(a, b)
+    assert compared.paired
+    assert "A and B have no numbers" in compared.why
+    assert compared.configuration is None
     assert configuration_lines(compared) == ["At least one of the two has no configuration to compare."]
-    assert compared["attacks"]["tmi"]["difference"]["auc"]["high"] < 0
+    assert compared.attacks["tmi"].difference.auc.high < 0
     assert runs_verdict(compared).startswith("B leaks less than A: tmi has AUC ")
-    turned = compare_runs(b, a)
+    turned = compared_runs(b, a)
     assert runs_verdict(turned).startswith("B leaks more than A: tmi has AUC ")
-    assert turned["attacks"]["tmi"]["difference"]["auc"]["low"] == pytest.approx(
-        -compared["attacks"]["tmi"]["difference"]["auc"]["high"]
-    )
+    assert turned.attacks["tmi"].difference.auc.low == pytest.approx(-compared.attacks["tmi"].difference.auc.high)
 
 
 def test_what_both_share_cancels_only_where_it_is_paired(tmp_path: Path) -> None:
@@ -178,12 +179,7 @@ def test_what_both_share_cancels_only_where_it_is_paired(tmp_path: Path) -> None
 
 def test_other_pools_are_not_paired_by_their_numbers(tmp_path: Path) -> None:
     """Memberships are drawn from the seed alone, so those of two pools of one size are equal."""
-    folders = []
-    for name in ("a", "b"):
-        folders.append(make(tmp_path / name, numbers=np.arange(40)))
-        path = tmp_path / name / "results.json"
-        write_json(path, json.loads(path.read_text()) | {"data": {"pool": {"fingerprint": name}}})
-    compared = compare_runs(*folders)
+    compared = compare_runs(*(make(tmp_path / name, numbers=np.arange(40), pool=name) for name in ("a", "b")))
     assert compared["why"] == "the pools that the points are from differ"
 
 
@@ -259,28 +255,30 @@ def test_what_is_called_detectable_is_detected() -> None:
 
 
 def test_the_table_of_long_names_fits() -> None:
-    estimate = {"estimate": -0.1234, "low": -0.2345, "high": -0.0123, "resolvable": True}
-    rates = {str(rate): dict(estimate) for rate in (0.0001, 0.001, 0.01, 0.05, 0.1)}
+    estimate = Estimate(-0.1234, -0.2345, -0.0123)
+    rates = {str(rate): estimate for rate in (0.0001, 0.001, 0.01, 0.05, 0.1)}
     figures = {"auc": 0.7, "balanced_accuracy": 0.6, "tpr_at_fpr": dict.fromkeys(rates, 0.3)}
-    rates["0.0001"]["resolvable"] = False
+    rates["0.0001"] = replace(estimate, resolvable=False)
     entry = {
         "upper_bound": False,
         "a": figures,
         "b": figures,
-        "difference": {"auc": estimate, "tpr_at_fpr": rates},
+        "difference": {"auc": estimate, "balanced_accuracy": estimate, "tpr_at_fpr": rates},
         "detectable": 0.1,
     }
-    run = {"run": "runs/" + "x" * 90, "name": "[b]x", "seed": 0, "targets": 8, "points": 1000, "non_members": 4000}
-    compared = {
+    run = {"run": "runs/" + "x" * 90, "name": "[b]x", "seed": 0, "targets": 8, "points": 1000}
+    run |= {"members": 4000, "non_members": 4000}
+    document = {
         "a": run,
         "b": run,
         "paired": False,
         "why": "the challenge points differ",
-        "evaluation": {"confidence": 0.95},
+        "evaluation": {"confidence": 0.95, "resamples": 1000},
         "headline": "inputs-and-answers",
-        "attacks": {"inputs-and-answers": entry, "direct": copy.deepcopy(entry) | {"upper_bound": True}},
+        "attacks": {"inputs-and-answers": entry, "direct": entry | {"upper_bound": True}},
         "configuration": ["seed was 0, now 5"],
     }
+    compared = Compared.model_validate(document)
     for width, has_rates in ((80, True), (62, False)):
         console = Console(file=(printed := io.StringIO()), width=width)
         console.print(runs_heading(compared), markup=False)
@@ -290,11 +288,11 @@ def test_the_table_of_long_names_fits() -> None:
         assert ("TPR" in printed.getvalue()) == has_rates
         assert ("– not resolvable with 4,000 non-members" in printed.getvalue()) == has_rates
     assert "[b]x" in printed.getvalue()
-    below = copy.deepcopy(compared)
-    below["attacks"]["inputs-and-answers"]["a"]["auc"] = below["attacks"]["inputs-and-answers"]["b"]["auc"] = 0.4
-    assert "neither is better than a coin flip" in runs_verdict(below)
-    below["attacks"]["inputs-and-answers"]["difference"]["auc"]["high"] = 0.1
-    assert "with these sizes a difference of 0.100 would have been seen" in runs_verdict(below)
+    figures["auc"] = 0.4
+    assert "neither is better than a coin flip" in runs_verdict(Compared.model_validate(document))
+    entry["difference"]["auc"] = replace(estimate, high=0.1)
+    verdict = runs_verdict(Compared.model_validate(document))
+    assert "with these sizes a difference of 0.100 would have been seen" in verdict
 
 
 def refuse(a: Path, b: Path, **options: Any) -> str:
@@ -323,8 +321,8 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
         tmp_path / "gone", make(tmp_path / "l", attacks=("lira",))
     )
     wrong = make(tmp_path / "wrong")
-    write_json(wrong / "results.json", {"attacks": {}})
-    assert "the key 'attacks' holds no attack" in refuse(wrong, a)
+    write_json(wrong / "results.json", {"schema": 1, "attacks": {}})
+    assert f"{wrong}/results.json: the key 'kind' is missing" in refuse(wrong, a)
 
 
 @pytest.mark.parametrize("name", ["scores/tmi.npy", "membership.npy", "challenge_points.npy"])

@@ -177,12 +177,12 @@ def test_attacks_without_their_labels_say_so(saved: Path) -> None:
     assert "lira-online looks at the class that the target itself holds most likely" in said
     assert "--labels" in said
     results = json.loads((saved / "out" / "results.json").read_text())
-    assert results["attacks"]["lira-online"]["class"] == "top class of the target"
-    assert "class" not in results["attacks"]["gaussian"]
+    assert results["attacks"]["lira-online"]["looks_at"] == "top class of the target"
+    assert "looks_at" not in results["attacks"]["gaussian"]
     for report in ("report.html", "report.md"):
         assert "the class that the target itself holds most likely" in (saved / "out" / report).read_text()
     labelled = with_labels(saved, "--fresh")
-    assert labelled["attacks"]["rmia"]["class"] == "label"
+    assert labelled["attacks"]["rmia"]["looks_at"] == "label"
     assert "the class that the target itself holds" not in (saved / "out" / "report.html").read_text()
 
 

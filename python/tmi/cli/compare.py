@@ -52,14 +52,14 @@ def compare(run_a: Path, run_b: Path, attacks: tuple[str, ...], rates: list[floa
     """
     from rich.console import Console
 
-    from tmi.report.runs import configuration_lines, runs_heading, runs_table, runs_verdict
-    from tmi.runs.compare import compare_runs
+    from tmi.report.compared import configuration_lines, runs_heading, runs_table, runs_verdict
+    from tmi.runs.compare import compared_runs
     from tmi.system.files import write_json
     from tmi.system.machine import available_cores
 
-    compared = compare_runs(run_a, run_b, attacks, rates, threads=available_cores(), progress=bars())
+    compared = compared_runs(run_a, run_b, attacks, rates, threads=available_cores(), progress=bars())
     if json_file is not None:
-        write_json(json_file, compared | {"verdict": runs_verdict(compared)})
+        write_json(json_file, compared.to_dict() | {"verdict": runs_verdict(compared)})
     console = Console()
     console.print(runs_heading(compared), markup=False, highlight=False)
     console.print()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tmi.report.results import Results
 
 
-def show_results(results: dict[str, Any], out: Path) -> None:
+def show_results(results: Results, out: Path) -> None:
     """Print the tables, the verdict and where the report is."""
     from rich.console import Console
 
@@ -19,7 +22,7 @@ def show_results(results: dict[str, Any], out: Path) -> None:
 
     console = Console()
     tables = [results_table(results, console.width), *adversary_tables(results, console.width)]
-    if "variants" in results:
+    if results.variants is not None:
         tables.append(variants_table(results, console.width))
     console.print()
     for table in tables:

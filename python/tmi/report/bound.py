@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from tmi.report.wording import Results, headline, percent, ranked, upper_bounds
+from tmi.metrics.epsilon import EpsilonBound
+from tmi.report.results import Results
+from tmi.report.wording import percent
 
 MEANING = (
     "What it says: if the pretraining had been differentially private with an ε below the bound, no attack on its "
@@ -25,22 +25,22 @@ NO_MEANING = (
 
 def bounded_attacks(results: Results) -> list[str]:
     """The attacks for which a bound could be computed, in the order of the report."""
-    return [name for name in [*ranked(results), *upper_bounds(results)] if results["attacks"][name]["epsilon"]]
+    return [name for name in [*results.ranked, *results.upper_bounds] if results.attacks[name].epsilon]
 
 
 def bound_sentence(results: Results) -> str:
     """What the attack of the verdict shows about the stage; empty where no bound could be computed for it."""
-    name = headline(results)
-    bound: Mapping[str, Any] | None = results["attacks"][name]["epsilon"]
+    name = results.headline
+    bound = results.attacks[name].epsilon
     if bound is None:
         return ""
-    confident = f"{100 * bound['confidence']:g}% confidence"
-    delta = f" at δ = {bound['delta']:g}"
-    if bound["lower_bound"] <= 0:
-        return f"ε of the {bound['stage']}: {name} shows no lower bound above 0{delta} ({confident})."
+    confident = f"{100 * bound.confidence:g}% confidence"
+    delta = f" at δ = {bound.delta:g}"
+    if bound.lower_bound <= 0:
+        return f"ε of the {bound.stage}: {name} shows no lower bound above 0{delta} ({confident})."
     return (
-        f"ε of the {bound['stage']} is at least {bound_text(bound['lower_bound'])}{delta}, with {confident}: {name} "
-        f"finds {evidence(bound)}, of {bound['decisions']:,} decisions."
+        f"ε of the {bound.stage} is at least {bound_text(bound.lower_bound)}{delta}, with {confident}: {name} "
+        f"finds {evidence(bound)}, of {bound.decisions:,} decisions."
     )
 
 
@@ -49,16 +49,16 @@ def bound_text(bound: float) -> str:
     return f"{math.floor(100 * bound + 1e-9) / 100:.2f}"
 
 
-def evidence(bound: Mapping[str, Any]) -> str:
+def evidence(bound: EpsilonBound) -> str:
     """The two rates that a bound rests on: ``at least 3.1% of the members and at most 0.2% of the non-members``."""
-    sought = bound["direction"]
+    sought = bound.direction
     if sought == "both":
         return (
-            f"at least {percent(bound['tpr_low'], 2)} of the points that it seeks (members by half of the points, "
-            f"non-members by the other) and takes at most {percent(bound['fpr_high'], 2)} of the others for them"
+            f"at least {percent(bound.tpr_low, 2)} of the points that it seeks (members by half of the points, "
+            f"non-members by the other) and takes at most {percent(bound.fpr_high, 2)} of the others for them"
         )
     others = "members" if sought == "non-members" else "non-members"
     return (
-        f"at least {percent(bound['tpr_low'], 2)} of the {sought} and takes at most {percent(bound['fpr_high'], 2)} of "
+        f"at least {percent(bound.tpr_low, 2)} of the {sought} and takes at most {percent(bound.fpr_high, 2)} of "
         f"the {others} for them"
     )

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from tmi.metrics.roc import Estimate
 from tmi.report.figures import CHANCE_LINE, STYLE, LineStyle, line_styles
 from tmi.report.finetunings import PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings, trained
-from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, Results, confidence, percent, upper_bounds
+from tmi.report.results import Results
+from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, percent
 
 _WIDTH = 6.4
 _SHADOWS_HEIGHT = 3.8
@@ -41,7 +43,7 @@ def views_figure(results: Results) -> Figure:
     Args:
         results: the content of results.json, with ``views``.
     """
-    views, styles = results["views"], line_styles(results)
+    views, styles = results.views or {}, line_styles(results)
     with style.context(STYLE):
         height = _MARGINS_HEIGHT + len(views) * (_VIEW_HEIGHT + _ATTACK_HEIGHT * len(styles))
         figure = Figure(figsize=(_WIDTH, max(height, _MARGINS_HEIGHT + 0.2 * len(styles))), layout="constrained")
@@ -49,9 +51,9 @@ def views_figure(results: Results) -> Figure:
         axes.axvline(CHANCE_AUC, **CHANCE_LINE)
         for index, (name, line_style) in enumerate(styles.items()):
             offset = _SPREAD * _offset(index, len(styles))
-            aucs = [figures[name]["auc"] for figures in views.values()]
+            aucs = [figures[name].auc for figures in views.values()]
             axes.errorbar(
-                [auc["estimate"] for auc in aucs],
+                [auc.estimate for auc in aucs],
                 [place + offset for place in range(len(views))],
                 xerr=_error_bars(aucs),
                 **_point_style(line_style),
@@ -72,7 +74,7 @@ def shadows_figure(results: Results) -> Figure:
     Args:
         results: the content of results.json, with ``shadows``.
     """
-    shadows, styles = results["shadows"], line_styles(results)
+    shadows, styles = results.shadows or {}, line_styles(results)
     places = [math.log2(int(number)) for number in shadows]
     room = min((after - before for before, after in pairwise(places)), default=1.0)
     with style.context(STYLE):
@@ -82,10 +84,10 @@ def shadows_figure(results: Results) -> Figure:
         for index, (name, line_style) in enumerate(styles.items()):
             # A little beside one another, so that intervals do not hide one another.
             offset = room * min(_SPREAD, _LONGEST_STEP * len(styles)) * _offset(index, len(styles))
-            aucs = [figures[name]["auc"] for figures in shadows.values()]
+            aucs = [figures[name].auc for figures in shadows.values()]
             axes.errorbar(
                 [place + offset for place in places],
-                [auc["estimate"] for auc in aucs],
+                [auc.estimate for auc in aucs],
                 yerr=_error_bars(aucs),
                 **_point_style(line_style) | {"linestyle": line_style["linestyle"]},
             )
@@ -106,7 +108,7 @@ def variants_figure(results: Results) -> Figure:
     """
     rows = finetunings(results)
     places = _places(rows)
-    aucs = {results["variants"]["attack"]: [row.auc for row in rows]}
+    aucs = {results.headline: [row.auc for row in rows]}
     if rows[0].baseline:
         aucs[BASELINE_ATTACK] = [row.baseline for row in rows if row.baseline]
     styles = {name: line_style for name, line_style in line_styles(results).items() if name in aucs}
@@ -118,7 +120,7 @@ def variants_figure(results: Results) -> Figure:
         for index, (name, estimates) in enumerate(aucs.items()):
             offset = _BESIDE * len(aucs) * _offset(index, len(aucs))
             axes.errorbar(
-                [auc["estimate"] for auc in estimates],
+                [auc.estimate for auc in estimates],
                 [place + offset for place in places],
                 xerr=_error_bars(estimates),
                 **_point_style(styles[name]),
@@ -172,11 +174,11 @@ def _offset(index: int, number: int) -> float:
     return (index + 0.5) / number - 0.5
 
 
-def _error_bars(aucs: list[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+def _error_bars(aucs: list[Estimate]) -> tuple[list[float], list[float]]:
     """Lengths below and above; an estimate may lie outside the percentiles of its resamples by a hair."""
     return (
-        [max(0.0, auc["estimate"] - auc["low"]) for auc in aucs],
-        [max(0.0, auc["high"] - auc["estimate"]) for auc in aucs],
+        [max(0.0, auc.estimate - auc.low) for auc in aucs],
+        [max(0.0, auc.high - auc.estimate) for auc in aucs],
     )
 
 
@@ -194,7 +196,7 @@ def _point_style(line_style: LineStyle) -> dict[str, Any]:
 
 
 def _auc_label(results: Results) -> str:
-    return f"AUC with {confidence(results)} interval"
+    return f"AUC with {results.confidence} interval"
 
 
 def _finish(
@@ -208,7 +210,7 @@ def _finish(
     axes.grid(visible=True, axis=grid, color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     handles = [Line2D([], [], marker="o", markersize=4, **line_style) for line_style in styles.values()]
-    bounds = upper_bounds(results)
+    bounds = results.upper_bounds
     # A space first: no label then starts with the underscore that hides a legend entry.
     labels = [f" {name}{' (upper bound)' if name in bounds else ''}" for name in styles]
     legend = axes.figure.legend(handles, labels, fontsize=8, loc=loc, ncols=ncols, frameon=False, handlelength=2.4)

@@ -13,16 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from tmi.report.wording import (
-    DEFAULT_ATTACK,
-    Results,
-    confidence,
-    headline,
-    ranked,
-    rate_percent,
-    upper_bounds,
-    with_interval,
-)
+from tmi.metrics.roc import Curve
+from tmi.report.results import Results
+from tmi.report.wording import DEFAULT_ATTACK, rate_percent, with_interval
 
 LineStyle: TypeAlias = Mapping[str, Any]
 
@@ -88,13 +81,13 @@ def roc_figure(results: Results) -> Figure:
         height = _HEIGHT + (_LEGEND_ROW * math.ceil(len(styles) / 2) if _is_crowded(styles) else 0)
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
-        non_members = results["data"]["non_members"]
+        non_members = results.data.non_members
         _set_axes(axes, 1 / non_members)
         axes.plot([LOWEST_RATE, 1], [LOWEST_RATE, 1], **CHANCE_LINE)
         for name, line_style in styles.items():
-            roc = results["attacks"][name]["roc"]
-            axes.plot(roc["fpr"], roc["tpr"], **line_style)
-            if name == headline(results):
+            roc = results.attacks[name].roc
+            axes.plot(roc.fpr, roc.tpr, **line_style)
+            if name == results.headline:
                 _draw_band(axes, roc, line_style)
         _cover_unresolvable(axes, non_members)
         _add_legend(axes, results, styles)
@@ -122,8 +115,8 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
 
     Colours follow the order of the file, not of the legend: the same attack keeps its colour between runs.
     """
-    bounds = upper_bounds(results)
-    others = [name for name in results["attacks"] if name not in (DEFAULT_ATTACK, *bounds)]
+    bounds = results.upper_bounds
+    others = [name for name in results.attacks if name not in (DEFAULT_ATTACK, *bounds)]
     styles: dict[str, LineStyle] = {
         name: {
             "color": _COLOURS[index % len(_COLOURS)],
@@ -135,7 +128,7 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
     }
     styles[DEFAULT_ATTACK] = {"color": _DEFAULT_COLOUR, "linestyle": "-", "linewidth": 2.4, "zorder": 4}
     bound: LineStyle = {"color": _GREY, "linestyle": (0, (6, 2)), "linewidth": 1.3, "zorder": 2}
-    return {name: styles[name] for name in ranked(results)} | dict.fromkeys(bounds, bound)
+    return {name: styles[name] for name in results.ranked} | dict.fromkeys(bounds, bound)
 
 
 def _is_crowded(styles: Mapping[str, LineStyle]) -> bool:
@@ -160,9 +153,9 @@ def _set_axes(axes: Axes, lowest_resolvable: float) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_band(axes: Axes, roc: Mapping[str, Any], line_style: LineStyle) -> None:
+def _draw_band(axes: Axes, roc: Curve, line_style: LineStyle) -> None:
     colour = line_style["color"]
-    axes.fill_between(roc["fpr"], roc["band_low"], roc["band_high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
+    axes.fill_between(roc.fpr, roc.band_low, roc.band_high, color=colour, alpha=0.15, linewidth=0, zorder=1)
 
 
 def _cover_unresolvable(axes: Axes, non_members: int) -> None:
@@ -193,7 +186,7 @@ def _add_legend(axes: Axes, results: Results, styles: Mapping[str, LineStyle]) -
     legend = parent.legend(
         handles,
         labels,
-        title=f"AUC [{confidence(results)} interval]",
+        title=f"AUC [{results.confidence} interval]",
         fontsize=8,
         title_fontsize=8,
         alignment="left",
@@ -214,6 +207,6 @@ def shortened(name: str) -> str:
 
 def _legend_label(results: Results, name: str) -> str:
     """AUC first: it lines up, and no label then starts with the underscore that hides a legend entry."""
-    remark = " (upper bound)" if name in upper_bounds(results) else ""
+    remark = " (upper bound)" if name in results.upper_bounds else ""
     # An en space, because HTML merges two ordinary ones.
-    return f"{with_interval(results['attacks'][name]['auc'])}\N{EN SPACE}{shortened(name)}{remark}"
+    return f"{with_interval(results.attacks[name].auc)}\N{EN SPACE}{shortened(name)}{remark}"

@@ -6,11 +6,11 @@ The terminal, the figure and the page all read from here, as they do from `wordi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from tmi.report.wording import BASELINE_ATTACK, Estimate, Results, representative_rate
+from tmi.metrics.roc import Estimate
+from tmi.report.results import Private, Results, Variants
+from tmi.report.wording import BASELINE_ATTACK
 
 PRIVACY_NOTE = (
     "Differentially private finetuning bounds what leaks about the finetuning data; it promises nothing for the "
@@ -67,7 +67,8 @@ def finetunings(results: Results) -> list[Finetuning]:
     Args:
         results: the content of results.json, with ``variants``.
     """
-    own, *others = (_finetuning(results, name) for name in results["variants"]["rows"])
+    assert results.variants is not None
+    own, *others = (_finetuning(results.variants, name, results.representative_rate) for name in results.variants.rows)
     controls = [each.against if each.noisy else each.name for each in others]
     rank = {control: place for place, control in reversed(list(enumerate(controls)))}
 
@@ -81,14 +82,14 @@ def finetunings(results: Results) -> list[Finetuning]:
 
 def any_private(results: Results) -> bool:
     """Whether one of the finetunings is private, with noise or as a control without."""
-    if "downstream" in results["data"] and results["data"]["downstream"]["private"] is not None:
+    if results.data.downstream is not None and results.data.downstream.private is not None:
         return True
-    return "variants" in results and any(row["private"] is not None for row in results["variants"]["rows"].values())
+    return results.variants is not None and any(row.private is not None for row in results.variants.rows.values())
 
 
-def epsilon_of(private: Mapping[str, Any] | None) -> float | None:
+def epsilon_of(private: Private | None) -> float | None:
     """Epsilon of an entry ``private`` of results.json, where it is missing without noise."""
-    return None if private is None else float(private.get("epsilon", math.inf))
+    return None if private is None else math.inf if private.epsilon is None else private.epsilon
 
 
 def epsilon_text(epsilon: float | None) -> str:
@@ -124,22 +125,21 @@ def details(row: Finetuning, own: Finetuning) -> list[str]:
     return parts
 
 
-def _finetuning(results: Results, name: str) -> Finetuning:
-    variants = results["variants"]
-    row, attack = variants["rows"][name], variants["rows"][name]["attacks"][variants["attack"]]
-    baseline = row["attacks"].get(BASELINE_ATTACK) if variants["attack"] != BASELINE_ATTACK else None
-    difference = variants["differences"].get(name)
+def _finetuning(variants: Variants, name: str, rate: str) -> Finetuning:
+    row, attack = variants.rows[name], variants.rows[name].attacks[variants.attack]
+    baseline = row.attacks.get(BASELINE_ATTACK) if variants.attack != BASELINE_ATTACK else None
+    difference = variants.differences.get(name)
     return Finetuning(
         name=name,
-        transfer=row["transfer"],
-        epsilon=epsilon_of(row["private"]),
-        delta=row["private"]["delta"] if row["private"] and "epsilon" in row["private"] else None,
-        task=(row["source"], row["classes"]),
-        points=row["points_per_model"],
-        accuracy=row["downstream_test_accuracy"]["mean"],
-        auc=attack["auc"],
-        tpr=attack["tpr_at_fpr"][representative_rate(results)],
-        baseline=baseline["auc"] if baseline else None,
-        difference=difference["auc"] if difference else None,
-        against=difference["against"] if difference else None,
+        transfer=row.transfer,
+        epsilon=epsilon_of(row.private),
+        delta=row.private.delta if row.private and row.private.epsilon is not None else None,
+        task=(row.source, row.classes),
+        points=row.points_per_model,
+        accuracy=row.downstream_test_accuracy.mean,
+        auc=attack.auc,
+        tpr=attack.tpr_at_fpr[rate],
+        baseline=baseline.auc if baseline else None,
+        difference=difference.auc if difference else None,
+        against=difference.against if difference else None,
     )

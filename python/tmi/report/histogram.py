@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from tmi.report.figures import MEMBER_COLOUR, NON_MEMBER_COLOUR, STYLE, shortened
-from tmi.report.wording import Results, headline
+from tmi.report.results import Results
 
 _SIZE = (6.4, 3.2)
 
@@ -19,19 +19,19 @@ def histogram_figure(results: Results) -> Figure:
     Args:
         results: the content of results.json.
     """
-    name = headline(results)
-    histogram = results["attacks"][name]["histogram"]
+    name = results.headline
+    histogram = results.attacks[name].histogram
     with style.context(STYLE):
         figure = Figure(figsize=_SIZE, layout="constrained")
         axes = figure.add_subplot()
         for side, label, colour, filled in (
-            ("non_members", "non-members", NON_MEMBER_COLOUR, 0.18),
-            ("members", "members", MEMBER_COLOUR, 0.22),
+            (histogram.non_members, "non-members", NON_MEMBER_COLOUR, 0.18),
+            (histogram.members, "members", MEMBER_COLOUR, 0.22),
         ):
-            counts = np.asarray(histogram[side], dtype=np.float64)
+            counts = np.asarray(side, dtype=np.float64)
             shares = counts / max(1.0, counts.sum())
-            axes.stairs(shares, histogram["edges"], color=colour, alpha=filled, fill=True)
-            axes.stairs(shares, histogram["edges"], color=colour, linewidth=1.6, label=label)
+            axes.stairs(shares, histogram.edges, color=colour, alpha=filled, fill=True)
+            axes.stairs(shares, histogram.edges, color=colour, linewidth=1.6, label=label)
         axes.set(ylabel="Share of the points")
         axes.set_xlabel(f"Score of {shortened(name)} (higher: more like a member)", parse_math=False)
         axes.set_ylim(bottom=0)

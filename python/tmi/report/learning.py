@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from tmi.report import wording
-from tmi.report.wording import Results
+from tmi.report.results import Accuracy, Results
 
 MOST_NAMED = 12
 """Models that a sentence names one by one."""
@@ -17,30 +16,36 @@ def training_warnings(results: Results) -> list[str]:
 
     An attack on models that did not train measures nothing, whatever figures come out.
     """
-    models, data = results["models"], results["data"]
+    models, data = results.models, results.data
     sentences = []
-    if "pretraining_test_accuracy" in models:
-        classes = data["pool"]["classes"] if data["pool"]["objective"] == "classification" else None
-        sentences += _of_task("pretraining", "", models, models["not_pretrained"], classes, models["count"])
-    if "downstream_test_accuracy" in models:
-        classes = data["downstream"]["classes"]
-        sentences += _of_task("downstream", "", models, models["not_finetuned"], classes, models["count"])
-    rows = list(results["variants"]["rows"].items()) if "variants" in results else []
+    if data.pool is not None and models.pretraining_test_accuracy is not None:
+        classes = data.pool.classes if data.pool.objective == "classification" else None
+        sentences += _of_task(
+            "pretraining", "", models.pretraining_test_accuracy, models.not_pretrained, classes, models.count
+        )
+    if data.downstream is not None and models.downstream_test_accuracy is not None:
+        classes = data.downstream.classes
+        sentences += _of_task(
+            "downstream", "", models.downstream_test_accuracy, models.not_finetuned, classes, models.count
+        )
+    rows = list(results.variants.rows.items()) if results.variants is not None else []
     for name, row in rows[1:]:  # the first is the run itself
         where = f" in the finetuning {name}"
-        sentences += _of_task("downstream", where, row, row["not_finetuned"], row["classes"], models["count"])
+        sentences += _of_task(
+            "downstream", where, row.downstream_test_accuracy, row.not_finetuned, row.classes, models.count
+        )
     return sentences
 
 
 def _of_task(
-    task: str, where: str, accuracies: Mapping[str, Any], unlearned: Sequence[int], classes: int | None, count: int
+    task: str, where: str, accuracy: Accuracy, unlearned: Sequence[int], classes: int | None, count: int
 ) -> list[str]:
     """Sentences on one task in one finetuning.
 
     Args:
         task: ``pretraining`` or ``downstream``.
         where: which finetuning, as a phrase that follows the task; empty for the run itself.
-        accuracies: has the summary of the task's test accuracy.
+        accuracy: on the task's test data.
         unlearned: the models whose training accuracy is no better than that of a constant answer.
         classes: of the task; None for a language model, whose accuracy on new text may be low however well it learned.
         count: number of models.
@@ -50,19 +55,18 @@ def _of_task(
         sentences.append(_unlearned(f"the {task} task{where}", unlearned, count))
     if classes is None:
         return sentences
-    accuracy = accuracies[f"{task}_test_accuracy"]
     chance = 1 / classes
     context = f"({wording.percent(chance)} is chance among {classes} classes)"
-    if _near_chance(accuracy["mean"], chance):
+    if _near_chance(accuracy.mean, chance):
         sentences.append(
-            f"The {task} test accuracy{where} is near chance: {wording.percent(accuracy['mean'])} on average "
+            f"The {task} test accuracy{where} is near chance: {wording.percent(accuracy.mean)} on average "
             f"{context}. The models have hardly learned the task, so these results say little about "
             "models that have."
         )
-    elif _near_chance(accuracy["min"], chance) and not unlearned:
+    elif _near_chance(accuracy.min, chance) and not unlearned:
         sentences.append(
             f"At least one model has hardly learned the {task} task{where}: its test accuracy is "
-            f"{wording.percent(accuracy['min'])} {context}."
+            f"{wording.percent(accuracy.min)} {context}."
         )
     return sentences
 

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.report.wording import Results
-
-SAVED = "saved predictions"
-"""The kind of an audit whose models were not trained by tmi."""
-
-
-def is_saved(results: Results) -> bool:
-    """Whether saved predictions were audited, of whose models nothing else is known."""
-    return bool(results["kind"] == SAVED)
+from tmi.report.results import Results
 
 
 def limits(results: Results) -> list[str]:
@@ -30,25 +22,25 @@ def limits(results: Results) -> list[str]:
         "The intervals cover other points and other targets of the same kind. They do not cover training all models "
         "again with another seed, another pool or another recipe.",
     ]
-    if is_saved(results):
+    if results.is_saved:
         sentences.append(
             "The models were not trained here. It is taken on trust that the membership says truly which model was "
             "pretrained on which point, that it was drawn at random for each model, and that the models differ in "
             "nothing else; where members and non-members differ by themselves, that difference counts as a leak."
         )
-    else:
+    if results.data.pool is not None:
         sentences.append(
-            f"The pool has {results['data']['pool']['points']:,} points. Models pretrained on few points memorise "
+            f"The pool has {results.data.pool.points:,} points. Models pretrained on few points memorise "
             "more of each: the figures do not carry over to models pretrained on much more data."
         )
-    if (design := results.get("design")) and not design["is_independent"]:
-        sentences.append(f"{design['said'][0].upper()}{design['said'][1:]}.")
-    if results["models"]["given"]:
+    if (design := results.design) and not design.is_independent:
+        sentences.append(f"{design.said[0].upper()}{design.said[1:]}.")
+    if results.models.given:
         sentences.append(
             "One given model was attacked, with members and non-members that others chose. Where the two differ by "
             "themselves, they can be told apart without the model; only what its answers add is its doing."
         )
-    if "target" in results:
+    if results.target is not None:
         sentences.append(
             "The membership of the target is unknown, so nothing here measures how well it was attacked. What is "
             "said about it holds as far as the shadow models are like it: pretrained and finetuned in the same way, "

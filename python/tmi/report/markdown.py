@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from tmi.report import bound, limits, target, wording
 from tmi.report.learning import training_warnings
+from tmi.report.results import Results
 from tmi.report.settings import class_warnings, options_note
 from tmi.report.summary import plain_words
 from tmi.report.table import verdict
-from tmi.report.wording import Results
 
 SUSPECTS = 12
 """Points of a target of unknown membership that are listed."""
@@ -29,13 +29,13 @@ def render_markdown(results: Results) -> str:
         results: the content of results.json.
     """
     sections = [
-        [f"# Report on {escaped(results['name'])}: what the finetuned models leak about their pretraining data"],
+        [f"# Report on {escaped(results.name)}: what the finetuned models leak about their pretraining data"],
         _summary(results),
         _target(results),
         _table(results),
         _bound(results),
         ["## Limits", "\n".join(f"- {escaped(sentence)}" for sentence in limits.limits(results))],
-        [escaped(f"Made by tmi {results['version']}; report.html has the figures and the provenance.")],
+        [escaped(f"Made by tmi {results.version}; report.html has the figures and the provenance.")],
     ]
     return "\n\n".join(paragraph for section in sections for paragraph in section) + "\n"
 
@@ -60,48 +60,48 @@ def _summary(results: Results) -> Iterator[str]:
     yield f"**{escaped(verdict(results))}**"
     for sentence in (*training_warnings(results), *class_warnings(results)):
         yield f"**Caution.** {escaped(sentence)}"
-    if results["description"]:
-        yield f"What was attacked: {escaped(results['description'])}"
+    if results.description:
+        yield f"What was attacked: {escaped(results.description)}"
 
 
 def _target(results: Results) -> Iterator[str]:
-    if "target" not in results:
+    if results.target is None:
         return
-    attacked = results["target"]
-    yield f"## The target: {escaped(attacked['name'])}"
+    attacked = results.target
+    yield f"## The target: {escaped(attacked.name)}"
     rows = []
-    for name, found in attacked["attacks"].items():
-        for rate in target.target_rates(results):
-            call = found["calls"][rate]
+    for name, found in attacked.attacks.items():
+        for rate in results.target.rates:
+            call = found.calls[rate]
             rows.append(
                 [
                     name,
                     wording.rate_percent(rate),
-                    f"{call['called']:,}",
-                    f"{call['expected_false']:.3g}",
-                    wording.tpr(call["tpr"], rate) if call["resolvable"] else wording.NOT_RESOLVABLE,
+                    f"{call.called:,}",
+                    f"{call.expected_false:.3g}",
+                    wording.tpr(call.tpr, rate) if call.resolvable else wording.NOT_RESOLVABLE,
                 ]
             )
     yield _cells(["attack", "FPR", "called members", "expected by chance", "of members found"], rows)
     tests = [
-        [name, target.p_text(found["set_test"]["p_value"]) if found["set_test"] else wording.NOT_RESOLVABLE]
-        for name, found in attacked["attacks"].items()
+        [name, target.p_text(found.set_test.p_value) if found.set_test else wording.NOT_RESOLVABLE]
+        for name, found in attacked.attacks.items()
     ]
     yield _cells(["attack", "p-value of all points together"], tests)
     suspects = [
         [
-            str(point["point"]),
-            point["label"],
-            f"{point['score']:.3g}",
-            target.p_text(point["p_value"]),
-            "member" if point["called"] else "",
+            str(point.point),
+            point.label,
+            f"{point.score:.3g}",
+            target.p_text(point.p_value),
+            "member" if point.called else "",
         ]
-        for point in attacked["most_suspected"][:SUSPECTS]
+        for point in attacked.most_suspected[:SUSPECTS]
     ]
     if suspects:
-        yield f"Most suspected points, by {escaped(attacked['attack'])}:"
+        yield f"Most suspected points, by {escaped(attacked.attack)}:"
         yield _cells(
-            ["point", "label", "score", "p-value", f"called at {wording.rate_percent(attacked['fpr'])} FPR"], suspects
+            ["point", "label", "score", "p-value", f"called at {wording.rate_percent(attacked.fpr)} FPR"], suspects
         )
 
 
@@ -109,18 +109,18 @@ def _table(results: Results) -> Iterator[str]:
     yield "## The attacks"
     if note := target.expected_note(results):
         yield note
-    rates = wording.false_positive_rates(results)
+    rates = results.rates
     rows = []
-    for name in [*wording.ranked(results), *wording.upper_bounds(results)]:
-        attack = results["attacks"][name]
-        bounds = " (upper bound)" if attack["upper_bound"] else ""
+    for name in [*results.ranked, *results.upper_bounds]:
+        attack = results.attacks[name]
+        bounds = " (upper bound)" if attack.upper_bound else ""
         found = [
-            f"{wording.tpr(attack['tpr_at_fpr'][rate], rate)} {wording.tpr_interval(attack['tpr_at_fpr'][rate], rate)}"
+            f"{wording.tpr(attack.tpr_at_fpr[rate], rate)} {wording.tpr_interval(attack.tpr_at_fpr[rate], rate)}"
             for rate in rates
         ]
-        rows.append([name + bounds, wording.with_interval(attack["auc"]), *found])
+        rows.append([name + bounds, wording.with_interval(attack.auc), *found])
     yield _cells(["attack", "AUC", *map(wording.tpr_label, rates)], rows)
-    notes = [f"In brackets: {wording.confidence(results)} intervals."]
+    notes = [f"In brackets: {results.confidence} intervals."]
     if note := wording.resolution_note(results):
         notes.append(f"{note}.")
     if note := options_note(results):

@@ -5,20 +5,11 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from tmi.report.figures import roc_figure, svg_text
+from tmi.report.results import Results
 from tmi.report.settings import class_warnings
 from tmi.report.table import verdict
 from tmi.report.target import target_summary
-from tmi.report.wording import (
-    Results,
-    confidence,
-    false_positive_rates,
-    ranked,
-    resolution_note,
-    tpr,
-    tpr_label,
-    upper_bounds,
-    with_interval,
-)
+from tmi.report.wording import resolution_note, tpr, tpr_label, with_interval
 
 
 def notebook_html(results: Results) -> str:
@@ -27,18 +18,18 @@ def notebook_html(results: Results) -> str:
     Args:
         results: the content of results.json.
     """
-    rates = false_positive_rates(results)
-    heads = ["attack", f"AUC [{confidence(results)} interval]", *map(tpr_label, rates)]
-    bounds = upper_bounds(results)
+    rates = results.rates
+    heads = ["attack", f"AUC [{results.confidence} interval]", *map(tpr_label, rates)]
+    bounds = results.upper_bounds
     rows = [
         [
             f"{name} (upper bound)" if name in bounds else name,
-            with_interval(results["attacks"][name]["auc"]),
-            *(tpr(results["attacks"][name]["tpr_at_fpr"][rate], rate) for rate in rates),
+            with_interval(results.attacks[name].auc),
+            *(tpr(results.attacks[name].tpr_at_fpr[rate], rate) for rate in rates),
         ]
-        for name in [*ranked(results), *bounds]
+        for name in [*results.ranked, *bounds]
     ]
-    sentences = [verdict(results), *([target_summary(results)] if "target" in results else [])]
+    sentences = [verdict(results), *([target_summary(results)] if results.target is not None else [])]
     sentences += class_warnings(results)
     svg = svg_text(roc_figure(results))
     return Markup("").join(

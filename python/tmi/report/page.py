@@ -7,19 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tmi.predictions.views import LOGITS, View
+from tmi.predictions.views import View
 from tmi.report import bound, finetunings, limits, provenance, target, wording
 from tmi.report.exhibits import Exhibit
 from tmi.report.learning import training_warnings
+from tmi.report.results import ExposedPoint, Results, Suspect
 from tmi.report.settings import class_warnings, options_text
 from tmi.report.summary import exposed_sentence, plain_words
 from tmi.report.table import verdict
-from tmi.report.wording import Results
 
 SHOWN_AT_ONCE = 12
 BLOCK = 24
@@ -62,34 +62,34 @@ def render_page(
 
     Args:
         results: the content of results.json.
-        exhibits: what the points of ``results["points"]["most_exposed"]`` look like, in that order; empty
+        exhibits: what the points of ``results.points.most_exposed`` look like, in that order; empty
             where that is not known.
         figures: trusted to be SVGs of this package.
         config_toml: the resolved configuration; empty where there is none.
-        target_exhibits: what the points of ``results["target"]["most_suspected"]`` look like, likewise.
+        target_exhibits: what the points of ``results.target.most_suspected`` look like, likewise.
 
     Raises:
         ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
     """
-    points = results["points"]["most_exposed"]
-    suspects = results["target"]["most_suspected"] if "target" in results else []
+    points = results.points.most_exposed
+    suspects = results.target.most_suspected if results.target is not None else []
     template = _environment().get_template("report.html.j2")
     return template.render(
         results=results,
-        is_saved=limits.is_saved(results),
+        is_saved=results.is_saved,
         plain_words=plain_words(results),
         verdict=verdict(results),
         target_sentences=target.target_sentences(results),
-        target_rates=target.target_rates(results) if "target" in results else [],
+        target_rates=results.target.rates if results.target is not None else [],
         expected_note=target.expected_note(results),
-        ranked=wording.ranked(results),
-        upper_bounds=wording.upper_bounds(results),
-        headline=wording.headline(results),
+        ranked=results.ranked,
+        upper_bounds=results.upper_bounds,
+        headline=results.headline,
         default_attack=wording.DEFAULT_ATTACK,
-        rates=wording.false_positive_rates(results),
-        confidence=wording.confidence(results),
+        rates=results.rates,
+        confidence=results.confidence,
         resolution_note=wording.resolution_note(results),
-        comparisons={name: entry for name, entry in results["comparisons"].items() if name != "against"},
+        comparisons=results.comparisons.others,
         bounded_attacks=bound.bounded_attacks(results),
         bound_sentence=bound.bound_sentence(results),
         bound_meaning=(bound.MEANING, bound.NO_MEANING),
@@ -103,15 +103,15 @@ def render_page(
         extreme=expected_extreme(results),
         roc_svg=_embedded(figures.roc),
         further_svgs={name: _embedded(svg) for name, svg in figures.further.items()},
-        finetunings=finetunings.finetunings(results) if "variants" in results else [],
+        finetunings=finetunings.finetunings(results) if results.variants is not None else [],
         details=finetunings.details,
         privacy=_privacy(results),
         privacy_notes=(finetunings.PRIVACY_NOTE, finetunings.COMPARISON_NOTE),
         any_private=finetunings.any_private(results),
         baseline_attack=wording.BASELINE_ATTACK,
-        representative_rate=wording.representative_rate(results),
+        representative_rate=results.representative_rate,
         view_of=lambda name: View.parse(name).description,
-        main_view=results.get("view", LOGITS.name),
+        main_view=results.view,
         limits=limits.limits(results),
         provenance=provenance,
         config_toml=config_toml,
@@ -129,12 +129,12 @@ class Shown:
         layout: ``images``, ``wide`` (texts and vectors) or ``table`` (nothing but figures is known of the points).
     """
 
-    first: Sequence[tuple[Mapping[str, Any], Exhibit | None]]
-    rest: Sequence[Sequence[tuple[Mapping[str, Any], Exhibit | None]]]
+    first: Sequence[tuple[ExposedPoint | Suspect, Exhibit | None]]
+    rest: Sequence[Sequence[tuple[ExposedPoint | Suspect, Exhibit | None]]]
     layout: Literal["images", "wide", "table"]
 
 
-def _shown(points: Sequence[Mapping[str, Any]], exhibits: Sequence[Exhibit]) -> Shown:
+def _shown(points: Sequence[ExposedPoint | Suspect], exhibits: Sequence[Exhibit]) -> Shown:
     """The points with their exhibits, in blocks.
 
     Raises:
@@ -150,36 +150,38 @@ def _shown(points: Sequence[Mapping[str, Any]], exhibits: Sequence[Exhibit]) -> 
     return Shown(pairs[:SHOWN_AT_ONCE], blocks, layout)
 
 
-def _exposed_figures(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _exposed_figures(point: ExposedPoint) -> list[tuple[str, str]]:
     """What is shown of a point of known membership: names and values."""
     return [
-        ("AUC", f"{point['auc']:.2f}"),
+        ("AUC", f"{point.auc:.2f}"),
         ("Interval", wording.point_interval(point) or wording.NOT_RESOLVABLE),
-        ("q-value", wording.NOT_RESOLVABLE if point["q_value"] is None else target.p_text(point["q_value"])),
-        ("Score in", f"{wording.signed(point['mean_in'])} ({point['targets_in']})"),
-        ("Score out", f"{wording.signed(point['mean_out'])} ({point['targets_out']})"),
+        ("q-value", wording.NOT_RESOLVABLE if point.q_value is None else target.p_text(point.q_value)),
+        ("Score in", f"{wording.signed(point.mean_in)} ({point.targets_in})"),
+        ("Score out", f"{wording.signed(point.mean_out)} ({point.targets_out})"),
     ]
 
 
-def _suspect_figures(point: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _suspect_figures(point: Suspect) -> list[tuple[str, str]]:
     """What is shown of a point that a target of unknown membership may have been pretrained on."""
     return [
-        ("Score", "∞" if point["score"] is None else wording.signed(point["score"])),
-        ("p-value", target.p_text(point["p_value"])),
-        ("Called", "member" if point["called"] else "–"),
+        ("Score", "∞" if point.score is None else wording.signed(point.score)),
+        ("p-value", target.p_text(point.p_value)),
+        ("Called", "member" if point.called else "–"),
     ]
 
 
 def _privacy(results: Results) -> str:
     """What the finetuning of the run itself promises its own points; empty where it is not private."""
-    private = results["data"].get("downstream", {}).get("private")
+    private = results.data.downstream.private if results.data.downstream is not None else None
     if private is None:
         return ""
     epsilon = finetunings.epsilon_text(finetunings.epsilon_of(private))
-    promise = f"ε = {epsilon} at δ = {private['delta']:g}" if "epsilon" in private else f"ε = {epsilon}, without noise"
+    promise = (
+        f"ε = {epsilon} at δ = {private.delta:g}" if private.epsilon is not None else f"ε = {epsilon}, without noise"
+    )
     return (
-        f"{promise}; {private['steps']:,} steps with noise multiplier {private['noise_multiplier']:.3g}, "
-        f"each on a random {wording.percent(private['sampling_rate'])} of the points"
+        f"{promise}; {private.steps:,} steps with noise multiplier {private.noise_multiplier:.3g}, "
+        f"each on a random {wording.percent(private.sampling_rate)} of the points"
     )
 
 
@@ -198,12 +200,12 @@ def expected_extreme(results: Results) -> float | None:
     Returns:
         The AUC, at most 1, or None where no point was ranked.
     """
-    points = results["points"]["most_exposed"]
+    points = results.points.most_exposed
     if not points:
         return None
-    inside, outside = points[0]["targets_in"], points[0]["targets_out"]
+    inside, outside = points[0].targets_in, points[0].targets_out
     deviation = math.sqrt((inside + outside + 1) / (12 * inside * outside))
-    number = results["data"]["challenge_points"]
+    number = results.data.challenge_points
     quantile = NormalDist().inv_cdf((number - 0.375) / (number + 0.25))
     return min(1.0, 0.5 + deviation * quantile)
 
@@ -212,8 +214,8 @@ def _qualities(results: Results) -> Iterator[Quality]:
     for task in ("pretraining", "downstream"):
         for data in ("train", "test"):
             # Nothing is pretrained where a given model is attacked; nothing is known where predictions were saved.
-            if (accuracy := results["models"].get(f"{task}_{data}_accuracy")) is not None:
-                yield Quality(task, data, **accuracy)
+            if (accuracy := getattr(results.models, f"{task}_{data}_accuracy")) is not None:
+                yield Quality(task, data, accuracy.mean, accuracy.sd, accuracy.min, accuracy.max)
 
 
 def _environment() -> Environment:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from tmi.report.limits import is_saved
-from tmi.report.wording import Results
-
-LABEL = "label"
-"""The class of the attacks that were given the label of each point, as results.json has it."""
+from tmi.report.results import Results
 
 
 def options_note(results: Results) -> str:
     """Footnote with the options of all attacks that have some; empty where none has."""
-    attacks = results["attacks"].items()
-    return "; ".join(f"{name}: {options_text(attack['options'])}" for name, attack in attacks if "options" in attack)
+    attacks = results.attacks.items()
+    return "; ".join(f"{name}: {options_text(attack.options)}" for name, attack in attacks if attack.options)
 
 
 def options_text(options: dict[str, bool | int | float | str]) -> str:
@@ -24,12 +20,12 @@ def options_text(options: dict[str, bool | int | float | str]) -> str:
 
 def class_warnings(results: Results) -> list[str]:
     """A sentence on attacks that lacked the labels that they are made for; empty where none did."""
-    names = [name for name, attack in results["attacks"].items() if attack.get("class", LABEL) != LABEL]
+    names = [name for name, attack in results.attacks.items() if attack.looks_at == "top class of the target"]
     if not names:
         return []
     several = len(names) > 1
     remedy = ""
-    if is_saved(results):
+    if results.is_saved:
         remedy = " If the points have a class among those of the predictions, name the file of these with --labels."
     return [
         f"{', '.join(names)} {'look' if several else 'looks'} at the class that the target itself holds most likely, "

@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from tmi.report.wording import (
-    CHANCE_AUC,
-    GIVEN_MODEL_ATTACK,
-    REPRESENTATIVE_RATE,
-    WITHOUT_MODEL,
-    Estimate,
-    Results,
-    confidence,
-    false_positive_rates,
-    headline,
-    upper_bounds,
-)
+from tmi.metrics.roc import Estimate
+from tmi.report.results import REPRESENTATIVE_RATE, Results
+from tmi.report.wording import CHANCE_AUC, GIVEN_MODEL_ATTACK, WITHOUT_MODEL
 
 # Counts below this many of a hundred are told of a thousand: "1 of 100" would hide too much.
 _FEWEST_OF_HUNDRED = 9.5
@@ -31,8 +19,8 @@ def plain_words(results: Results) -> list[str]:
     Args:
         results: the content of results.json.
     """
-    name = headline(results)
-    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results["attacks"]:
+    name = results.headline
+    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results.attacks:
         return [_on_given_model(results)]
     sentences = [_finding(results, name)]
     found = _found(results, name)
@@ -58,17 +46,17 @@ def natural_frequency(fraction: float, rate: float) -> tuple[str, str, str]:
 
 
 def _finding(results: Results, name: str) -> str:
-    auc = results["attacks"][name]["auc"]
+    auc = results.attacks[name].auc
     answers = (
         "from the answers of the pretrained models themselves"
-        if name in upper_bounds(results)
+        if name in results.upper_bounds
         else "from the answers of a finetuned model alone"
     )
     of_a_point = "whether a given point was in its pretraining data"
-    if auc["low"] > CHANCE_AUC:
+    if auc.low > CHANCE_AUC:
         given = f"given one point that was in it and one that was not, the attack tells which is which in {_tries(auc)}"
         return f"Something leaks: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
-    if auc["high"] < CHANCE_AUC:
+    if auc.high < CHANCE_AUC:
         return "The attack is wrong more often than a coin, so its scores or the membership are probably reversed."
     return (
         f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Given one "
@@ -78,11 +66,11 @@ def _finding(results: Results, name: str) -> str:
 
 
 def _on_given_model(results: Results) -> str:
-    attacks, added = results["attacks"], results["comparisons"][WITHOUT_MODEL]["auc"]
-    both, alone = (attacks[name]["auc"] for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
+    attacks, added = results.attacks, results.comparisons.others[WITHOUT_MODEL].auc
+    both, alone = (attacks[name].auc for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
     conclusion = (
         "So the answers give away something about the pretraining data."
-        if added["low"] > 0
+        if added.low > 0
         else "So it was not shown that the answers give anything away; a better attack may find more."
     )
     return (
@@ -94,33 +82,32 @@ def _on_given_model(results: Results) -> str:
 
 def _tries(auc: Estimate) -> str:
     """An AUC as a frequency: ``73 of 100 tries (71 to 75; guessing: 50)``."""
-    estimate, low, high = (round(100 * auc[key]) for key in ("estimate", "low", "high"))
+    estimate, low, high = (round(100 * figure) for figure in (auc.estimate, auc.low, auc.high))
     return f"{estimate} of 100 tries ({low} to {high}; guessing: 50)"
 
 
 def _found(results: Results, name: str) -> str:
     """How many members are found where few non-members may be accused; empty where no such rate is resolvable."""
-    rates: Mapping[str, Any] = results["attacks"][name]["tpr_at_fpr"]
-    for rate in false_positive_rates(results):
-        if float(rate) >= REPRESENTATIVE_RATE and rates[rate]["resolvable"]:
-            return _found_at(rates[rate], float(rate), confidence(results))
+    rates = results.attacks[name].tpr_at_fpr
+    for rate in results.rates:
+        if float(rate) >= REPRESENTATIVE_RATE and rates[rate].resolvable:
+            return _found_at(rates[rate], float(rate), results.confidence)
     return ""
 
 
 def _found_at(found: Estimate, rate: float, confidence: str) -> str:
-    estimate, accused, base = natural_frequency(found["estimate"], rate)
+    estimate, accused, base = natural_frequency(found.estimate, rate)
     of_base = int(base.replace(",", ""))
-    low, high = (f"{round(of_base * min(1.0, max(0.0, found[key]))):,}" for key in ("low", "high"))
+    low, high = (f"{round(of_base * min(1.0, max(0.0, end))):,}" for end in (found.low, found.high))
     text = (
         f"Of {base} points that were in the pretraining data, about {estimate} are found ({confidence} interval: "
         f"{low} to {high}) if {accused} of {base} points that were not may be accused wrongly; guessing would find "
         f"{accused}."
     )
-    if found["low"] <= rate:
+    if found.low <= rate:
         return f"{text} That is no clear difference."
     even, rare = (
-        round(100 * share * found["estimate"] / (share * found["estimate"] + (1 - share) * rate))
-        for share in (0.5, 0.1)
+        round(100 * share * found.estimate / (share * found.estimate + (1 - share) * rate)) for share in (0.5, 0.1)
     )
     return (
         f"{text} Of 100 accusations, about {even} are then right where half of the points asked about were in the "
@@ -129,12 +116,12 @@ def _found_at(found: Estimate, rate: float, confidence: str) -> str:
 
 
 def _basis(results: Results) -> str:
-    data, models = results["data"], results["models"]
+    data, models = results.data, results.models
     return (
-        f"How sure is this? It was measured on {models['targets']:,} models and {data['challenge_points']:,} points of "
-        f"which it is known which model was pretrained on which: {data['members'] + data['non_members']:,} decisions. "
-        f"The ranges are {confidence(results)} intervals: they hold the true figure in about "
-        f"{confidence(results).removesuffix('%')} of 100 such measurements, for models and points of this kind."
+        f"How sure is this? It was measured on {models.targets:,} models and {data.challenge_points:,} points of "
+        f"which it is known which model was pretrained on which: {data.members + data.non_members:,} decisions. "
+        f"The ranges are {results.confidence} intervals: they hold the true figure in about "
+        f"{results.confidence.removesuffix('%')} of 100 such measurements, for models and points of this kind."
     )
 
 
@@ -146,8 +133,8 @@ def _exposed(results: Results) -> list[str]:
 
 def exposed_sentence(results: Results) -> str:
     """How many points are exposed one by one; empty where no point was tested."""
-    exposed = results["points"]["exposed"]
-    tested, count = exposed["tested"], exposed["count"]
+    exposed = results.points.exposed
+    tested, count = exposed.tested, exposed.count
     if not tested:
         return ""
     if not count:
@@ -155,7 +142,7 @@ def exposed_sentence(results: Results) -> str:
     verb = "is" if count == 1 else "are"
     return (
         f"Of {tested:,} points, {count:,} {verb} exposed beyond chance when looked at one by one (false discovery "
-        f"rate {100 * exposed['fdr']:g}%: up to about {100 * exposed['fdr']:g} of 100 points named in this way would "
+        f"rate {100 * exposed.fdr:g}%: up to about {100 * exposed.fdr:g} of 100 points named in this way would "
         "be so by luck)."
     )
 

@@ -9,26 +9,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tmi.report.results import REPRESENTATIVE_RATE, Results
 from tmi.report.wording import (
     CHANCE_AUC,
     DEFAULT_ATTACK,
     GIVEN_MODEL_ATTACK,
-    REPRESENTATIVE_RATE,
     WITHOUT_MODEL,
-    Results,
-    confidence,
     difference,
     difference_interval,
-    false_positive_rates,
-    headline,
     percent,
-    ranked,
     rate_percent,
     resolution_note,
     seen,
     tpr,
     tpr_interval,
-    upper_bounds,
     with_interval,
 )
 
@@ -41,7 +35,7 @@ def results_table(results: Results, width: int = 80) -> Table:
         width: columns of the terminal. Where the table does not fit, it is left without the balanced
             accuracy, then without the true positive rates at the highest false positive rates. The AUC stays.
     """
-    rates = false_positive_rates(results)
+    rates = results.rates
     layouts = [(True, rates), *((False, rates[:count]) for count in range(len(rates), 0, -1))]
     for with_accuracy, shown in layouts:
         table = _table(results, with_accuracy, shown)
@@ -56,19 +50,19 @@ def verdict(results: Results) -> str:
     It speaks of the default attack whatever the others found, because the best of many attacks is partly
     luck. Where the default attack shows nothing but another figure does, a second sentence says so.
     """
-    name = headline(results)
-    auc = results["attacks"][name]["auc"]
-    figure = f"AUC {with_interval(auc)} ({confidence(results)} interval; {CHANCE_AUC} = coin flip)"
-    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results["attacks"]:
+    name = results.headline
+    auc = results.attacks[name].auc
+    figure = f"AUC {with_interval(auc)} ({results.confidence} interval; {CHANCE_AUC} = coin flip)"
+    if name == GIVEN_MODEL_ATTACK and WITHOUT_MODEL in results.attacks:
         return _verdict_on_given_model(results)
-    if name in upper_bounds(results):
+    if name in results.upper_bounds:
         return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
-    if auc["low"] > CHANCE_AUC:
+    if auc.low > CHANCE_AUC:
         return (
             f"{_leaking(results)} leak their pretraining data: "
             f"{name} tells members from non-members with {figure}{_members_found(results, name)}."
         )
-    if auc["high"] < CHANCE_AUC:
+    if auc.high < CHANCE_AUC:
         return (
             f"No leak was shown: {name} scores members below non-members, with {figure}. Being wrong more "
             "often than a coin usually means that the membership or the scores are reversed."
@@ -78,33 +72,33 @@ def verdict(results: Results) -> str:
 
 def _leaking(results: Results) -> str:
     """Who leaks: nothing is known of a target of unknown membership, only of the shadow models that stand for it."""
-    return "Shadow models played as the target" if "target" in results else "The finetuned models"
+    return "Shadow models played as the target" if results.target is not None else "The finetuned models"
 
 
 def _verdict_on_given_model(results: Results) -> str:
     """Only what the answers add to the points themselves is the model's doing."""
-    attacks, added = results["attacks"], results["comparisons"][WITHOUT_MODEL]["auc"]
-    both, alone = (attacks[name]["auc"] for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
+    attacks, added = results.attacks, results.comparisons.others[WITHOUT_MODEL].auc
+    both, alone = (attacks[name].auc for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
     figures = (
         f"AUC {with_interval(both)} with the model's answers and {with_interval(alone)} from the points alone, "
         f"a difference of {difference(added)} {difference_interval(added)}"
     )
     own = ""
-    if alone["low"] > CHANCE_AUC:
+    if alone.low > CHANCE_AUC:
         own = (
             " The points alone tell members from non-members to that extent because the two differ by themselves; "
             "that says nothing about the model."
         )
-    if added["low"] > 0:
+    if added.low > 0:
         return f"The finetuned models leak the pretraining data of the given model: {figures}.{own}"
     return f"No leak was shown: {figures}; this is not proof of its absence.{own}"
 
 
 def _members_found(results: Results, name: str) -> str:
     """Clause on the members found at few false positives; empty where no such rate is resolvable."""
-    rates = results["attacks"][name]["tpr_at_fpr"]
-    for rate in false_positive_rates(results):
-        if float(rate) >= REPRESENTATIVE_RATE and rates[rate]["resolvable"]:
+    rates = results.attacks[name].tpr_at_fpr
+    for rate in results.rates:
+        if float(rate) >= REPRESENTATIVE_RATE and rates[rate].resolvable:
             found = tpr(rates[rate], rate)
             return f" and finds {found} of the members at {rate_percent(rate)} false positives"
     return ""
@@ -112,13 +106,13 @@ def _members_found(results: Results, name: str) -> str:
 
 def _hint(results: Results, name: str) -> str:
     """Sentence on a figure that suggests a leak although the AUC of the attack ``name`` does not."""
-    for other in ranked(results):
-        auc = results["attacks"][other]["auc"]
-        if auc["low"] > CHANCE_AUC:
+    for other in results.ranked:
+        auc = results.attacks[other].auc
+        if auc.low > CHANCE_AUC:
             return f" But {other}, another attack, suggests a leak: AUC {with_interval(auc)}."
-    rates = results["attacks"][name]["tpr_at_fpr"]
-    for rate in false_positive_rates(results):
-        if rates[rate]["resolvable"] and rates[rate]["low"] > float(rate):
+    rates = results.attacks[name].tpr_at_fpr
+    for rate in results.rates:
+        if rates[rate].resolvable and rates[rate].low > float(rate):
             return (
                 f" But at {rate_percent(rate)} false positives {name} finds {tpr(rates[rate], rate)} "
                 f"{tpr_interval(rates[rate], rate)} of the members, which suggests a leak of a few."
@@ -136,30 +130,30 @@ def _table(results: Results, with_accuracy: bool, rates: Sequence[str]) -> Table
         caption_justify="left",
     )
     table.add_column("attack", vertical="bottom", overflow="fold")
-    table.add_column(f"AUC [{confidence(results)} interval]", vertical="bottom", no_wrap=True)
+    table.add_column(f"AUC [{results.confidence} interval]", vertical="bottom", no_wrap=True)
     if with_accuracy:
         table.add_column("bal.\nacc.", justify="right", no_wrap=True)
     for rate in rates:
         table.add_column(f"TPR@\n{rate_percent(rate)}FPR", justify="right", no_wrap=True)
-    for name in ranked(results):
+    for name in results.ranked:
         style = "bold" if name == DEFAULT_ATTACK else ""
         table.add_row(*_row(results, name, with_accuracy, rates), style=style)
     table.add_section()
-    for name in upper_bounds(results):
+    for name in results.upper_bounds:
         table.add_row(*_row(results, name, with_accuracy, rates), style="dim")
     return table
 
 
 def _row(results: Results, name: str, with_accuracy: bool, rates: Sequence[str]) -> list[Text]:
-    attack = results["attacks"][name]
-    accuracy = [percent(attack["balanced_accuracy"]["estimate"])] if with_accuracy else []
-    found = [tpr(attack["tpr_at_fpr"][rate], rate) for rate in rates]
+    attack = results.attacks[name]
+    accuracy = [percent(attack.balanced_accuracy.estimate)] if with_accuracy else []
+    found = [tpr(attack.tpr_at_fpr[rate], rate) for rate in rates]
     # Text, not str: a name must not be read as console markup.
-    return [Text(cell) for cell in (name, with_interval(attack["auc"]), *accuracy, *found)]
+    return [Text(cell) for cell in (name, with_interval(attack.auc), *accuracy, *found)]
 
 
 def _footnotes(results: Results) -> str:
-    notes = [f"{name}: queries the pretrained model itself, an upper bound" for name in upper_bounds(results)]
+    notes = [f"{name}: queries the pretrained model itself, an upper bound" for name in results.upper_bounds]
     notes.append(resolution_note(results))
     notes.append(seen(results))
     return "\n".join(note for note in notes if note)

@@ -5,10 +5,9 @@ No AUC is told of such a target: nobody could know it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from tmi.report.wording import Results, percent_interval, rate_percent, tpr
+from tmi.metrics.set_test import SetTest
+from tmi.report.results import Calls, Results, Target
+from tmi.report.wording import percent_interval, rate_percent, tpr
 
 CLEAR = 0.05
 """p-values up to this are called unlikely to be luck."""
@@ -32,21 +31,15 @@ def target_sentences(results: Results) -> list[str]:
     Returns:
         The sentences; none where no target of unknown membership was attacked.
     """
-    if "target" not in results:
+    if results.target is None:
         return []
-    target = results["target"]
-    attack = target["attacks"][target["attack"]]
-    rate = _key(attack["calls"], target["fpr"])
+    target = results.target
+    attack = target.attacks[target.attack]
+    rate = min(attack.calls, key=lambda rate: abs(float(rate) - target.fpr))
     return [
-        f"{target['name']}: {_called(target, attack['calls'][rate], rate)}",
-        *([_set_test(attack["set_test"], target["points"])] if attack["set_test"] else []),
+        f"{target.name}: {_called(target, attack.calls[rate], rate)}",
+        *([_set_test(attack.set_test, target.points)] if attack.set_test else []),
     ]
-
-
-def target_rates(results: Results) -> list[str]:
-    """Keys of the calls, lowest rate first."""
-    calls = results["target"]["attacks"][results["target"]["attack"]]["calls"]
-    return sorted(calls, key=float)
 
 
 def p_text(p_value: float) -> str:
@@ -54,44 +47,40 @@ def p_text(p_value: float) -> str:
     return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
 
 
-def _key(calls: Mapping[str, Any], fpr: float) -> str:
-    return min(calls, key=lambda rate: abs(float(rate) - fpr))
-
-
-def _called(target: Mapping[str, Any], call: Mapping[str, Any], rate: str) -> str:
-    points, called = target["points"], call["called"]
+def _called(target: Target, call: Calls, rate: str) -> str:
+    points, called = target.points, call.called
     verb = "is called a member" if called == 1 else "are called members"
     text = (
         f"of {points:,} points, {called:,} {verb} of its pretraining data. The rule behind this wrongly calls "
         f"{rate_percent(rate)} of the points that were not in it: if none of them were, about "
-        f"{call['expected_false']:.3g} would be called by chance alone"
+        f"{call.expected_false:.3g} would be called by chance alone"
     )
-    if not call["resolvable"]:
+    if not call.resolvable:
         return f"{text}. No score would be enough at this rate: it takes more shadow models or points to resolve it."
     return (
-        f"{text}. Of points that were, it finds about {tpr(call['tpr'], rate)} {percent_interval(call['tpr'])}, on "
-        f"average over the {target['shadows']:,} shadow models; one model may differ. Any single call may be wrong."
+        f"{text}. Of points that were, it finds about {tpr(call.tpr, rate)} {percent_interval(call.tpr)}, on "
+        f"average over the {target.shadows:,} shadow models; one model may differ. Any single call may be wrong."
     )
 
 
-def _set_test(test: Mapping[str, Any], points: int) -> str:
-    share = f"p = {p_text(test['p_value'])}".replace("= <", "<")
+def _set_test(test: SetTest, points: int) -> str:
+    share = f"p = {p_text(test.p_value)}".replace("= <", "<")
     whole = (
         "Chance alone would rarely do this, which speaks for its having been pretrained on at least some of them, "
         "if target and shadows differ in nothing else."
-        if test["p_value"] <= CLEAR
+        if test.p_value <= CLEAR
         else "That is what chance alone would often do: the set as a whole shows no sign of having been in its "
         "pretraining data, which is no proof that it was not."
     )
     return (
-        f"All {points:,} points taken together, against {test['shadows']:,} shadow models: {share} for a target that "
+        f"All {points:,} points taken together, against {test.shadows:,} shadow models: {share} for a target that "
         f"was pretrained on none of them. {whole}"
     )
 
 
 def expected_note(results: Results) -> str:
     """Why the table of attacks is not about the target; empty where there is no such target."""
-    if "target" not in results:
+    if results.target is None:
         return ""
     return (
         "These figures are those of the shadow models, each played as the target: what to expect of the attacks on "

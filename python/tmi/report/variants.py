@@ -11,19 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings
+from tmi.report.results import Results
 from tmi.report.table import natural_width
-from tmi.report.wording import (
-    BASELINE_ATTACK,
-    Results,
-    confidence,
-    difference,
-    percent,
-    rate_percent,
-    representative_rate,
-    resolution_note,
-    tpr,
-    with_interval,
-)
+from tmi.report.wording import BASELINE_ATTACK, difference, percent, rate_percent, resolution_note, tpr, with_interval
 
 # Where the table does not fit, these columns are left out, the first of them first. Name and AUC stay.
 _LEFT_OUT = ("points", "baseline", "transfer", "tpr", "accuracy", "difference", "epsilon")
@@ -56,17 +46,17 @@ def variants_table(results: Results, width: int = 80) -> Table:
 
 def _columns(results: Results) -> dict[str, _Column]:
     """The columns that tell something, by name."""
-    rows, rate = finetunings(results), representative_rate(results)
+    rows, rate = finetunings(results), results.representative_rate
     columns = {
         "name": _Column("finetuning", lambda row: row.name, "left"),
         "transfer": _Column("trained", lambda row: _short(row.transfer), "left"),
         "epsilon": _Column("ε", lambda row: epsilon_text(row.epsilon)),
         "points": _Column("points", lambda row: f"{row.points:,}"),
         "accuracy": _Column("task\nacc.", lambda row: percent(row.accuracy)),
-        "auc": _Column(f"AUC [{confidence(results)} interval]", lambda row: with_interval(row.auc), "left"),
+        "auc": _Column(f"AUC [{results.confidence} interval]", lambda row: with_interval(row.auc), "left"),
         "difference": _Column("differ-\nence", lambda row: difference(row.difference) if row.difference else ""),
         "tpr": _Column(f"TPR@\n{rate_percent(rate)}FPR", lambda row: tpr(row.tpr, rate)),
-        "baseline": _Column("adapted\n-lira", lambda row: f"{row.baseline['estimate']:.3f}" if row.baseline else ""),
+        "baseline": _Column("adapted\n-lira", lambda row: f"{row.baseline.estimate:.3f}" if row.baseline else ""),
     }
     if not any_private(results):
         del columns["epsilon"]
@@ -84,7 +74,7 @@ def _table(results: Results, rows: Sequence[Finetuning], columns: Mapping[str, _
         pad_edge=False,
         padding=(0, padding, 0, 0),
         # Text, not str: a name must not be read as console markup.
-        title=Text(f"What the finetunings of the same models leak to {results['variants']['attack']}"),
+        title=Text(f"What the finetunings of the same models leak to {results.headline}"),
         title_justify="left",
         title_style="",
         caption=Text(_footnotes(results, rows, columns)),
@@ -115,7 +105,7 @@ def _footnotes(results: Results, rows: Sequence[Finetuning], columns: Mapping[st
         notes.append(f"difference: of the AUC, paired, {_against(rows)}; * its interval excludes 0")
     if "baseline" in columns:
         notes.append(f"{BASELINE_ATTACK}: the AUC of the paper's baseline")
-    if "tpr" in columns and not all(row.tpr["resolvable"] for row in rows):
+    if "tpr" in columns and not all(row.tpr.resolvable for row in rows):
         notes.append(resolution_note(results))
     if any_private(results):
         notes.append("ε: – not private, ∞ the same recipe, clipped but without noise")

@@ -6,17 +6,11 @@ The terminal, the ROC figure and the page all read from here, so that they never
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import chain
-from typing import Any, TypeAlias
 
+from tmi.metrics.roc import Estimate
 from tmi.predictions.views import LOGITS, View
-
-Results: TypeAlias = Mapping[str, Any]
-"""The content of results.json, schema 1."""
-
-Estimate: TypeAlias = Mapping[str, Any]
-"""``{"estimate", "low", "high", "resolvable"}``: a figure, its interval, whether the data can carry it."""
+from tmi.report.results import ExposedPoint, Results
 
 DEFAULT_ATTACK = "tmi"
 GIVEN_MODEL_ATTACK = "inputs-and-answers"
@@ -26,46 +20,6 @@ BASELINE_ATTACK = "adapted-lira"
 """The baseline of the paper, which finetunings are compared by besides the main attack."""
 CHANCE_AUC = 0.5
 NOT_RESOLVABLE = "–"
-# Where one TPR stands for all, it is the one at this false positive rate or the next higher one measured.
-REPRESENTATIVE_RATE = 0.01
-
-
-def ranked(results: Results) -> list[str]:
-    """Names of the attacks that the adversary can run, without the upper bound, highest AUC first."""
-    return _sorted(results, upper_bound=False)
-
-
-def upper_bounds(results: Results) -> list[str]:
-    """Names of the attacks that query the pretrained models themselves, highest AUC first; mostly one or none.
-
-    They bound what can leak, and are out of reach of the adversary, who sees finetuned models only.
-    """
-    return _sorted(results, upper_bound=True)
-
-
-def headline(results: Results) -> str:
-    """Name of the attack that the verdict speaks of.
-
-    It is chosen without looking at the outcome (the default attack, or else the first in the file that is no
-    upper bound): the strongest of many attacks looks stronger than it is.
-    """
-    attacks: Mapping[str, Any] = results["attacks"]
-    for name in (DEFAULT_ATTACK, GIVEN_MODEL_ATTACK):
-        if name in attacks:
-            return name
-    return min(attacks, key=lambda name: attacks[name]["upper_bound"])
-
-
-def false_positive_rates(results: Results) -> list[str]:
-    """Keys of ``tpr_at_fpr``, the same for every attack, lowest rate first."""
-    first = next(iter(results["attacks"].values()))
-    return sorted(first["tpr_at_fpr"], key=float)
-
-
-def representative_rate(results: Results) -> str:
-    """Key of the true positive rate that is shown where there is room for one."""
-    rates = false_positive_rates(results)
-    return next((rate for rate in rates if float(rate) >= REPRESENTATIVE_RATE), rates[-1])
 
 
 def percent(fraction: float, decimals: int = 1) -> str:
@@ -75,7 +29,7 @@ def percent(fraction: float, decimals: int = 1) -> str:
 
 def percent_interval(estimate: Estimate, decimals: int = 1) -> str:
     """The interval of a fraction as percentages: ``[10.2%, 13.1%]``."""
-    return f"[{percent(estimate['low'], decimals)}, {percent(estimate['high'], decimals)}]"
+    return f"[{percent(estimate.low, decimals)}, {percent(estimate.high, decimals)}]"
 
 
 def rate_percent(rate: float | str) -> str:
@@ -90,27 +44,27 @@ def tpr_label(rate: str) -> str:
 
 def tpr(estimate: Estimate, rate: str) -> str:
     """A true positive rate as a percentage, or a dash where the data cannot resolve it."""
-    return percent(estimate["estimate"], _decimals(rate)) if estimate["resolvable"] else NOT_RESOLVABLE
+    return percent(estimate.estimate, _decimals(rate)) if estimate.resolvable else NOT_RESOLVABLE
 
 
 def tpr_interval(estimate: Estimate, rate: str) -> str:
     """The interval of a true positive rate, ``[10.2%, 13.1%]``; empty where the data cannot resolve it."""
-    return percent_interval(estimate, _decimals(rate)) if estimate["resolvable"] else ""
+    return percent_interval(estimate, _decimals(rate)) if estimate.resolvable else ""
 
 
 def interval(estimate: Estimate) -> str:
     """An interval to three decimals: ``[0.631, 0.673]``."""
-    return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def point_interval(figure: Mapping[str, Any]) -> str:
+def point_interval(figure: ExposedPoint) -> str:
     """The interval of the AUC at one point, to two decimals; empty where it has none."""
-    return "" if figure["low"] is None else f"[{figure['low']:.2f}, {figure['high']:.2f}]"
+    return "" if figure.low is None else f"[{figure.low:.2f}, {figure.high:.2f}]"
 
 
 def with_interval(estimate: Estimate) -> str:
     """A figure and its interval to three decimals: ``0.652 [0.631, 0.673]``."""
-    return f"{estimate['estimate']:.3f} {interval(estimate)}"
+    return f"{estimate.estimate:.3f} {interval(estimate)}"
 
 
 def signed(value: float) -> str:
@@ -120,50 +74,45 @@ def signed(value: float) -> str:
 
 def difference(estimate: Estimate) -> str:
     """A difference of AUCs with its sign, ``+0.084*``; the star says that its interval excludes 0."""
-    return _true_minus(f"{estimate['estimate']:+.3f}{_star(estimate)}")
+    return _true_minus(f"{estimate.estimate:+.3f}{_star(estimate)}")
 
 
 def difference_interval(estimate: Estimate) -> str:
     """The interval of a difference of AUCs with signs: ``[+0.067, +0.102]``."""
-    return _true_minus(f"[{estimate['low']:+.3f}, {estimate['high']:+.3f}]")
+    return _true_minus(f"[{estimate.low:+.3f}, {estimate.high:+.3f}]")
 
 
 def tpr_difference(estimate: Estimate) -> str:
     """A difference of true positive rates in percentage points, ``+5.2*``; a dash where it cannot be resolved."""
-    if not estimate["resolvable"]:
+    if not estimate.resolvable:
         return NOT_RESOLVABLE
-    return _true_minus(f"{100 * estimate['estimate']:+.1f}{_star(estimate)}")
+    return _true_minus(f"{100 * estimate.estimate:+.1f}{_star(estimate)}")
 
 
 def tpr_difference_interval(estimate: Estimate) -> str:
     """Its interval, ``[+2.2, +8.0]``; empty where the data cannot resolve it."""
-    if not estimate["resolvable"]:
+    if not estimate.resolvable:
         return ""
-    return _true_minus(f"[{100 * estimate['low']:+.1f}, {100 * estimate['high']:+.1f}]")
-
-
-def confidence(results: Results) -> str:
-    """The confidence of every interval in the results: ``95%``."""
-    return f"{100 * results['evaluation']['confidence']:g}%"
+    return _true_minus(f"[{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]")
 
 
 def resolution_note(results: Results) -> str:
     """Footnote to the dashes; empty where every figure is resolvable."""
-    rates = [attack["tpr_at_fpr"].values() for attack in results["attacks"].values()]
-    if all(estimate["resolvable"] for estimate in chain.from_iterable(rates)):
+    rates = [attack.tpr_at_fpr.values() for attack in results.attacks.values()]
+    if all(estimate.resolvable for estimate in chain.from_iterable(rates)):
         return ""
-    note = f"{NOT_RESOLVABLE} not resolvable with {results['data']['non_members']:,} non-members"
+    note = f"{NOT_RESOLVABLE} not resolvable with {results.data.non_members:,} non-members"
     needed = [
-        f"{rate_percent(rate)}FPR would take {results['resolution'][rate]['points_needed']:,} challenge points"
-        for rate in false_positive_rates(results)
-        if not results["resolution"][rate]["resolvable"]
+        f"{rate_percent(rate)}FPR would take {results.resolution[rate].points_needed:,} challenge points"
+        for rate in results.rates
+        if not results.resolution[rate].resolvable
     ]
     return f"{note}: {', '.join(needed)}" if needed else note
 
 
 def seen(results: Results) -> str:
     """Footnote on what the adversary sees; empty where it sees everything."""
-    view = View.parse(results.get("view", LOGITS.name))
+    view = View.parse(results.view)
     return "" if view == LOGITS else f"{view.name}: all attacks see {view.description}"
 
 
@@ -178,14 +127,8 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def _sorted(results: Results, upper_bound: bool) -> list[str]:
-    attacks = results["attacks"]
-    names = [name for name in attacks if attacks[name]["upper_bound"] == upper_bound]
-    return sorted(names, key=lambda name: -attacks[name]["auc"]["estimate"])
-
-
 def _star(difference: Estimate) -> str:
-    return "*" if difference["low"] > 0 or difference["high"] < 0 else ""
+    return "*" if difference.low > 0 or difference.high < 0 else ""
 
 
 def _true_minus(number: str) -> str:

@@ -7,7 +7,7 @@ the two are resampled independently, and the intervals are wider.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -22,12 +22,10 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
 from tmi.metrics.differences import Comparison, compare, comparison_of
 from tmi.metrics.roc import Estimate
+from tmi.report.compared import Compared, ComparedAttack, PlainFigures
 from tmi.runs.finished import ScoredRun, read_run
 from tmi.system.progress import Progress, Silent
 
-SCHEMA = 1
-# The attacks that stand for a run, of which it has at most one.
-HEADLINES = ("tmi", "inputs-and-answers")
 # Keys of the configuration that change no score.
 WITHOUT_EFFECT = (
     "name ",
@@ -76,14 +74,26 @@ def compare_runs(
     Raises:
         TmiError: bad input, see `read_run`; no attack in common.
     """
+    return compared_runs(path_a, path_b, attacks, false_positive_rates, threads=threads, progress=progress).to_dict()
+
+
+def compared_runs(
+    path_a: Path,
+    path_b: Path,
+    attacks: Sequence[str] = (),
+    false_positive_rates: Sequence[float] = (),
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Compared:
+    """Run B minus run A, attack by attack; see `compare_runs`."""
     progress = progress or Silent()
     a, b = read_run(path_a), read_run(path_b)
     names = _common_attacks(a, b, attacks)
     rates = _rates(a, false_positive_rates)
     unlike = _why_unpaired(a, b)
-    evaluation = a.results.get("evaluation", {})
-    usual = Bootstrap(threads=threads)
-    bootstrap = replace(usual, **{key: evaluation[key] for key in ("resamples", "confidence") if key in evaluation})
+    evaluation = a.results.evaluation
+    bootstrap = Bootstrap(evaluation.resamples, evaluation.confidence, threads=threads)
     # One run may have more targets than the other; those that both have are compared.
     rows = slice(None) if unlike else slice(min(len(a.labels), len(b.labels)))
     labels_a, labels_b = a.labels[rows], b.labels[rows]
@@ -95,26 +105,25 @@ def compare_runs(
             difference = compare_unpaired(scores_b, labels_b, scores_a, labels_a, rates, bootstrap)
         else:
             difference = compare(scores_b, scores_a, labels_a, rates, bootstrap)
-        entries[name] = {
-            "upper_bound": _is_upper_bound(a, name),
-            "a": _figures(scores_a, labels_a, rates, threads),
-            "b": _figures(scores_b, labels_b, rates, threads),
-            "difference": difference.to_dict(),
-            "detectable": detectable(difference.auc, bootstrap.confidence),
-        }
+        entries[name] = ComparedAttack(
+            upper_bound=a.results.attacks[name].upper_bound,
+            a=_figures(scores_a, labels_a, rates, threads),
+            b=_figures(scores_b, labels_b, rates, threads),
+            difference=difference,
+            detectable=detectable(difference.auc, evaluation.confidence),
+        )
         progress.advance(1)
     progress.end()
-    return {
-        "schema": SCHEMA,
-        "a": a.about,
-        "b": b.about,
-        "paired": not unlike,
-        "why": unlike or _why_paired(a, b, len(labels_a)),
-        "evaluation": {"resamples": bootstrap.resamples, "confidence": bootstrap.confidence},
-        "headline": names[0],
-        "attacks": entries,
-        "configuration": _configuration(a, b),
-    }
+    return Compared(
+        a=a.about,
+        b=b.about,
+        paired=not unlike,
+        why=unlike or _why_paired(a, b, len(labels_a)),
+        evaluation=evaluation,
+        headline=names[0],
+        attacks=entries,
+        configuration=_configuration(a, b),
+    )
 
 
 def compare_unpaired(
@@ -168,10 +177,10 @@ def detectable(difference: Estimate, confidence: float) -> float:
 
 def _figures(
     scores: NDArray[np.float64], labels: NDArray[np.bool_], rates: Sequence[float], threads: int
-) -> dict[str, Any]:
+) -> PlainFigures:
     auc, accuracy, *found = _core.roc_metrics(scores, labels, np.asarray(rates), threads=threads).tolist()
     names = [f"{rate:g}" for rate in rates]
-    return {"auc": auc, "balanced_accuracy": accuracy, "tpr_at_fpr": dict(zip(names, found, strict=True))}
+    return PlainFigures(auc=auc, balanced_accuracy=accuracy, tpr_at_fpr=dict(zip(names, found, strict=True)))
 
 
 def _common_attacks(a: ScoredRun, b: ScoredRun, wanted: Sequence[str]) -> list[str]:
@@ -185,24 +194,20 @@ def _common_attacks(a: ScoredRun, b: ScoredRun, wanted: Sequence[str]) -> list[s
         raise TmiError(
             f"{a.path} and {b.path} have no attack in common: {', '.join(a.attacks)} and {', '.join(b.attacks)}"
         )
-    return sorted(common, key=lambda name: (_is_upper_bound(a, name), name not in HEADLINES))
-
-
-def _is_upper_bound(run: ScoredRun, attack: str) -> bool:
-    return bool(run.results["attacks"][attack].get("upper_bound", False))
+    return sorted(common, key=lambda name: (a.results.attacks[name].upper_bound, name != a.results.headline))
 
 
 def _rates(run: ScoredRun, wanted: Sequence[float]) -> list[float]:
     for rate in wanted:
         if not 0 < rate < 1:
             raise TmiError(f"the false positive rate {rate:g} is not between 0 and 1")
-    first: Mapping[str, Any] = next(iter(run.results["attacks"].values())).get("tpr_at_fpr", {})
-    return sorted(set(wanted or map(float, first)))
+    return sorted(set(wanted or map(float, run.results.rates)))
 
 
 def _why_unpaired(a: ScoredRun, b: ScoredRun) -> str:
     """Why the runs cannot be resampled alike; empty if they can."""
-    if _pool(a) != _pool(b) and _pool(a) and _pool(b):
+    pools = [run.results.data.pool for run in (a, b)]
+    if pools[0] and pools[1] and pools[0].fingerprint != pools[1].fingerprint:
         return "the pools that the points are from differ"
     if not np.array_equal(a.points, b.points):
         return "the challenge points differ"
@@ -210,12 +215,6 @@ def _why_unpaired(a: ScoredRun, b: ScoredRun) -> str:
     if not np.array_equal(a.labels[:common], b.labels[:common]):
         return "the memberships of the targets differ, as with another seed"
     return ""
-
-
-def _pool(run: ScoredRun) -> str | None:
-    """The hash of the pool's content; None where it is not known."""
-    fingerprint: str | None = run.results.get("data", {}).get("pool", {}).get("fingerprint")
-    return fingerprint
 
 
 def _why_paired(a: ScoredRun, b: ScoredRun, targets: int) -> str:

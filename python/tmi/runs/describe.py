@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tmi.report.results import Accuracy, Data, Downstream, Models, Pool, Private, Provenance
 from tmi.runs.run import Run
 from tmi.runs.subject import Description
 from tmi.shadows.makers.maker import Made
 
 
-def describe(run: Run, provenance: dict[str, Any], seconds: dict[str, float]) -> Description:
+def describe(run: Run, provenance: Provenance, seconds: dict[str, float]) -> Description:
     """The description of a run whose models are all finetuned.
 
     Args:
@@ -32,7 +31,7 @@ def describe(run: Run, provenance: dict[str, Any], seconds: dict[str, float]) ->
     )
 
 
-def _models(run: Run, made: Made) -> dict[str, Any]:
+def _models(run: Run, made: Made) -> Models:
     # Nobody may have measured the pretrained models of the user's own functions.
     pretrained = [facts for facts in made.pretrained if facts]
     accuracies = {
@@ -40,44 +39,44 @@ def _models(run: Run, made: Made) -> dict[str, Any]:
         for side in ("train", "test")
         if pretrained and all(f"{side}_accuracy" in facts for facts in pretrained)
     }
-    return {
-        "count": run.config.models,
-        "targets": run.config.targets,
-        "given": made.given,
+    return Models(
+        count=run.config.models,
+        targets=run.config.targets,
+        given=made.given,
         **accuracies,
-        "downstream_train_accuracy": _summary([facts["train_accuracy"] for facts in made.finetuned]),
-        "downstream_test_accuracy": _summary([facts["test_accuracy"] for facts in made.finetuned]),
-        "not_pretrained": [model for model, facts in enumerate(pretrained) if not facts.get("learned", True)],
-        "not_finetuned": [model for model, facts in enumerate(made.finetuned) if not facts["learned"]],
-    }
+        downstream_train_accuracy=_summary([facts["train_accuracy"] for facts in made.finetuned]),
+        downstream_test_accuracy=_summary([facts["test_accuracy"] for facts in made.finetuned]),
+        not_pretrained=[model for model, facts in enumerate(pretrained) if not facts.get("learned", True)],
+        not_finetuned=[model for model, facts in enumerate(made.finetuned) if not facts["learned"]],
+    )
 
 
-def _data(run: Run, made: Made) -> dict[str, Any]:
+def _data(run: Run, made: Made) -> Data:
     config, task = run.config, run.task
-    return {
-        "pool": {
-            "source": config.pool.source,
-            "non_members": config.pool.non_members,
-            "points": len(task.pool),
-            "classes": len(task.pool.class_names),
-            "objective": config.pretrain.objective,
-            "duplicates": task.duplicates,
-            "fingerprint": task.pool.fingerprint,
-        },
-        "downstream": {
-            "source": config.downstream.source,
-            "points": len(task.downstream),
-            "classes": len(task.downstream.class_names),
-            "points_per_model": len(run.experiment.finetuning_set(0)),
-            "left_out": task.left_out,
-            "transfer": made.transfer,
-            "private": made.private,
-            "fingerprint": task.downstream.fingerprint,
-        },
-        "queries_per_point": config.query.count,
-    }
+    return Data(
+        pool=Pool(
+            source=config.pool.source,
+            non_members=config.pool.non_members,
+            points=len(task.pool),
+            classes=len(task.pool.class_names),
+            objective=config.pretrain.objective,
+            duplicates=task.duplicates,
+            fingerprint=task.pool.fingerprint,
+        ),
+        downstream=Downstream(
+            source=config.downstream.source,
+            points=len(task.downstream),
+            classes=len(task.downstream.class_names),
+            points_per_model=len(run.experiment.finetuning_set(0)),
+            left_out=task.left_out,
+            transfer=made.transfer,
+            private=None if made.private is None else Private(**made.private),
+            fingerprint=task.downstream.fingerprint,
+        ),
+        queries_per_point=config.query.count,
+    )
 
 
-def _summary(values: list[float]) -> dict[str, float]:
+def _summary(values: list[float]) -> Accuracy:
     array = np.array(values)
-    return {"mean": array.mean(), "sd": array.std(), "min": array.min(), "max": array.max()}
+    return Accuracy(mean=array.mean(), sd=array.std(), min=array.min(), max=array.max())

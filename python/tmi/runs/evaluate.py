@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +12,26 @@ from tmi import __version__
 from tmi.attacks.registry import attack_named, looks_at_labels, options_of
 from tmi.config import AttackedConfig
 from tmi.metrics.bootstrap import USUAL, Bootstrap
-from tmi.metrics.differences import compare_to, comparison_results
+from tmi.metrics.differences import compare_to
 from tmi.metrics.epsilon import epsilon_lower_bound
 from tmi.metrics.points import PointVulnerability, point_vulnerability
 from tmi.metrics.roc import judge, resolution, score_histogram
 from tmi.metrics.unknown_target import target_results
 from tmi.predictions.attack_input import neutral
 from tmi.predictions.designs import describe_design
+from tmi.report.results import (
+    Attack,
+    Comparisons,
+    Design,
+    Evaluation,
+    Exposed,
+    ExposedPoint,
+    Histogram,
+    Points,
+    Resolution,
+    Results,
+    Target,
+)
 from tmi.runs.adversaries import attack_of, main_adversary
 from tmi.runs.subject import Description
 
@@ -27,11 +39,6 @@ MOST_POINTS = 120
 EXPOSURE_FDR = 0.05
 DEFAULT_ATTACK = "tmi"
 GIVEN_MODEL_ATTACK = "inputs-and-answers"
-
-# Which class an attack looks at that looks at one.
-LABEL, TOP_CLASS = "label", "top class of the target"
-
-SCHEMA = 1
 
 Scores = Mapping[str, NDArray[np.float64]]
 
@@ -70,8 +77,8 @@ def results_of(
     seconds: Mapping[str, float],
     threads: int = 1,
     advance: Callable[[int], None] = lambda steps: None,
-) -> dict[str, Any]:
-    """The content of ``results.json``, without other adversaries and other finetunings.
+) -> Results:
+    """Everything that is said about the main adversary, without other adversaries and other finetunings.
 
     Args:
         config: how the attacks are judged.
@@ -87,63 +94,68 @@ def results_of(
         TmiError: all labels are equal.
     """
     settings = Settings.of(config, threads)
-    labels = membership[: config.targets]
-    results: dict[str, Any] = {
-        "schema": SCHEMA,
-        "kind": description.kind,
-        "name": config.name,
-        "description": config.description,
-        "seed": config.seed,
-        "version": __version__,
-        "view": main_adversary(config).view.name,
-        "attacks": {},
-        "models": description.models,
-        "design": describe_design(membership),
-        "stages": description.seconds,
-        "data": description.data
-        | {
-            "challenge_points": labels.shape[1],
-            "members": int(labels.sum()),
-            "non_members": int((~labels).sum()),
-        },
-        "evaluation": {"confidence": settings.bootstrap.confidence, "resamples": settings.bootstrap.resamples},
-        "resolution": resolution(settings.false_positive_rates, labels),
-        "provenance": description.provenance,
-    }
+    bootstrap, labels = settings.bootstrap, membership[: config.targets]
+    attacks = {}
     for name, attack_scores in scores.items():
-        results["attacks"][name] = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
+        found = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
         attack = attack_of(config, name)
-        if options := options_of(attack):
-            results["attacks"][name]["options"] = options
-        if looks_at_labels(attack):
-            results["attacks"][name]["class"] = LABEL if description.labelled else TOP_CLASS
+        looks_at = ("label" if description.labelled else "top class of the target") if looks_at_labels(attack) else None
+        attacks[name] = found.model_copy(update={"options": options_of(attack), "looks_at": looks_at})
         advance(1)
     name = headline(list(scores))
-    vulnerable = vulnerability(name, scores[name], membership, settings.bootstrap.confidence)
-    results["points"] = exposed_points(name, vulnerable, description.points, description.labels)
-    results["comparisons"] = compared(scores, labels, settings)
+    vulnerable = vulnerability(name, scores[name], membership, bootstrap.confidence)
+    target = None
     if target_scores:
         rate = config.evaluation.accusation_rate
-        results["target"] = target_results(
-            target_scores,
-            {name: scores[name] for name in target_scores},
-            labels,
-            sorted({*settings.false_positive_rates, rate}),
-            headline=headline(list(target_scores)),
-            name=description.target,
-            fpr=rate,
-            points=description.points,
-            labels=list(description.labels),
-            bootstrap=settings.bootstrap,
+        target = Target(
+            **target_results(
+                target_scores,
+                {name: scores[name] for name in target_scores},
+                labels,
+                sorted({*settings.false_positive_rates, rate}),
+                headline=headline(list(target_scores)),
+                name=description.target,
+                fpr=rate,
+                points=description.points,
+                labels=list(description.labels),
+                bootstrap=bootstrap,
+            )
         )
         advance(len(target_scores))
-    return results
+    counts = {
+        "challenge_points": labels.shape[1],
+        "members": int(labels.sum()),
+        "non_members": int((~labels).sum()),
+    }
+    return Results(
+        kind=description.kind,
+        name=config.name,
+        description=config.description,
+        seed=config.seed,
+        version=__version__,
+        view=main_adversary(config).view.name,
+        headline=name,
+        attacks=attacks,
+        models=description.models,
+        design=Design(**describe_design(membership)),
+        stages=description.seconds,
+        data=description.data.model_copy(update=counts),
+        evaluation=Evaluation(confidence=bootstrap.confidence, resamples=bootstrap.resamples),
+        resolution={
+            rate: Resolution(**found) for rate, found in resolution(settings.false_positive_rates, labels).items()
+        },
+        provenance=description.provenance,
+        points=exposed_points(name, vulnerable, description.points, description.labels),
+        comparisons=compared(scores, labels, settings),
+        target=target,
+    )
 
 
 def headline(names: Sequence[str]) -> str:
-    """The attack that stands for all: the default one, or the first that is no upper bound.
+    """The attack that the verdict speaks of, chosen without looking at the outcome.
 
-    For a given model it is the one to be compared with the points alone.
+    It is the default one, or the first that is no upper bound; for a given model, the one to be compared with the
+    points alone.
     """
     if GIVEN_MODEL_ATTACK in names:
         return GIVEN_MODEL_ATTACK
@@ -157,8 +169,8 @@ def judged(
     membership: NDArray[np.bool_],
     settings: Settings,
     seconds: float = 0.0,
-) -> dict[str, Any]:
-    """An entry of the table ``attacks`` of ``results.json``.
+) -> Attack:
+    """An attack and how well it does.
 
     Args:
         name: of the attack.
@@ -185,21 +197,24 @@ def judged(
             seed=settings.bootstrap.seed,
             shared_shadows=shared_shadows(name, len(scores), len(membership)),
         )
-    return {
-        "summary": attack.summary,
-        "source": attack.source,
-        "needs": attack.needs,
-        "upper_bound": attack.upper_bound,
-        **judgement.to_dict(),
-        "epsilon": None if bound is None else bound.to_dict(),
-        "histogram": score_histogram(scores, labels),
-        "seconds": seconds,
-        "neutral": int(neutral(membership, range(len(scores))).sum()) if compares_shadows else 0,
-    }
+    return Attack(
+        summary=attack.summary,
+        source=attack.source,
+        needs=attack.needs,
+        upper_bound=attack.upper_bound,
+        auc=judgement.auc,
+        balanced_accuracy=judgement.balanced_accuracy,
+        tpr_at_fpr=judgement.tpr_at_fpr,
+        roc=judgement.roc,
+        epsilon=bound,
+        histogram=Histogram(**score_histogram(scores, labels)),
+        seconds=seconds,
+        neutral=int(neutral(membership, range(len(scores))).sum()) if compares_shadows else 0,
+    )
 
 
-def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> dict[str, Any]:
-    """The table ``comparisons``: the headline attack minus every other, paired.
+def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> Comparisons:
+    """The headline attack minus every other, paired.
 
     Args:
         scores: float64 ``[targets, points]`` by attack.
@@ -208,7 +223,7 @@ def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> d
     """
     base = headline(list(scores))
     found = compare_to(base, scores, labels, settings.false_positive_rates, settings.bootstrap)
-    return comparison_results(base, found)
+    return Comparisons(against=base, **found)
 
 
 def vulnerability(
@@ -236,8 +251,8 @@ def shared_shadows(attack: str, targets: int, models: int) -> float:
 
 def exposed_points(
     name: str, found: PointVulnerability, points: NDArray[np.int64], point_labels: Sequence[str]
-) -> dict[str, Any]:
-    """The table ``points``: where an attack does best, and how many points are exposed beyond chance.
+) -> Points:
+    """Where an attack does best, and how many points are exposed beyond chance.
 
     Args:
         name: of the attack.
@@ -247,30 +262,30 @@ def exposed_points(
     """
     ranking = np.argsort(-np.nan_to_num(found.auc, nan=-1.0), kind="stable")[:MOST_POINTS]
     tested = np.isfinite(found.q_value)
-    uncertain = ("low", "high", "p_value", "q_value")
-    return {
-        "attack": name,
-        "most_exposed": [
-            {
-                "point": int(points[index]),
-                "label": point_labels[index],
-                "auc": float(found.auc[index]),
-                **{figure: _finite(getattr(found, figure)[index]) for figure in uncertain},
+    return Points(
+        attack=name,
+        most_exposed=[
+            ExposedPoint(
+                point=int(points[index]),
+                label=point_labels[index],
+                auc=float(found.auc[index]),
+                low=_finite(found.low[index]),
+                high=_finite(found.high[index]),
+                p_value=_finite(found.p_value[index]),
+                q_value=_finite(found.q_value[index]),
                 # Scores may be infinite, of which JSON knows nothing.
-                "mean_in": float(np.nan_to_num(found.mean_in[index])),
-                "mean_out": float(np.nan_to_num(found.mean_out[index])),
-                "targets_in": int(found.targets_in[index]),
-                "targets_out": int(found.targets_out[index]),
-            }
+                mean_in=float(np.nan_to_num(found.mean_in[index])),
+                mean_out=float(np.nan_to_num(found.mean_out[index])),
+                targets_in=int(found.targets_in[index]),
+                targets_out=int(found.targets_out[index]),
+            )
             for index in ranking
             if np.isfinite(found.auc[index])
         ],
-        "exposed": {
-            "fdr": EXPOSURE_FDR,
-            "count": int((found.q_value[tested] <= EXPOSURE_FDR).sum()),
-            "tested": int(tested.sum()),
-        },
-    }
+        exposed=Exposed(
+            fdr=EXPOSURE_FDR, count=int((found.q_value[tested] <= EXPOSURE_FDR).sum()), tested=int(tested.sum())
+        ),
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from tmi.config import Config, load_config, variant_of
 from tmi.errors import TmiError
 from tmi.predictions.views import LOGITS
+from tmi.report.compared import ComparedRun
+from tmi.report.results import Results
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import file_hash, read_json, sidecar
 
@@ -24,7 +25,7 @@ class ScoredRun:
     Attributes:
         path: as the user named it.
         directory: its files.
-        results: the content of ``results.json``.
+        results: every figure.
         labels: bool ``[targets, points]``, the membership of the targets.
         points: int64 ``[points]``, which points these are; 0, 1, ... where the directory does not say.
         numbered: whether the directory says it.
@@ -33,7 +34,7 @@ class ScoredRun:
 
     path: Path
     directory: RunDirectory
-    results: Mapping[str, Any]
+    results: Results
     labels: NDArray[np.bool_]
     points: NDArray[np.int64]
     numbered: bool
@@ -42,7 +43,7 @@ class ScoredRun:
     @property
     def attacks(self) -> list[str]:
         """The attacks of the main adversary, in the order of the results."""
-        return list(self.results["attacks"])
+        return list(self.results.attacks)
 
     def scores(self, attack: str) -> NDArray[np.float64]:
         """Scores ``[targets, points]`` of an attack of the main adversary.
@@ -53,19 +54,19 @@ class ScoredRun:
         return _scores(self.directory, self.results, attack, self.labels.shape)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> ComparedRun:
         """What is said of the run in the comparison's document."""
         members = int(self.labels.sum())
         targets, points = self.labels.shape
-        return {
-            "run": str(self.path),
-            "name": self.results.get("name", ""),
-            "seed": self.results.get("seed"),
-            "targets": targets,
-            "points": points,
-            "members": members,
-            "non_members": self.labels.size - members,
-        }
+        return ComparedRun(
+            run=str(self.path),
+            name=self.results.name,
+            seed=self.results.seed,
+            targets=targets,
+            points=points,
+            members=members,
+            non_members=self.labels.size - members,
+        )
 
 
 def read_run(path: Path) -> ScoredRun:
@@ -83,7 +84,7 @@ def read_run(path: Path) -> ScoredRun:
             "expected bool [models, points]"
         )
     models, width = membership.shape
-    first = next(iter(results["attacks"]))
+    first = next(iter(results.attacks))
     targets = len(_scores(directory, results, first, None))
     if targets > models:
         raise TmiError(
@@ -114,23 +115,17 @@ def _directory(path: Path) -> RunDirectory:
     return directory
 
 
-def _results(path: Path, directory: RunDirectory) -> dict[str, Any]:
-    """The results, with at least one attack."""
+def _results(path: Path, directory: RunDirectory) -> Results:
     if not any((path / "scores").rglob("*.npy")):
         raise TmiError(f"{path}: the run is unfinished, it has no scores; `tmi attack {path}/config.toml --out {path}`")
-    results = read_json(directory.results)
-    if results is None:
-        state = "is no JSON object" if directory.results.exists() else "is missing"
-        raise TmiError(f"{directory.results} {state}; run `tmi report {path}` first")
-    attacks = results.get("attacks")
-    if not isinstance(attacks, dict) or not attacks or not all(isinstance(entry, dict) for entry in attacks.values()):
-        raise TmiError(f"{directory.results}: the key 'attacks' holds no attack, expected the results of a run")
-    return results
+    if not directory.results.exists():
+        raise TmiError(f"{directory.results} is missing; run `tmi report {path}` first")
+    return Results.load(directory.results)
 
 
-def _config(directory: RunDirectory, results: Mapping[str, Any]) -> Config | None:
+def _config(directory: RunDirectory, results: Results) -> Config | None:
     """The configuration of a run or of a variant."""
-    if results.get("kind") == "saved predictions":
+    if results.is_saved:
         return None
     if directory.base is None:
         return load_config(str(directory.config)) if directory.config.is_file() else None
@@ -139,13 +134,12 @@ def _config(directory: RunDirectory, results: Mapping[str, Any]) -> Config | Non
     return variant_of(config, name) if config and name in config.variants else None
 
 
-def _scores_file(directory: RunDirectory, results: Mapping[str, Any], attack: str) -> Path:
-    view = results.get("view", LOGITS.name)
-    return directory.scores(attack, "" if view == LOGITS.name else view)
+def _scores_file(directory: RunDirectory, results: Results, attack: str) -> Path:
+    return directory.scores(attack, "" if results.view == LOGITS.name else results.view)
 
 
 def _scores(
-    directory: RunDirectory, results: Mapping[str, Any], attack: str, shape: tuple[int, ...] | None
+    directory: RunDirectory, results: Results, attack: str, shape: tuple[int, ...] | None
 ) -> NDArray[np.float64]:
     path = _scores_file(directory, results, attack)
     if not path.exists():

@@ -21,8 +21,9 @@ from tmi.metrics.points import PointVulnerability
 from tmi.metrics.roc import Estimate
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.report.results import Attack, Provenance, Results
 from tmi.runs.adversaries import attack_of, main_adversary, require_known
-from tmi.runs.evaluate import headline, results_of, vulnerability
+from tmi.runs.evaluate import results_of, vulnerability
 from tmi.runs.saved import described, possible_attacks
 from tmi.system.versions import provenance
 
@@ -35,27 +36,32 @@ class Audit:
     """What an audit found; shows itself as a table with a verdict in a notebook.
 
     Attributes:
-        results: the content of ``results.json``: every figure.
+        found: every figure.
         scores: float64 ``[targets, points]`` by attack, each model in turn the target, higher = member.
         target_scores: float64 ``[points]`` by attack, of the target of unknown membership; empty without one.
         membership: bool ``[models, points]``.
         config: how the figures were made.
     """
 
-    results: dict[str, Any]
+    found: Results
     scores: dict[str, NDArray[np.float64]]
     target_scores: dict[str, NDArray[np.float64]]
     membership: NDArray[np.bool_]
     config: AttackedConfig = field(repr=False)
 
     @property
+    def results(self) -> dict[str, Any]:
+        """The content of ``results.json``."""
+        return self.found.to_dict()
+
+    @property
     def attack(self) -> str:
         """The attack that the verdict speaks of."""
-        return headline(list(self.scores))
+        return self.found.headline
 
     def auc(self, attack: str | None = None) -> Estimate:
         """The AUC of an attack, of the one that the verdict speaks of if left out, with its interval."""
-        return Estimate(**self._of(attack)["auc"])
+        return self._of(attack).auc
 
     def tpr(self, false_positive_rate: float, attack: str | None = None) -> Estimate:
         """The true positive rate at one of the false positive rates that the audit was asked for.
@@ -63,10 +69,10 @@ class Audit:
         Raises:
             TmiError: it was not asked for this one.
         """
-        rates = self._of(attack)["tpr_at_fpr"]
+        rates = self._of(attack).tpr_at_fpr
         if (key := f"{false_positive_rate:g}") not in rates:
             raise TmiError(f"there is no true positive rate at {key}, expected one of {', '.join(rates)}")
-        return Estimate(**rates[key])
+        return rates[key]
 
     def points(self, attack: str | None = None) -> PointVulnerability:
         """How well an attack does at every single point, by default the one that the verdict speaks of."""
@@ -81,11 +87,11 @@ class Audit:
         Raises:
             TmiError: the audit has no such target.
         """
-        if not self.target_scores:
+        if self.found.target is None:
             raise TmiError("the audit has no target of unknown membership, expected one: audit(..., target=...)")
         from tmi.metrics.unknown_target import p_values
 
-        name = headline(list(self.target_scores))
+        name = self.found.target.attack
         return p_values(self.target_scores[name], self.scores[name], self.membership[: self.config.targets])
 
     @property
@@ -93,13 +99,13 @@ class Audit:
         """What was found, in plain sentences."""
         from tmi.report.table import verdict
 
-        return verdict(self.results)
+        return verdict(self.found)
 
     def roc_figure(self) -> Figure:
         """The ROC curves of all attacks with simultaneous bands."""
         from tmi.report.figures import roc_figure
 
-        return roc_figure(self.results)
+        return roc_figure(self.found)
 
     def save(self, folder: Path | str) -> Path:
         """Write ``results.json``, ``points.csv``, the scores, the report and its figures; returns the report's path.
@@ -107,19 +113,19 @@ class Audit:
         Raises:
             TmiError: the folder is a file.
         """
-        from tmi.report import write_report
+        from tmi.report.document import write_report
         from tmi.runs.directory import RunDirectory
-        from tmi.system.files import write_json, write_text
+        from tmi.system.files import write_text
 
         directory = RunDirectory(Path(folder))
         directory.prepare()
-        write_json(directory.results, self.results)
+        self.found.save(directory.results)
         points = np.arange(self.membership.shape[1])
         write_text(directory.points, self.points().to_csv(points, [""] * len(points)))
         for name, attack_scores in self.scores.items():
             directory.save_array(directory.scores(name), attack_scores, key="audit")
         directory.save_array(directory.membership, self.membership, key="audit")
-        write_report(directory.root, self.results, [], self.config.to_toml())
+        write_report(directory.root, self.found, [], self.config.to_toml())
         return directory.report
 
     def __str__(self) -> str:
@@ -128,14 +134,13 @@ class Audit:
     def _repr_html_(self) -> str:
         from tmi.report.notebook import notebook_html
 
-        return notebook_html(self.results)
+        return notebook_html(self.found)
 
-    def _of(self, attack: str | None) -> Mapping[str, Any]:
+    def _of(self, attack: str | None) -> Attack:
         name = attack or self.attack
         if name not in self.scores:
             raise TmiError(f"the audit has no attack {name!r}, expected one of {', '.join(self.scores)}")
-        found: Mapping[str, Any] = self.results["attacks"][name]
-        return found
+        return self.found.attacks[name]
 
 
 def audit(
@@ -226,7 +231,7 @@ def audit(
         target_scores = {
             attack: score(each, with_target, range(1))[0] for attack, each in configured.items() if not each.upper_bound
         }
-    made_with = provenance(_hashes(answers, target), {})
+    made_with = Provenance(**provenance(_hashes(answers, target), {}))
     took = {"score": sum(seconds.values())}
     is_labelled = answers.labels is not None
     description = described(answers.predictions.shape, config.targets, made_with, took, labelled=is_labelled)

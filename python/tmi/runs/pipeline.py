@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tmi import __version__
 from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
+from tmi.report.results import ExposedPoint, Provenance, Results, Suspect
 from tmi.runs.adversaries import require_known
 from tmi.runs.directory import RunDirectory
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
+from tmi.runs.subject import Description
 from tmi.system.executor import Executor, executor_here
 from tmi.system.files import read_json, write_json, write_text
 from tmi.system.progress import Progress, Silent
 from tmi.system.versions import provenance
 
 if TYPE_CHECKING:
-    from tmi.report import Exhibit
+    from tmi.report.exhibits import Exhibit
 
 AnyCase: TypeAlias = Run | SavedPredictions
 
@@ -116,7 +118,7 @@ def run_attack(
     """
     with opened(config, Path(out), fresh=fresh) as run, crew(run, progress) as workers:
         run_stages(run, workers, TRAINING | QUERY | SCORE)
-        return report(run, workers)
+        return report(run, workers).to_dict()
 
 
 @contextmanager
@@ -186,13 +188,13 @@ def run_stages(run: AnyCase, executor: Executor, stages: dict[str, Stage]) -> No
                 _record(run, each.label(name), time.monotonic() - started)
 
 
-def report(case: AnyCase, executor: Executor) -> dict[str, Any]:
+def report(case: AnyCase, executor: Executor) -> Results:
     """Judge the scores and write the results, the figures and the report, of a run and of its variants."""
     from tmi.runs.stages import evaluate
     from tmi.runs.variants import variant_results
 
     seconds = _manifest(case)["seconds"]
-    made_with = _provenance(case)
+    made_with = Provenance(**_provenance(case))
     variants = case.variants if isinstance(case, Run) else []
     of_variants = {}
     for variant in variants:
@@ -201,34 +203,34 @@ def report(case: AnyCase, executor: Executor) -> dict[str, Any]:
         _write(variant, found)
     results = evaluate.run_stage(case, executor, _described(case, made_with, seconds))
     if of_variants and isinstance(case, Run):
-        results["variants"] = variant_results(case, results, of_variants)
+        results = results.model_copy(update={"variants": variant_results(case, results, of_variants)})
     _write(case, results)
     return results
 
 
-def _described(case: AnyCase, made_with: dict[str, Any], seconds: dict[str, float]) -> Any:
+def _described(case: AnyCase, made_with: Provenance, seconds: dict[str, float]) -> Description:
     from tmi.runs.describe import describe
 
     return describe(case, made_with, seconds) if isinstance(case, Run) else case.describe(made_with, seconds)
 
 
-def _write(case: AnyCase, results: dict[str, Any]) -> None:
-    from tmi.report import write_report
+def _write(case: AnyCase, results: Results) -> None:
+    from tmi.report.document import write_report
 
-    write_json(case.directory.results, results)
-    suspected = [] if "target" not in results else results["target"]["most_suspected"]
-    exhibits = [_exhibits(case, points) for points in (results["points"]["most_exposed"], suspected)]
+    results.save(case.directory.results)
+    suspected = results.target.most_suspected if results.target else []
+    exhibits = [_exhibits(case, points) for points in (results.points.most_exposed, suspected)]
     write_report(case.directory.root, results, exhibits[0], case.config.to_toml(), exhibits[1])
 
 
-def _exhibits(case: AnyCase, points: Sequence[dict[str, Any]]) -> list[Exhibit]:
+def _exhibits(case: AnyCase, points: Sequence[ExposedPoint | Suspect]) -> list[Exhibit]:
     """What points look like, where that is known."""
-    from tmi.report import Exhibit
+    from tmi.report.exhibits import Exhibit
 
     if not isinstance(case, Run):
         return []
     pool = case.task.pool
-    return [Exhibit(pool.kind, pool.raw[point["point"]]) for point in points]
+    return [Exhibit(pool.kind, pool.raw[point.point]) for point in points]
 
 
 def require(case: AnyCase, stage: str, command: str) -> None:

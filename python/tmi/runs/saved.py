@@ -18,6 +18,7 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
+from tmi.report.results import Data, Models, Provenance, ReadFile
 from tmi.runs.adversaries import by_view, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Case, Description
@@ -130,7 +131,7 @@ class SavedPredictions(Case):
             raise TmiError("there is no target of unknown membership")
         return self.opened_answers(memory).with_target(target)
 
-    def describe(self, provenance: dict[str, Any], seconds: dict[str, float]) -> Description:
+    def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""
         return described(
             self.answers(DEFAULT_MEMORY, View()).predictions.shape,
@@ -148,12 +149,12 @@ class SavedPredictions(Case):
     def _arrays(self) -> SavedArrays:
         return read_arrays(self.config.files)
 
-    def _files(self) -> list[dict[str, Any]]:
+    def _files(self) -> list[ReadFile]:
         files = self.config.files
         roles = {files.membership: "membership", files.labels: "labels", files.target: "target"}
         roles[files.pretrained_predictions] = "pretrained predictions"
         return [
-            {"role": roles.get(path, "predictions"), "path": path, "sha256": sha256, **_header(Path(path))}
+            ReadFile(role=roles.get(path, "predictions"), path=path, sha256=sha256, **_header(Path(path)))
             for path, sha256 in self.fingerprints.items()
         ]
 
@@ -169,10 +170,10 @@ def _header(path: Path) -> dict[str, Any]:
 def described(
     shape: tuple[int, int, int, int],
     targets: int,
-    provenance: dict[str, Any],
+    provenance: Provenance,
     seconds: dict[str, float],
     *,
-    files: Sequence[dict[str, Any]] = (),
+    files: Sequence[ReadFile] = (),
     read_as: Sequence[str] = (),
     point_ids: NDArray[np.int64] | None = None,
     labelled: bool = False,
@@ -183,7 +184,7 @@ def described(
     Args:
         shape: of the predictions, ``(models, points, augmentations, classes)``.
         targets: number of models that play the target.
-        provenance: the table of that name.
+        provenance: what the figures rest on.
         seconds: time of every stage.
         files: what was read, a table row each.
         read_as: what was understood.
@@ -194,13 +195,8 @@ def described(
     models, points, augmentations, classes = shape
     return Description(
         kind="saved predictions",
-        models={"count": models, "targets": targets, "given": None, "not_pretrained": [], "not_finetuned": []},
-        data={
-            "files": list(files),
-            "read_as": list(read_as),
-            "classes": classes,
-            "queries_per_point": augmentations,
-        },
+        models=Models(count=models, targets=targets, given=None, not_pretrained=[], not_finetuned=[]),
+        data=Data(files=list(files), read_as=list(read_as), classes=classes, queries_per_point=augmentations),
         points=np.arange(points) if point_ids is None else point_ids,
         labels=[""] * points,
         provenance=provenance,

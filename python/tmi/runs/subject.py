@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
+from tmi.report.results import Data, Models, Provenance
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key
@@ -134,22 +135,22 @@ class Description:
 
     Attributes:
         kind: ``run`` or ``saved predictions``.
-        models: the table ``models`` of ``results.json``.
-        data: the table ``data``, without what membership tells.
+        models: what was attacked.
+        data: without what membership tells.
         points: int64 ``[points]``, what each challenge point is called.
         labels: of each challenge point; empty strings where points have none.
-        provenance: the table ``provenance``.
+        provenance: what the figures rest on.
         seconds: time of every stage.
         target: what the target of unknown membership is called.
         labelled: whether attacks know the class of each point among those of the predictions.
     """
 
-    kind: str
-    models: dict[str, Any]
-    data: dict[str, Any]
+    kind: Literal["run", "saved predictions"]
+    models: Models
+    data: Data
     points: NDArray[np.int64]
     labels: Sequence[str]
-    provenance: dict[str, Any]
+    provenance: Provenance
     seconds: dict[str, float]
     target: str = ""
     labelled: bool = False

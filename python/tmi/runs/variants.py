@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from tmi.metrics.differences import compare
+from tmi.report.results import Results, VariantAttack, VariantDifference, VariantRow, Variants
 from tmi.runs.adversaries import main_adversary
-from tmi.runs.evaluate import Settings, headline
+from tmi.runs.evaluate import Settings
 from tmi.runs.run import Run
 
 
-def variant_results(run: Run, results: dict[str, Any], variants: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """What distinguishes the finetunings, and what each leaks.
+def variant_results(run: Run, results: Results, variants: Mapping[str, Results]) -> Variants:
+    """What distinguishes the finetunings, and what each leaks to the headline attack of the run.
 
     Args:
         run: the run itself.
@@ -22,37 +23,37 @@ def variant_results(run: Run, results: dict[str, Any], variants: Mapping[str, di
         variants: those of its variants, by name.
 
     Returns:
-        ``attack``, by which they are compared; ``rows``: for the run itself (under its own name) and every variant the
-        finetuning, its accuracy and all attacks; ``differences``: for every private variant its paired difference to
-        the same recipe without noise, for every other one that to the run itself.
+        For every private variant its paired difference to the same recipe without noise, for every other one that to
+        the run itself.
     """
-    attack = headline(list(results["attacks"]))
-    rows = {results["name"]: _row(results)} | {name: _row(of_variant) for name, of_variant in variants.items()}
-    return {"attack": attack, "rows": rows, "differences": _differences(run, attack)}
+    rows = {results.name: _row(results)} | {name: _row(of_variant) for name, of_variant in variants.items()}
+    return Variants(attack=results.headline, rows=rows, differences=_differences(run, results.headline))
 
 
-def _row(results: dict[str, Any]) -> dict[str, Any]:
-    downstream, models = results["data"]["downstream"], results["models"]
-    return {
-        "transfer": downstream["transfer"],
-        "private": downstream["private"],
-        "source": downstream["source"],
-        "classes": downstream["classes"],
-        "points_per_model": downstream["points_per_model"],
-        "downstream_test_accuracy": models["downstream_test_accuracy"],
-        "not_finetuned": models["not_finetuned"],
-        "attacks": {
-            name: {"auc": attack["auc"], "tpr_at_fpr": attack["tpr_at_fpr"], "upper_bound": attack["upper_bound"]}
-            for name, attack in results["attacks"].items()
+def _row(results: Results) -> VariantRow:
+    downstream, accuracy = results.data.downstream, results.models.downstream_test_accuracy
+    if downstream is None or accuracy is None:
+        raise ValueError(f"the results of {results.name} are not those of a finetuning")
+    return VariantRow(
+        transfer=downstream.transfer,
+        private=downstream.private,
+        source=downstream.source,
+        classes=downstream.classes,
+        points_per_model=downstream.points_per_model,
+        downstream_test_accuracy=accuracy,
+        not_finetuned=results.models.not_finetuned,
+        attacks={
+            name: VariantAttack(auc=attack.auc, tpr_at_fpr=attack.tpr_at_fpr, upper_bound=attack.upper_bound)
+            for name, attack in results.attacks.items()
         },
-    }
+    )
 
 
-def _differences(run: Run, attack: str) -> dict[str, Any]:
+def _differences(run: Run, attack: str) -> dict[str, VariantDifference]:
     """Paired over targets and points, which all variants share."""
     runs = {run.config.name: run} | {variant.directory.variant_name: variant for variant in run.variants}
     labels = np.asarray(run.directory.load_array(run.directory.membership))[: run.config.targets]
-    differences: dict[str, Any] = {}
+    differences = {}
     for name, variant in runs.items():
         base = _compared_with(name, runs)
         if base == name:
@@ -64,7 +65,7 @@ def _differences(run: Run, attack: str) -> dict[str, Any]:
             run.config.evaluation.false_positive_rates,
             Settings.of(run.config).bootstrap,
         )
-        differences[name] = {"against": base} | difference.to_dict()
+        differences[name] = VariantDifference(against=base, **vars(difference))
     return differences
 
 

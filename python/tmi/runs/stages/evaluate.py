@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from tmi.report.results import Results
 from tmi.runs.adversaries import main_adversary
-from tmi.runs.evaluate import headline, results_of, vulnerability
+from tmi.runs.evaluate import results_of, vulnerability
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Case, Description
 from tmi.system.executor import Executor
 from tmi.system.files import write_text
 
 
-def run_stage(case: Case, executor: Executor, description: Description) -> dict[str, Any]:
+def run_stage(case: Case, executor: Executor, description: Description) -> Results:
     """Judge all scores, and write ``points.csv``: the attack of the verdict at every single point.
 
     Args:
@@ -23,7 +22,7 @@ def run_stage(case: Case, executor: Executor, description: Description) -> dict[
         description: what the results say besides figures.
 
     Returns:
-        The content of ``results.json``, for a run without what it says about variants.
+        Everything that a report shows, for a run without what it says about variants.
     """
     config, directory = case.config, case.directory
     membership = np.asarray(directory.load_array(directory.membership))
@@ -41,9 +40,9 @@ def run_stage(case: Case, executor: Executor, description: Description) -> dict[
         executor.threads,
         executor.progress.advance,
     )
-    results |= adversary_results(case, membership[: config.targets], results["attacks"], executor)
-    name = headline(list(scores))
+    views, shadows = adversary_results(case, membership[: config.targets], results.attacks, executor)
+    name = results.headline
     vulnerable = vulnerability(name, scores[name], membership, config.evaluation.confidence)
     write_text(directory.points, vulnerable.to_csv(description.points, description.labels))
     executor.progress.end()
-    return results
+    return results.model_copy(update={"views": views, "shadows": shadows})

@@ -1,0 +1,503 @@
+"""The content of ``results.json``, schema 1: every figure of an audit with what is said about it.
+
+A field with a default is left out of the file where it has that value; all others are always written, null included.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from tmi.errors import TmiError
+from tmi.metrics.differences import Comparison
+from tmi.metrics.epsilon import EpsilonBound
+from tmi.metrics.roc import Curve, Estimate
+from tmi.metrics.set_test import SetTest
+from tmi.predictions.views import LOGITS
+from tmi.system.files import read_json, write_json
+
+SCHEMA = 1
+# Where one true positive rate stands for all, it is the one at this false positive rate or the next higher one.
+REPRESENTATIVE_RATE = 0.01
+
+
+class Table(BaseModel):
+    """A table of the file: unknown and missing keys are errors, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        left_out = {
+            name for name, field in fields.items() if not field.is_required() and getattr(self, name) == field.default
+        }
+        return {key: value for key, value in handler(self).items() if key not in left_out}
+
+
+class InputNote(Table):
+    """What a check of the input found: ``refused``: no figure can be trusted; ``warning``: read them with care."""
+
+    level: Literal["refused", "warning"]
+    text: str
+
+
+class Figures(Table):
+    """What is said of an attack by an adversary who is not the main one."""
+
+    auc: Estimate
+    balanced_accuracy: Estimate
+    tpr_at_fpr: dict[str, Estimate]
+
+
+class Histogram(Table):
+    """Counts of members and non-members between the ``edges``, one more than there are bins."""
+
+    edges: list[float]
+    members: list[int]
+    non_members: list[int]
+
+
+class Attack(Table):
+    """An attack and how well it does.
+
+    Attributes:
+        tpr_at_fpr: by false positive rate, as in ``"0.001"``; the same rates for every attack.
+        upper_bound: it queries the pretrained models themselves, which is out of the adversary's reach.
+        seconds: that it took.
+        neutral: scores of points that all shadow models have or none.
+        options: those that the attack has, with their values.
+        looks_at: which class, for an attack that looks at one.
+    """
+
+    summary: str
+    source: str
+    needs: str
+    upper_bound: bool
+    auc: Estimate
+    balanced_accuracy: Estimate
+    tpr_at_fpr: dict[str, Estimate]
+    roc: Curve
+    epsilon: EpsilonBound | None
+    histogram: Histogram
+    seconds: float
+    neutral: int
+    options: dict[str, bool | int | float | str] = {}
+    looks_at: Literal["label", "top class of the target"] | None = None
+
+
+class Accuracy(Table):
+    """Accuracies of all models, fractions."""
+
+    mean: float
+    sd: float
+    min: float
+    max: float
+
+
+class Models(Table):
+    """The models that were attacked.
+
+    Attributes:
+        given: the checkpoint of a single given model.
+        not_pretrained: models that did not learn the pretraining task, by number.
+    """
+
+    count: int
+    targets: int
+    given: str | None
+    pretraining_train_accuracy: Accuracy | None = None
+    pretraining_test_accuracy: Accuracy | None = None
+    downstream_train_accuracy: Accuracy | None = None
+    downstream_test_accuracy: Accuracy | None = None
+    not_pretrained: list[int]
+    not_finetuned: list[int]
+
+
+class Design(Table):
+    """How membership was drawn; see `tmi.predictions.designs.describe_design`."""
+
+    is_independent: bool
+    dispersion: float
+    complementary_pairs: int
+    fewest_models: int
+    most_models: int
+    shadows: list[int] | None
+    said: str
+
+
+class Pool(Table):
+    """What was pretrained on."""
+
+    source: str
+    non_members: str | None
+    points: int
+    classes: int
+    objective: str
+    duplicates: int
+    fingerprint: str
+
+
+class Private(Table):
+    """What differentially private finetuning promises its own points; no epsilon without noise."""
+
+    epsilon: float | None = None
+    delta: float
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+
+class Downstream(Table):
+    """What was finetuned on, and how."""
+
+    source: str
+    points: int
+    classes: int
+    points_per_model: int
+    left_out: int
+    transfer: str
+    private: Private | None
+    fingerprint: str
+
+
+class ReadFile(Table):
+    """A file of an audit of saved predictions."""
+
+    role: str
+    path: str
+    sha256: str
+    shape: list[int]
+    dtype: str
+
+
+class Data(Table):
+    """The points; of a run its pool and downstream task, of saved predictions the files and how they were read.
+
+    Attributes:
+        classes: of saved predictions.
+        members: decisions on members, over all targets; the evaluation counts them and the challenge points.
+    """
+
+    pool: Pool | None = None
+    downstream: Downstream | None = None
+    files: list[ReadFile] | None = None
+    read_as: list[str] | None = None
+    classes: int | None = None
+    queries_per_point: int
+    challenge_points: int = 0
+    members: int = 0
+    non_members: int = 0
+
+
+class Evaluation(Table):
+    """How intervals were made."""
+
+    confidence: float
+    resamples: int
+
+    @property
+    def percent(self) -> str:
+        """The confidence of every interval: ``95%``."""
+        return f"{100 * self.confidence:g}%"
+
+
+class Resolution(Table):
+    """Whether the sample resolves a false positive rate, and how many challenge points would."""
+
+    resolvable: bool
+    points_needed: int
+
+
+class Machine(Table):
+    """Where it was computed."""
+
+    system: str
+    processor: str
+    cores: int | None
+
+
+class Provenance(Table):
+    """What the figures rest on besides the configuration: versions, SHA-256 of what was read, keys of the stages."""
+
+    packages: dict[str, str]
+    python: str
+    machine: Machine
+    hashes: dict[str, str | None]
+    keys: dict[str, str]
+
+
+class ExposedPoint(Table):
+    """A point by itself, over the targets; None where a figure is not defined."""
+
+    point: int
+    label: str
+    auc: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    q_value: float | None
+    mean_in: float
+    mean_out: float
+    targets_in: int
+    targets_out: int
+
+
+class Exposed(Table):
+    """How many of the ``tested`` points are exposed beyond chance at the false discovery rate ``fdr``."""
+
+    fdr: float
+    count: int
+    tested: int
+
+
+class Points(Table):
+    """Single points, by the headline attack."""
+
+    attack: str
+    most_exposed: list[ExposedPoint]
+    exposed: Exposed
+
+
+class Comparisons(Table):
+    """The headline attack ``against`` every other: differences by the other's name, beside that key in the file."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Comparison] = Field(init=False)
+
+    against: str
+
+    @property
+    def others(self) -> dict[str, Comparison]:
+        """By the other attack's name."""
+        return self.__pydantic_extra__
+
+
+class Calls(Table):
+    """Points of a target that are called members at a false positive rate; see `tmi.metrics.unknown_target.Calls`."""
+
+    called: int
+    expected_false: float
+    threshold: float | None
+    tpr: Estimate
+    resolvable: bool
+
+
+class TargetAttack(Table):
+    """What an attack finds at a target; ``set_test`` is None where it cannot be computed."""
+
+    set_test: SetTest | None
+    calls: dict[str, Calls]
+
+
+class Suspect(Table):
+    """A point that a target may have been pretrained on; the score is None where it is infinite."""
+
+    index: int
+    point: int
+    score: float | None
+    p_value: float
+    called: bool
+    label: str
+
+
+class Target(Table):
+    """A target of unknown membership."""
+
+    name: str
+    points: int
+    shadows: int
+    fpr: float
+    attack: str
+    attacks: dict[str, TargetAttack]
+    most_suspected: list[Suspect]
+
+    @property
+    def rates(self) -> list[str]:
+        """The false positive rates at which points are called, lowest first."""
+        return sorted(self.attacks[self.attack].calls, key=float)
+
+
+class VariantAttack(Table):
+    """An attack on one of several finetunings."""
+
+    auc: Estimate
+    tpr_at_fpr: dict[str, Estimate]
+    upper_bound: bool
+
+
+class VariantRow(Table):
+    """One of several finetunings."""
+
+    transfer: str
+    private: Private | None
+    source: str
+    classes: int
+    points_per_model: int
+    downstream_test_accuracy: Accuracy
+    not_finetuned: list[int]
+    attacks: dict[str, VariantAttack]
+
+
+class VariantDifference(Table):
+    """A finetuning minus the one that it is compared with, by the headline attack."""
+
+    against: str
+    auc: Estimate
+    balanced_accuracy: Estimate
+    tpr_at_fpr: dict[str, Estimate]
+
+
+class Variants(Table):
+    """The finetunings by name, that of the run itself first, and their differences."""
+
+    attack: str
+    rows: dict[str, VariantRow]
+    differences: dict[str, VariantDifference]
+
+
+class Results(Table):
+    """Everything that a report shows.
+
+    Attributes:
+        kind: ``run`` or ``saved predictions``, of whose models nothing else is known.
+        headline: the attack that the verdict speaks of. The evaluation chooses it without looking at the outcome: the
+            strongest of many attacks looks stronger than it is.
+        notes: findings of checks of the input.
+        design: how membership was drawn; earlier versions did not say.
+        stages: seconds by stage.
+        resolution: by false positive rate.
+        views: by view and attack, where there are several views.
+        shadows: by number of shadow models and attack, where numbers were asked for.
+    """
+
+    kind: Literal["run", "saved predictions"]
+    name: str
+    description: str
+    seed: int
+    version: str
+    view: str
+    headline: str
+    notes: list[InputNote] = []
+    attacks: dict[str, Attack]
+    models: Models
+    design: Design | None = None
+    stages: dict[str, float]
+    data: Data
+    evaluation: Evaluation
+    resolution: dict[str, Resolution]
+    provenance: Provenance
+    points: Points
+    comparisons: Comparisons
+    target: Target | None = None
+    views: dict[str, dict[str, Figures]] | None = None
+    shadows: dict[str, dict[str, Figures]] | None = None
+    variants: Variants | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read a ``results.json``.
+
+        Raises:
+            TmiError: it is missing or no JSON object, a key is missing or unknown, or a value of the wrong type.
+        """
+        document = read_json(path)
+        if document is None:
+            raise TmiError(f"{path} {'is no JSON object' if path.exists() else 'is missing'}, expected results of tmi")
+        return cls.of(document, str(path))
+
+    @classmethod
+    def of(cls, document: dict[str, Any], origin: str = "results.json") -> Results:
+        """The results in a document; ``origin`` names it in error messages.
+
+        Raises:
+            TmiError: a key is missing or unknown, or a value of the wrong type.
+        """
+        tables = dict(document)
+        if (schema := tables.pop("schema", None)) != SCHEMA:
+            raise TmiError(f"{origin}: the key 'schema' is {schema!r}, expected {SCHEMA}")
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(map(str, problem["loc"]))
+            if problem["type"] == "missing":
+                raise TmiError(f"{origin}: the key {key!r} is missing, expected results of tmi") from None
+            if problem["type"] == "extra_forbidden":
+                raise TmiError(f"{origin}: unknown key {key!r}, expected results of this version of tmi") from None
+            message = problem["msg"].removeprefix("Value error, ")
+            where = f"the key {key!r} is {str(problem['input'])[:80]!r}: " if key else ""
+            raise TmiError(f"{origin}: {where}{message[0].lower()}{message[1:]}") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, tables: Any) -> Any:
+        """Files of earlier versions name the headline only where they list the points, and no view if it is logits."""
+        if not isinstance(tables, dict):
+            return tables
+        points = tables.get("points")
+        known = {"headline": points["attack"]} if isinstance(points, dict) and "attack" in points else {}
+        return {"view": LOGITS.name} | known | tables
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Results:
+        if self.headline not in self.attacks:
+            raise ValueError(f"the key 'headline' is {self.headline!r}, expected one of {', '.join(self.attacks)}")
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write ``results.json``."""
+        write_json(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists, as in the file."""
+        return {"schema": SCHEMA} | self.model_dump()
+
+    @property
+    def main(self) -> Attack:
+        """The attack that the verdict speaks of."""
+        return self.attacks[self.headline]
+
+    @property
+    def ranked(self) -> list[str]:
+        """Names of the attacks that the adversary can run, without upper bounds, highest AUC first."""
+        return self._by_auc(upper_bound=False)
+
+    @property
+    def upper_bounds(self) -> list[str]:
+        """Names of the attacks that query the pretrained models themselves, highest AUC first; mostly one or none."""
+        return self._by_auc(upper_bound=True)
+
+    def _by_auc(self, upper_bound: bool) -> list[str]:
+        names = [name for name, attack in self.attacks.items() if attack.upper_bound == upper_bound]
+        return sorted(names, key=lambda name: -self.attacks[name].auc.estimate)
+
+    @property
+    def rates(self) -> list[str]:
+        """Keys of ``tpr_at_fpr``, lowest rate first."""
+        return sorted(self.main.tpr_at_fpr, key=float)
+
+    @property
+    def representative_rate(self) -> str:
+        """Key of the true positive rate that is shown where there is room for one."""
+        return next((rate for rate in self.rates if float(rate) >= REPRESENTATIVE_RATE), self.rates[-1])
+
+    @property
+    def confidence(self) -> str:
+        """The confidence of every interval: ``95%``."""
+        return self.evaluation.percent
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether predictions were attacked that others saved."""
+        return self.kind == "saved predictions"
