@@ -79,7 +79,6 @@ def attack(shift: float, non_members: int) -> dict[str, Any]:
             "delta": 0.0,
             "confidence": 0.95,
             "direction": "members",
-            "threshold": 2.0,
             "tpr_low": 0.031,
             "fpr_high": 0.0021,
             "decisions": 2 * non_members,

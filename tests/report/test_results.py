@@ -43,6 +43,7 @@ def test_files_of_earlier_versions_are_read() -> None:
     document = make_results({"gaussian": 0.1, "confidence": 0.9}).to_dict()
     assert document.pop("headline") == "gaussian"
     del document["view"]
+    document["attacks"]["gaussian"]["epsilon"]["threshold"] = 2.0
     results = Results.of(document)
     assert (results.headline, results.view) == ("gaussian", "logits")
 
@@ -70,6 +71,9 @@ def test_a_file_that_does_not_fit_is_refused_by_name_and_key(tmp_path: Path) -> 
     assert refused(json.dumps(document | {"schema": 2})) == ": the key 'schema' is 2, expected 1"
     assert refused(json.dumps(without("attacks", "tmi", "auc"))).startswith(": the key 'attacks.tmi.auc' is missing")
     assert refused(json.dumps(document | {"mood": 1})).startswith(": unknown key 'mood'")
+    document["attacks"]["tmi"]["auc"]["mood"] = 1
+    assert refused(json.dumps(document)).startswith(": unknown key 'attacks.tmi.auc.mood'")
+    del document["attacks"]["tmi"]["auc"]["mood"]
     assert refused(json.dumps(document | {"seed": "x"})).startswith(": the key 'seed' is 'x': input should be a valid")
     assert "expected one of tmi" in refused(json.dumps(document | {"headline": "lira"}))
     path.unlink()

@@ -95,6 +95,15 @@ class Attack(Table):
     options: dict[str, bool | int | float | str] = {}
     looks_at: Literal["label", "top class of the target"] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, table: Any) -> Any:
+        """Bounds on epsilon once rested on one threshold and named it."""
+        epsilon = table.get("epsilon") if isinstance(table, dict) else None
+        if not isinstance(epsilon, dict) or "threshold" not in epsilon:
+            return table
+        return table | {"epsilon": {key: value for key, value in epsilon.items() if key != "threshold"}}
+
 
 class Accuracy(Table):
     """Accuracies of all models, fractions."""
@@ -431,9 +440,9 @@ class Results(Table):
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(map(str, problem["loc"]))
-            if problem["type"] == "missing":
+            if problem["type"].startswith("missing"):
                 raise TmiError(f"{origin}: the key {key!r} is missing, expected results of tmi") from None
-            if problem["type"] == "extra_forbidden":
+            if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
                 raise TmiError(f"{origin}: unknown key {key!r}, expected results of this version of tmi") from None
             message = problem["msg"].removeprefix("Value error, ")
             where = f"the key {key!r} is {str(problem['input'])[:80]!r}: " if key else ""
