@@ -52,7 +52,7 @@ fn logits(criterion: &mut Criterion) {
 fn statistics(criterion: &mut Criterion) {
     let (x, membership): (Array3<f32>, _) = (predictions().slice_move(s![.., .., 0, ..]), membership());
     criterion.bench_function("leave_one_out_features", |b| {
-        b.iter(|| leave_one_out_features(x.view(), membership.view(), 0, &[0.5, 2.0], ONE));
+        b.iter(|| leave_one_out_features(x.view(), membership.view(), 0, None, &[0.5, 2.0], ONE));
     });
     criterion.bench_function("gaussian_scores of 32 targets", |b| {
         b.iter(|| gaussian_scores(x.view(), membership.view(), targets().view(), 0.5, ONE));

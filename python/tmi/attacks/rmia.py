@@ -17,6 +17,8 @@ from tmi.predictions.attack_input import AttackInput, neutral
 # The paper's experiments have 2. Models that fit weakly seldom double a probability: on nine sets of predictions, with
 # and without labels, 1 had the higher AUC but for one (.590 instead of .594), by up to .19.
 GAMMA = 1.0
+# Ratios that differ by less are equal: at a gamma of 1 rounding would otherwise decide which of equal points is ahead.
+ROUNDING = 1e-9
 # As in the paper for CIFAR-10.
 OFFLINE_A = 0.3
 
@@ -136,7 +138,7 @@ def _share_below(log_ratio: NDArray[np.float64], is_known: NDArray[np.bool_], ga
         float64 ``[points]``, from 0 to 1; 0 where the population is empty.
     """
     log_ratio = np.where(is_known[:, None], log_ratio, 0.0)
-    limits = log_ratio - np.log(gamma)
+    limits = log_ratio - np.log(gamma) + ROUNDING
     ordered = np.sort(log_ratio[is_known], axis=0)
     below = np.stack(
         [np.searchsorted(column, limit, side="right") for column, limit in zip(ordered.T, limits.T, strict=True)],
