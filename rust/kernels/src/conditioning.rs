@@ -1,8 +1,8 @@
-//! What of every model's answers at a point its answers at other points do not explain.
+//! What of every model's predictions at a point its predictions at other points do not explain.
 //!
-//! A kernel smoother over models. Two models are alike at point `p` as far as their answers at similar points agree:
-//! `K_p = 1 + sum_q W_pq B_q B_q^T / D`, where the rows of `B_q` are the models' standardised answers at `q`. The
-//! leave-one-out residuals of the kernel ridge regression of the answers `x` on it have the closed form
+//! A kernel smoother over models. Two models are alike at point `p` as far as their predictions at similar points agree:
+//! `K_p = 1 + sum_q W_pq B_q B_q^T / D`, where the rows of `B_q` are the models' standardised predictions at `q`. The
+//! leave-one-out residuals of the kernel ridge regression of the values `x` on it have the closed form
 //! `e_n = (A x)_n / A_nn` with `A = (K_p + penalty I)^-1` (Rasmussen and Williams 2006, section 5.4.2), and `A`
 //! also tells how to smooth the membership in the same way.
 //!
@@ -12,9 +12,7 @@ use std::num::NonZeroUsize;
 
 use nalgebra::{Cholesky, DMatrix, Dyn};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{
-    Array1, Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut1, ArrayViewMut2, ArrayViewMut3, Axis,
-};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::error::{KernelError, require_nonempty, require_shape};
 use crate::parallel;
@@ -22,7 +20,7 @@ use crate::parallel;
 /// Points in one piece of parallel work: enough rows for the matrix product to run at full speed.
 const PIECE: usize = 32;
 
-/// Residuals of the answers, and the matrices behind them.
+/// Residuals, and the matrices behind them.
 pub struct Conditioned {
     /// `[models, points, features]`.
     pub residuals: Array3<f32>,
@@ -30,13 +28,13 @@ pub struct Conditioned {
     pub inverses: Array3<f32>,
 }
 
-/// Conditions every model's answers at each point on its answers at others.
+/// Conditions every model's predictions at each point on its predictions at others.
 ///
 /// `x` is `[models, points, features]`; `regressors` `[models, others, dimensions]`, standardised over models;
 /// `weights` `[points, others]`, from 0, how much each other point tells about a point. `penalty` is positive.
 ///
 /// Errors: an axis of length zero, shapes that do not fit, numbers that are not finite, a negative weight, a penalty
-/// outside [1e-3, 1e6].
+/// outside [1e-3, 1e6], numbers so large that a product or a residual is beyond float32.
 pub fn condition(
     x: ArrayView3<f32>,
     regressors: ArrayView3<f32>,
@@ -60,8 +58,8 @@ pub fn condition(
         || Array2::zeros((PIECE, grams.ncols())),
         |kernels, (piece, (residuals, inverses))| {
             let first = piece * PIECE;
-            let weights = weights.slice(ndarray::s![first..first + residuals.dim().0, ..]);
-            let mut kernels = kernels.slice_mut(ndarray::s![..residuals.dim().0, ..]);
+            let weights = weights.slice(s![first..first + residuals.dim().0, ..]);
+            let mut kernels = kernels.slice_mut(s![..residuals.dim().0, ..]);
             general_mat_mul(1.0, &weights, &grams, 0.0, &mut kernels);
             solve_piece(x, first, kernels, penalty, residuals, inverses)
         },
@@ -106,20 +104,17 @@ fn grams(regressors: ArrayView3<f32>, threads: NonZeroUsize) -> Result<Array2<f3
         grams.outer_iter_mut().enumerate().collect(),
         || Array2::zeros((models, models)),
         |gram, (point, mut packed)| {
-            let answers = regressors.index_axis(Axis(1), point).to_owned();
-            general_mat_mul(1.0 / dimensions as f32, &answers, &answers.t(), 0.0, gram);
-            pack(gram.view(), packed.view_mut());
+            let rows = regressors.index_axis(Axis(1), point).to_owned();
+            general_mat_mul(1.0 / dimensions as f32, &rows, &rows.t(), 0.0, gram);
+            let lower =
+                gram.outer_iter().enumerate().flat_map(|(row, entries)| entries.into_iter().take(row + 1));
+            for (packed, entry) in packed.iter_mut().zip(lower) {
+                *packed = *entry;
+            }
             Ok(())
         },
     )?;
     Ok(grams)
-}
-
-fn pack(matrix: ArrayView2<f32>, packed: ArrayViewMut1<f32>) {
-    let lower = matrix.outer_iter().enumerate().flat_map(|(row, entries)| entries.into_iter().take(row + 1));
-    for (packed, entry) in packed.into_iter().zip(lower) {
-        *packed = *entry;
-    }
 }
 
 /// Residuals and inverses of the points from `first` on, whose packed kernels are the rows of `kernels`.
@@ -131,35 +126,61 @@ fn solve_piece(
     mut residuals: ArrayViewMut3<f32>,
     mut inverses: ArrayViewMut3<f32>,
 ) -> Result<(), KernelError> {
+    let (models, _, features) = x.dim();
+    let mut values = vec![0.0; models * features];
+    let mut sums = vec![0.0; features];
     for (index, packed) in kernels.outer_iter().enumerate() {
-        let inverse = invert(
-            packed.as_slice().expect("rows of an array of our own are contiguous"),
-            x.dim().0,
-            penalty,
-        )?;
-        let answers = x.index_axis(Axis(1), first + index);
+        let packed = packed.as_slice().expect("rows of an array of our own are contiguous");
+        invert(packed, penalty, inverses.index_axis_mut(Axis(0), index))?;
+        for (value, &x) in values.iter_mut().zip(x.index_axis(Axis(1), first + index)) {
+            *value = x;
+        }
+        let inverse = inverses.index_axis(Axis(0), index);
         let mut residuals = residuals.index_axis_mut(Axis(0), index);
-        for (model, mut residual) in residuals.outer_iter_mut().enumerate() {
-            let row: Array1<f32> = inverse.column(model).iter().map(|entry| *entry as f32).collect();
-            residual.assign(&(row.dot(&answers) / row[model]));
-            inverses.slice_mut(ndarray::s![index, model, ..]).assign(&row);
+        for (model, (row, mut residuals)) in inverse.outer_iter().zip(residuals.outer_iter_mut()).enumerate()
+        {
+            // Over the models in their order: a product of matrices would choose one by how `x` lies in memory.
+            sums.fill(0.0);
+            for (&entry, values) in row.iter().zip(values.chunks_exact(features)) {
+                for (sum, &value) in sums.iter_mut().zip(values) {
+                    *sum += entry * value;
+                }
+            }
+            for (residual, &sum) in residuals.iter_mut().zip(&sums) {
+                *residual = sum / row[model];
+            }
+        }
+        if !residuals.iter().all(|residual| residual.is_finite()) {
+            return Err(too_large("x", "their residuals"));
         }
     }
     Ok(())
 }
 
 /// `(1 + K + penalty I)^-1` of a packed kernel `K`.
-fn invert(packed: &[f32], models: usize, penalty: f64) -> Result<DMatrix<f64>, KernelError> {
+fn invert(packed: &[f32], penalty: f64, mut inverse: ArrayViewMut2<f32>) -> Result<(), KernelError> {
+    let models = inverse.nrows();
     let matrix = DMatrix::from_fn(models, models, |row, column| {
         let (low, high) = if row < column { (row, column) } else { (column, row) };
         let ridge = if row == column { penalty } else { 0.0 };
         1.0 + f64::from(packed[high * (high + 1) / 2 + low]) + ridge
     });
     let factor: Option<Cholesky<f64, Dyn>> = Cholesky::new(matrix);
-    // A Gram matrix plus the penalty is positive definite unless its entries overflowed.
-    factor.map(|factor| factor.inverse()).ok_or_else(|| KernelError::Argument {
-        argument: "regressors",
-        found: "numbers too large for their products".to_owned(),
-        expected: "standardised answers".to_owned(),
-    })
+    // A Gram matrix plus the penalty is positive definite unless its entries overflowed, or are so large that the
+    // penalty is lost beside them.
+    let refusal = || too_large("regressors", "their products");
+    let exact = factor.map(|factor| factor.inverse()).ok_or_else(refusal)?;
+    for (mut row, column) in inverse.outer_iter_mut().zip(exact.column_iter()) {
+        for (entry, &exact) in row.iter_mut().zip(column) {
+            *entry = exact as f32;
+        }
+    }
+    let is_usable =
+        inverse.iter().all(|entry| entry.is_finite()) && inverse.diag().iter().all(|&entry| entry > 0.0);
+    if is_usable { Ok(()) } else { Err(refusal()) }
+}
+
+fn too_large(argument: &'static str, what: &str) -> KernelError {
+    let found = format!("numbers too large for {what}");
+    KernelError::Argument { argument, found, expected: "standardised predictions".to_owned() }
 }

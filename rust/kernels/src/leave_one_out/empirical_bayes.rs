@@ -9,17 +9,16 @@
 //! expected to be whitened by the mean covariance over points.
 //!
 //! As everywhere, target and model are left out exactly. The model's part of the scatter matrix is removed by the
-//! Sherman-Morrison formula as in `discriminant`; an outlier that is more than a million times the rest of the
-//! scatter loses digits there.
+//! Sherman-Morrison formula as in `discriminant`; where it is nearly all of it, the matrix is made without the model.
 
 use std::num::NonZeroUsize;
 
-use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis};
+use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut2, Axis, s};
 
 use crate::error::{KernelError, require_shape};
 use crate::lanes::{LANES, Lane};
 use crate::leave_one_out::discriminant::Discriminant;
-use crate::leave_one_out::moments::{self, Effects, Moments};
+use crate::leave_one_out::moments::{self, Apart, Effects, Moments};
 use crate::leave_one_out::tridiagonal::HalfSolver;
 use crate::leave_one_out::{VARIANCE_FLOOR, write_lanes};
 use crate::parallel;
@@ -27,7 +26,21 @@ use crate::parallel;
 /// Names of the features, in order.
 pub const EMPIRICAL_BAYES_FEATURES: [&str; 3] = ["expected", "shrunken", "certainty"];
 
-/// Lower bound of what is left of a direction of the scatter matrix without a model: below it only rounding is.
+/// No two float32 numbers are further apart: a prior mean beyond it counts as it, and a prior variance as its square.
+const LARGEST_SHIFT: f64 = 2.0 * f32::MAX as f64;
+
+/// A smaller share of the identity counts as this: what it adds to the diagonal must be seen beside the rest.
+const LEAST_SHARE: f64 = 1e-9;
+
+/// A model without which less than this share of the trace is left is scored from a scatter matrix made without it:
+/// what the formula subtracts has cancelled the digits that matter.
+const LEAST_TRACE_LEFT: f64 = 1e-6;
+
+/// What is added to the diagonal is at least this share of the trace, well above the rounding of the factorisation: or
+/// else a matrix that is singular but for it might not come out as positive definite.
+const LEAST_DIAGONAL: f64 = 1e-12;
+
+/// Lower bound of the `q` of the Sherman-Morrison formula, which is positive but for rounding.
 const LEAST_REMAINDER: f64 = 1e-12;
 
 /// Points in one piece of parallel work.
@@ -45,8 +58,8 @@ pub struct Prior<'a> {
 ///
 /// `expected` is the likelihood ratio along the prior mean, `shrunken` along the posterior mean of the shift, and
 /// `certainty` the norm `sqrt(h^T C^-1 h)` of the latter. `x` is `[models, points, classes]`, whitened; row
-/// `target` of it and of `membership`, and what is true in `apart`, `[models, points]`, enters no statistic. `share` is `a`, in (0, 1). All features are finite, and
-/// 0 where no IN or no OUT shadow is left.
+/// `target` of it and of `membership`, and what is true in `apart`, `[models, points]`, enter no statistic. `share` is
+/// `a`, in (0, 1). All features are finite, limited to ±1,000,000, and 0 where no IN or no OUT shadow is left.
 ///
 /// Errors: an axis of length zero, shapes that do not fit, a `target` that is no model, a `share` outside (0, 1), a
 /// variance of the prior below 0, numbers that are not finite.
@@ -67,16 +80,22 @@ pub fn empirical_bayes_features(
         let expected = "between 0 and 1".to_owned();
         return Err(KernelError::Argument { argument: "share", found: share.to_string(), expected });
     }
+    let share = share.max(LEAST_SHARE);
     let mut features = Array3::zeros((points, models, EMPIRICAL_BAYES_FEATURES.len()));
     let pieces = features.axis_chunks_iter_mut(Axis(0), PIECE).enumerate().collect();
     parallel::for_each(
         threads,
         pieces,
         || Posterior::new(x),
-        |workspace, (piece, mut features)| {
-            for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
-                workspace.moments.load(x, membership, apart, point)?;
-                workspace.write(prior.mean.row(point), prior.variance, share, features);
+        |posterior, (piece, mut features)| {
+            for (point, mut features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
+                let expected = Expected { mean: prior.mean.row(point), variance: prior.variance, share };
+                posterior.moments.load(x, membership, apart, point)?;
+                for model in posterior.write(&expected, features.view_mut()) {
+                    let apart = Apart { model: Some(model), ..apart };
+                    posterior.moments.load(x, membership, apart, point)?;
+                    posterior.write_model(&expected, model, features.view_mut());
+                }
             }
             Ok(())
         },
@@ -99,6 +118,15 @@ fn check_prior(prior: &Prior, points: usize, classes: usize) -> Result<(), Kerne
         return refuse("prior_variance", variance, "finite numbers from 0");
     }
     Ok(())
+}
+
+/// What is expected of one point.
+struct Expected<'a> {
+    /// Mean and variance of the shift, class by class.
+    mean: ArrayView1<'a, f64>,
+    variance: ArrayView1<'a, f64>,
+    /// Of the identity in the covariance.
+    share: f64,
 }
 
 /// Room for the statistics of one point, and for the vectors of one chunk of models, each class by class.
@@ -132,40 +160,48 @@ impl Posterior {
         }
     }
 
-    /// Features of the loaded point, `[models, 3]`.
-    fn write(
-        &mut self,
-        mean: ArrayView1<f64>,
-        variance: ArrayView1<f64>,
-        share: f64,
-        mut features: ArrayViewMut2<f32>,
-    ) {
+    /// Features of the loaded point, `[models, 3]`; returns the models that `write_model` has to write.
+    fn write(&mut self, expected: &Expected, mut features: ArrayViewMut2<f32>) -> Vec<usize> {
         self.discriminant.fit(&self.moments);
+        let least = LEAST_TRACE_LEFT * self.moments.trace();
+        let mut dominant = Vec::new();
         for (chunk, features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = self.moments.effects(chunk);
             let traces = self.moments.traces_left(chunk, &effects);
-            let variances = mean_variances(&traces, &effects, self.moments.classes);
-            self.shrink(chunk, &effects, &variances, mean, variance, share);
-            let columns = self.products(chunk, &effects, &variances, share);
-            write_lanes(&columns, features);
+            let is_dominant = |&l: &usize| effects.comparable[l] && traces[l] < least;
+            dominant.extend((0..features.nrows()).filter(is_dominant).map(|l| chunk * LANES + l));
+            write_lanes(&self.columns(chunk, &effects, &traces, expected), features);
         }
+        dominant
+    }
+
+    /// Features of one model, which is apart at the loaded point.
+    fn write_model(&mut self, expected: &Expected, model: usize, mut features: ArrayViewMut2<f32>) {
+        self.discriminant.fit(&self.moments);
+        let (chunk, lane) = (model / LANES, model % LANES);
+        let effects = self.moments.effects(chunk);
+        let traces = self.moments.traces_left(chunk, &effects);
+        let columns = self.columns(chunk, &effects, &traces, expected).map(|column| [column[lane]; LANES]);
+        write_lanes(&columns, features.slice_mut(s![model..=model, ..]));
+    }
+
+    /// The features of one chunk of models.
+    fn columns(&mut self, chunk: usize, effects: &Effects, traces: &Lane, expected: &Expected) -> [Lane; 3] {
+        let classes = self.moments.classes as f64;
+        let variances: Lane =
+            std::array::from_fn(|l| (traces[l] / (effects.freedom[l] * classes)).max(VARIANCE_FLOOR));
+        self.shrink(chunk, effects, &variances, expected);
+        self.products(chunk, effects, &variances, expected.share)
     }
 
     /// Fills the vectors of one chunk.
-    fn shrink(
-        &mut self,
-        chunk: usize,
-        effects: &Effects,
-        variances: &Lane,
-        mean: ArrayView1<f64>,
-        variance: ArrayView1<f64>,
-        share: f64,
-    ) {
-        let moments = &self.moments;
+    fn shrink(&mut self, chunk: usize, effects: &Effects, variances: &Lane, expected: &Expected) {
+        let (moments, share) = (&self.moments, expected.share);
         for (class, sides) in moments.sides.iter().enumerate() {
             let at = class * moments.chunks + chunk;
             let (x, u) = (&moments.values[at], &moments.deviations[at]);
-            let (f, t) = (mean[class], variance[class]);
+            let f = expected.mean[class].clamp(-LARGEST_SHIFT, LARGEST_SHIFT);
+            let t = expected.variance[class].min(LARGEST_SHIFT * LARGEST_SHIFT);
             for l in 0..LANES {
                 let (count_in, count_out) = (effects.count_in[l].max(1.0), effects.count_out[l].max(1.0));
                 let mean_in = sides.mean_in - effects.shift_in[l] * u[l];
@@ -190,7 +226,9 @@ impl Posterior {
         let factors = self.discriminant.factors();
         // C = (1 - a) / f (W + s I), so s gathers what a puts on the diagonal.
         let odds = share / (1.0 - share);
-        factors.prepare(&std::array::from_fn(|l| odds * effects.freedom[l] * variances[l]), &mut self.solver);
+        let least = LEAST_DIAGONAL * self.moments.trace();
+        let diagonal = std::array::from_fn(|l| (odds * effects.freedom[l] * variances[l]).max(least));
+        factors.prepare(&diagonal, &mut self.solver);
         self.deviations.copy_from_slice(self.discriminant.rotated_deviations(chunk));
         self.solver.apply(&mut self.deviations);
         for vector in [&mut self.shift, &mut self.from_shrunken, &mut self.from_expected, &mut self.expected]
@@ -218,11 +256,6 @@ impl Posterior {
             without_model(&self.shift, &self.shift).map(|square| square.max(0.0).sqrt()),
         ]
     }
-}
-
-/// Mean variance over the classes without each model of a chunk.
-fn mean_variances(traces: &Lane, effects: &Effects, classes: usize) -> Lane {
-    std::array::from_fn(|l| (traces[l] / (effects.freedom[l] * classes as f64)).max(VARIANCE_FLOOR))
 }
 
 /// Sums over the classes of `a b`, in each lane.

@@ -44,9 +44,8 @@ pub fn leave_one_out_feature_names(ridges: &[f64]) -> Vec<String> {
 /// Leave-one-out statistics of every model at every point, float32 `[models, points, features]`.
 ///
 /// `x` is `[models, points, classes]`, `membership` `[models, points]`; row `target` of both, and what is true in
-/// `apart`, `[models, points]`, enters no statistic.
-/// The result is a view of points x models x features in memory. Where no IN or no OUT shadow is left, all
-/// features but `top_value` are exactly 0; all are finite, limited to ±1,000,000.
+/// `apart`, `[models, points]`, enter no statistic. The result is a view of points x models x features in memory. Where
+/// no IN or no OUT shadow is left, all features but `top_value` are exactly 0; all are finite, limited to ±1,000,000.
 ///
 /// Errors: an axis of length zero, shapes that do not fit, a `target` that is no model, a ridge outside
 /// [1e-6, 1e6], an entry of `x` that is not finite.

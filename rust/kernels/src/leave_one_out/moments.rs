@@ -26,13 +26,16 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Apart<'a> {
     pub(crate) target: Option<usize>,
+    /// The model that is scored, where it is left out from the start.
+    pub(crate) model: Option<usize>,
     /// `[models, points]`: further ones, which differ from point to point.
     pub(crate) others: Option<ArrayView2<'a, bool>>,
 }
 
 impl Apart<'_> {
     fn holds(&self, model: usize, point: usize) -> bool {
-        self.target == Some(model) || self.others.is_some_and(|others| others[[model, point]])
+        [self.target, self.model].contains(&Some(model))
+            || self.others.is_some_and(|others| others[[model, point]])
     }
 }
 
@@ -285,7 +288,7 @@ pub(crate) fn check_apart<'a>(
     if let Some(others) = others {
         require_shape("apart", others.shape(), membership.shape(), "models and points of x")?;
     }
-    Ok(Apart { target, others })
+    Ok(Apart { target, model: None, others })
 }
 
 /// Fails unless `ridge` is a multiple of the mean variance that keeps every matrix well-conditioned.

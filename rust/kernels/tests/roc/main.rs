@@ -1,12 +1,19 @@
 //! ROC metrics against counting by hand.
 
+mod resample;
+
 use std::num::NonZeroUsize;
 
 use ndarray::{Array1, Array2, array};
 use proptest::prelude::*;
-use tmi_kernels::{KernelError, roc_curve, roc_metrics, roc_resample};
+use tmi_kernels::{KernelError, roc_curve, roc_metrics};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+/// The numbers of threads that must not make a difference.
+fn several() -> [NonZeroUsize; 2] {
+    [2, 5].map(|threads| NonZeroUsize::new(threads).expect("positive"))
+}
 
 fn score() -> impl Strategy<Value = f64> {
     prop_oneof![
@@ -42,15 +49,8 @@ fn count(scores: &Array2<f64>, labels: &Array2<bool>, weights: &Array2<f64>, rat
     let mut area = 0.0;
     for (a, _, wa) in entries.iter().filter(|entry| entry.1) {
         for (b, _, wb) in entries.iter().filter(|entry| !entry.1) {
-            area += wa
-                * wb
-                * if a > b {
-                    1.0
-                } else if a == b {
-                    0.5
-                } else {
-                    0.0
-                };
+            let share = if a > b { 1.0 } else { 0.5 * f64::from(a == b) };
+            area += wa * wb * share;
         }
     }
     let taken = |threshold: f64, label| {
@@ -81,39 +81,14 @@ fn assert_all_near<'a>(found: impl IntoIterator<Item = &'a f64>, truth: &[f64]) 
 proptest! {
     #[test]
     fn metrics_are_counts((scores, labels) in labelled(), rates in prop::collection::vec(0.0..=1.0_f64, 0..5)) {
-        let metrics = roc_metrics(scores.view(), labels.view(), Array1::from(rates.clone()).view(), ONE)?;
+        let rate_array = Array1::from(rates.clone());
+        let run = |threads| roc_metrics(scores.view(), labels.view(), rate_array.view(), threads);
+        let metrics = run(ONE)?;
+        for threads in several() {
+            prop_assert_eq!(&metrics, &run(threads)?);
+        }
         let ones = Array2::ones(scores.raw_dim());
         assert_all_near(&metrics, &count(&scores, &labels, &ones, &rates));
-    }
-
-    #[test]
-    fn resamples_are_weighted_counts(
-        (scores, labels) in labelled(),
-        weights in prop::collection::vec(0..4_u16, 3 * 17),
-        rates in prop::collection::vec(0.0..=1.0_f64, 0..4),
-    ) {
-        let (targets, points) = scores.dim();
-        let target_weights = Array2::from_shape_fn((3, targets), |(r, t)| weights[(7 * r + t) % weights.len()]);
-        let point_weights = Array2::from_shape_fn((3, points), |(r, p)| weights[(11 * r + p + 5) % weights.len()]);
-        let rate_array = Array1::from(rates.clone());
-        let run = |threads| roc_resample(
-            scores.view(), labels.view(), target_weights.view(), point_weights.view(), rate_array.view(), threads,
-        );
-        let metrics = run(ONE)?;
-        prop_assert_eq!(&metrics, &run(NonZeroUsize::new(2).expect("positive"))?);
-        for (r, metrics) in metrics.outer_iter().enumerate() {
-            let product = Array2::from_shape_fn(scores.raw_dim(), |(t, p)| {
-                f64::from(target_weights[[r, t]]) * f64::from(point_weights[[r, p]])
-            });
-            let has = |label| labels.iter().zip(&product).any(|(&l, &w)| l == label && w > 0.0);
-            if has(true) && has(false) {
-                assert_all_near(metrics, &count(&scores, &labels, &product, &rates));
-            } else {
-                let mut neutral = vec![0.5, 0.5];
-                neutral.resize(2 + rates.len(), 0.0);
-                assert_all_near(metrics, &neutral);
-            }
-        }
     }
 
     #[test]
@@ -126,6 +101,14 @@ proptest! {
             prop_assert!(rates.windows(2).into_iter().all(|pair| pair[0] <= pair[1]));
         }
         prop_assert_eq!(curve.thresholds[0], f64::INFINITY);
+        let share = |threshold: f64, label| {
+            let of_label: Vec<_> = scores.iter().zip(&labels).filter(|(_, found)| **found == label).collect();
+            of_label.iter().filter(|(score, _)| **score >= threshold).count() as f64 / of_label.len() as f64
+        };
+        for (step, &threshold) in curve.thresholds.iter().enumerate().skip(1) {
+            prop_assert_eq!(curve.false_positive_rates[step], share(threshold, false));
+            prop_assert_eq!(curve.true_positive_rates[step], share(threshold, true));
+        }
         prop_assert!(curve.thresholds.iter().skip(1).all(|threshold| scores.iter().any(|score| score == threshold)));
     }
 }
@@ -158,4 +141,15 @@ fn refusals_say_what_is_wrong() {
         "labels has shape [2, 1]; expected [1, 2] (the shape of scores)"
     );
     assert!(metrics(scores, labels, 1.5).starts_with("false_positive_rates is"));
+    let curve = |scores: Array1<f64>, labels: Array1<bool>| {
+        roc_curve(scores.view(), labels.view()).expect_err("refused").to_string()
+    };
+    assert_eq!(
+        curve(array![0.0, f64::NAN], array![true, false]),
+        "scores contains NaN at index [1]; expected numbers or infinities"
+    );
+    assert_eq!(
+        curve(array![0.0, 1.0], array![false, false]),
+        "labels is false everywhere; expected at least one member and one non-member"
+    );
 }

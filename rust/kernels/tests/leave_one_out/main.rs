@@ -1,0 +1,114 @@
+//! Leave-one-out statistics against their definitions, with every model really left out.
+
+mod discriminant;
+mod empirical_bayes;
+mod features;
+
+use std::num::NonZeroUsize;
+
+use ndarray::{Array2, Array3, Axis, concatenate, s};
+use proptest::prelude::*;
+
+const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+/// The numbers of threads that must not make a difference.
+fn several() -> [NonZeroUsize; 2] {
+    [2, 5].map(|threads| NonZeroUsize::new(threads).expect("positive"))
+}
+
+prop_compose! {
+    /// Values and membership of some models; the outlier, model 0, is far from the others.
+    fn pool(outliers: &'static [f32])(
+        shape in (4..24_usize, 1..3_usize, 1..8_usize),
+        outlier in prop::sample::select(outliers),
+    )(
+        values in prop::collection::vec(-3.0_f32..3.0, shape.0 * shape.1 * shape.2),
+        membership in prop::collection::vec(any::<bool>(), shape.0 * shape.1),
+        (shape, outlier) in Just((shape, outlier)),
+    ) -> (Array3<f32>, Array2<bool>) {
+        let mut values = Array3::from_shape_vec(shape, values).expect("the length is the product");
+        values.slice_mut(s![0, .., ..]).mapv_inplace(|x| outlier * x);
+        let membership = Array2::from_shape_vec((shape.0, shape.1), membership).expect("the length is the product");
+        (values, membership)
+    }
+}
+
+/// The points many times over: enough of them for several threads.
+fn many((x, membership): &(Array3<f32>, Array2<bool>)) -> (Array3<f32>, Array2<bool>) {
+    let times = 50_usize.div_ceil(membership.ncols());
+    let x = concatenate(Axis(1), &vec![x.view(); times]);
+    let membership = concatenate(Axis(1), &vec![membership.view(); times]);
+    (x.expect("the other axes are the same"), membership.expect("the other axis is the same"))
+}
+
+/// Values of one model at one point.
+fn row(x: &Array3<f32>, model: usize, point: usize) -> Vec<f64> {
+    x.slice(s![model, point, ..]).iter().map(|&x| f64::from(x)).collect()
+}
+
+/// The rows of the IN or the OUT shadows of a point.
+fn side(
+    x: &Array3<f32>,
+    membership: &Array2<bool>,
+    point: usize,
+    inside: bool,
+    without: &[usize],
+) -> Vec<Vec<f64>> {
+    (0..x.dim().0)
+        .filter(|model| membership[[*model, point]] == inside && !without.contains(model))
+        .map(|model| row(x, model, point))
+        .collect()
+}
+
+fn mean(rows: &[Vec<f64>], k: usize) -> f64 {
+    rows.iter().map(|row| row[k]).sum::<f64>() / rows.len() as f64
+}
+
+/// Solves `a x = b` for a symmetric positive definite `a` by elimination.
+fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
+    let n = b.len();
+    for pivot in 0..n {
+        for row in pivot + 1..n {
+            let factor = a[row][pivot] / a[pivot][pivot];
+            for column in pivot..n {
+                a[row][column] -= factor * a[pivot][column];
+            }
+            b[row] -= factor * b[pivot];
+        }
+    }
+    for row in (0..n).rev() {
+        let known: f64 = (row + 1..n).map(|column| a[row][column] * b[column]).sum();
+        b[row] = (b[row] - known) / a[row][row];
+    }
+    b
+}
+
+/// Pooled covariance of the rows of both sides about their means.
+fn covariance(inside: &[Vec<f64>], outside: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let classes = inside[0].len();
+    let freedom = (inside.len() + outside.len()).saturating_sub(2).max(1) as f64;
+    let mut covariance = vec![vec![0.0; classes]; classes];
+    for rows in [inside, outside] {
+        for row in rows {
+            let u: Vec<f64> = (0..classes).map(|k| row[k] - mean(rows, k)).collect();
+            for (i, j) in (0..classes).flat_map(|i| (0..classes).map(move |j| (i, j))) {
+                covariance[i][j] += u[i] * u[j] / freedom;
+            }
+        }
+    }
+    covariance
+}
+
+/// The mean of the diagonal, at least 1e-6.
+fn level(covariance: &[Vec<f64>]) -> f64 {
+    let trace: f64 = covariance.iter().enumerate().map(|(k, row)| row[k]).sum();
+    (trace / covariance.len() as f64).max(1e-6)
+}
+
+fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn assert_near(found: f64, truth: f64, tolerance: f64) {
+    assert!((found - truth).abs() <= tolerance * truth.abs().max(1.0), "{found} is not {truth}");
+}
