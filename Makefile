@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RELEASE := .venv-release
+FUZZ_SECONDS ?= 60
 WHEEL_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python -name '*.rs' -o -name 'Cargo.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-rust test-python lint slow bench docs wheels wheel-test audit format clean
+.PHONY: help demo install test test-rust test-python lint slow fuzz bench docs wheels wheel-test audit format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,14 +40,17 @@ lint: $(VENV)/developed ## Formatting, lints, types, layers
 	$(BIN)/python -m mypy.stubtest tmi._core
 	$(BIN)/lint-imports
 
-test-rust: ## Tests of the Rust kernels
+test-rust: ## Tests of the Rust kernels, and each fuzz target for a second
 	cargo test --quiet
 
 test-python: $(VENV)/developed ## Tests of the package
 	$(BIN)/pytest
 
-slow: $(VENV)/developed ## The tests that repeat whole experiments
+slow: $(VENV)/developed fuzz ## The tests that repeat whole experiments, and fuzz
 	$(BIN)/pytest --slow -m slow
+
+fuzz: ## Hostile input for every kernel, FUZZ_SECONDS=60 each
+	cargo run --quiet --profile fuzz --package tmi-fuzz -- --seconds $(FUZZ_SECONDS)
 
 bench: $(VENV)/developed ## Measure the kernels against NumPy and a memory copy
 	$(BIN)/tmi bench
