@@ -18,8 +18,8 @@ from tmi.attacks.registry import Option, attack_named
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.unknown_target import p_values
-from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.intake import as_model, taken_in
 from tmi.predictions.views import View
 
 # What the adversary may need for an estimator to have all of it.
@@ -101,15 +101,8 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             raise TmiError(
                 f"the attack {self.attack!r} needs {attack.needs}, expected one that needs shadow models only"
             )
-        if len(predictions) == 0:
-            raise TmiError("predictions hold no models, expected at least 3")
-        models = [_answers_of(model, f"predictions of model {index}") for index, model in enumerate(predictions)]
-        answers = AttackInput(
-            Predictions(models, view=View.parse(self.view)),
-            np.asarray(membership),
-            seed=self.seed,
-            threads=self.threads,
-            labels=None if labels is None else np.asarray(labels),
+        answers = taken_in(
+            predictions, membership, labels, seed=self.seed, threads=self.threads, view=View.parse(self.view)
         )
         self.attack_, self.answers_ = attack, answers
         self.n_models_, self.n_points_ = answers.membership.shape
@@ -131,7 +124,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         check_is_fitted(self, "answers_")
         shadows: AttackInput = self.answers_
-        asked = _answers_of(target, "target")
+        asked = as_model(target, "target")
         if asked.shape != (expected := shadows.predictions.shape[1:]):
             raise TmiError(
                 f"target has shape {asked.shape}, expected {expected} [points, augmentations, classes] as "
@@ -206,20 +199,3 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         if truth.all() or not truth.any():
             raise TmiError("all memberships of the target are equal, expected members and non-members")
         return float(_core.roc_metrics(self.score_samples(target)[None], truth[None], np.empty(0))[0])
-
-
-def _answers_of(model: NDArray[Any], name: str) -> NDArray[Any]:
-    """One model's logits as float32 or float16 ``[points, augmentations, classes]``, without a copy where possible."""
-    array = np.asarray(model)
-    if array.dtype.kind != "f" or array.ndim not in (2, 3) or 0 in array.shape:
-        raise TmiError(
-            f"{name}: has type {array.dtype} and shape {array.shape}, "
-            "expected floats [points, augmentations, classes] or [points, classes]"
-        )
-    if array.dtype.itemsize > 4:
-        # Beyond the range of float32 is infinity, of which the kernels make sense.
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-    if np.isnan(array).any():
-        raise TmiError(f"{name}: holds NaN, expected logits")
-    return array[:, None, :] if array.ndim == 2 else array

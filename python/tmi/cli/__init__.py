@@ -61,8 +61,9 @@ def _attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
-    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
-        pipeline.run_stages(run, workers, pipeline.TRAINING | pipeline.QUERY | pipeline.SCORE)
+    subject = pipeline.subject_of(config, out)
+    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+        pipeline.run_stages(run, workers)
         show_results(pipeline.report(run, workers), out)
 
 
@@ -75,7 +76,8 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
-    with pipeline.opened(config, out, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+    subject = pipeline.subject_of(config, out)
+    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, pipeline.TRAINING)
     click.echo(f"Trained. Next: tmi query {out}")
 
@@ -88,8 +90,8 @@ def query(directory: Path) -> None:
     from tmi.runs import pipeline
 
     with pipeline.trained(directory) as run, pipeline.crew(run, bars()) as workers:
-        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
-        pipeline.run_stages(run, workers, pipeline.QUERY)
+        pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.run_stages(run, workers, pipeline.QUERYING)
     click.echo(f"Queried. Next: tmi score {directory}")
 
 
@@ -105,8 +107,8 @@ def score(directory: Path, **options: Any) -> None:
         pipeline.reopened(directory, changes(**options)) as run,
         pipeline.crew(run, bars()) as workers,
     ):
-        pipeline.require(run, "query", f"tmi query {directory}")
-        pipeline.run_stages(run, workers, pipeline.SCORE)
+        pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")
+        pipeline.run_stages(run, workers, pipeline.SCORING)
     click.echo(f"Scored. Next: tmi report {directory}")
 
 
@@ -118,7 +120,7 @@ def report(directory: Path) -> None:
     from tmi.runs import pipeline
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
-        pipeline.require(run, "score", f"tmi score {directory}")
+        pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
         show_results(pipeline.report(run, workers), directory)
 
 
@@ -136,7 +138,7 @@ def export(directory: Path, directory_to_make: Path, model: int) -> None:
     from tmi.runs.export import export_pretrained
 
     with pipeline.trained(directory) as run:
-        pipeline.require(run, "finetune", f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
         export_pretrained(run, model, directory_to_make)
     click.echo(f"Wrote {directory_to_make}")
 

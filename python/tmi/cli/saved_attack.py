@@ -38,14 +38,13 @@ def attack_saved(
         options.pop(name)
     files = {name: _absolute(options.pop(name)) for name in OF_SAVED}
     from tmi.runs import pipeline
-    from tmi.runs.saved import configured
+    from tmi.runs.saved import audit_of
 
     named = {name: value for name, value in files.items() if value is not None}
-    config = configured({"predictions": str(predictions.resolve())} | named, settings | changes(**options))
-    out = out or Path("runs") / config.name
-    with pipeline.opened_saved(config, out, fresh=fresh) as case, pipeline.crew(case, bars()) as workers:
-        pipeline.run_stages(case, workers, pipeline.SAVED)
-        show_results(pipeline.report(case, workers), out)
+    audit = audit_of({"predictions": str(predictions.resolve())} | named, settings | changes(**options), out)
+    with pipeline.opened(audit, fresh=fresh), pipeline.crew(audit, bars()) as workers:
+        pipeline.run_stages(audit, workers)
+        show_results(pipeline.report(audit, workers), audit.directory.root)
 
 
 def refuse_saved_options(options: dict[str, Any]) -> None:

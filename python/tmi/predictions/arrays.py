@@ -97,11 +97,17 @@ class Predictions:
         return other
 
     def block(self, points: slice) -> NDArray[Any]:
-        """The view of the answers about some points, ``[models, points, augmentations, classes]``."""
+        """The view of the answers about some points, ``[models, points, augmentations, classes]``.
+
+        Raises:
+            TmiError: they hold NaN.
+        """
         rows = range(self.shape[1])[points]
         block = np.empty((len(self._models), len(rows), *self.shape[2:]), dtype=self._models[0].dtype)
         for answers, model in zip(block, self._models, strict=True):
             copy_rows(model[points], answers)
+        if holds_nan(block):
+            raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return self.view.apply(block)
 
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
@@ -116,3 +122,9 @@ class Predictions:
         other = copy.copy(self)
         other._models = models
         return other
+
+
+def holds_nan(array: NDArray[Any]) -> bool:
+    """Whether any number of an array is none."""
+    # The largest of some float32 is NaN if one is, and found at the speed of memory; of float16 it takes long.
+    return bool(np.isnan(array).any() if array.dtype.itemsize == 2 else np.isnan(array.max(initial=-np.inf)))

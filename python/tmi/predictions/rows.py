@@ -74,6 +74,19 @@ def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
     return FileRows(str(array.filename), array.offset, array.shape, array.dtype, state)
 
 
+def mapped_part(array: NDArray[Any], first: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Some consecutive numbers of a read-only map of a file as a map of its own, from number ``first`` on.
+
+    None of any other array. `unmapped` knows where such a map lies in its file, but not where a slice of one does.
+    """
+    if not isinstance(array, np.memmap) or array.mode != "r" or array.filename is None:
+        return None
+    if isinstance(array.base, np.ndarray) or not array.flags.c_contiguous:
+        return None
+    part: NDArray[Any] = np.memmap(array.filename, array.dtype, "r", array.offset + first * array.itemsize, shape)
+    return part
+
+
 def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
     """Copy an array, in memory or in a file, into another one."""
     if isinstance(source, FileRows):

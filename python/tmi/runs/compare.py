@@ -24,21 +24,9 @@ from tmi.metrics.differences import Comparison, compare, comparison_of
 from tmi.metrics.roc import Estimate
 from tmi.report.compared import Compared, ComparedAttack, PlainFigures
 from tmi.runs.finished import ScoredRun, read_run
+from tmi.runs.keys import TO_NO_SCORE
 from tmi.system.progress import Progress, Silent
 
-# Keys of the configuration that change no score.
-WITHOUT_EFFECT = (
-    "name ",
-    "description ",
-    "attack.names ",
-    "evaluation.false_positive_rates ",
-    "evaluation.resamples ",
-    "evaluation.confidence ",
-    "compute.workers ",
-    "compute.memory ",
-    "compute.checkpoint_minutes ",
-    "variants.",
-)
 # Seeds of the resamples of unpaired runs: equal ones would draw related targets and points for runs of one shape.
 SEED_A, SEED_B = 0, 1
 # How often a difference is to be seen for which the data are said to be large enough.
@@ -232,4 +220,4 @@ def _configuration(a: ScoredRun, b: ScoredRun) -> list[str] | None:
     """What differs, without what changes no score; None where a configuration is not known."""
     if a.config is None or b.config is None:
         return None
-    return [line for line in differences(a.config, b.config) if not line.startswith(WITHOUT_EFFECT)]
+    return [line for line in differences(a.config, b.config) if not line.startswith(TO_NO_SCORE)]

@@ -13,7 +13,11 @@ from filelock import FileLock, Timeout
 
 from tmi.errors import TmiError
 from tmi.shadows.artefacts import Artefacts
-from tmi.system.files import TEMPORARY
+from tmi.system.files import TEMPORARY, sidecar
+
+LOCK = ".lock"
+# The figures of the report, by the names of their files.
+FIGURES = ("roc", "histogram", "views", "shadows", "variants")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class RunDirectory(Artefacts):
         """The HTML report."""
         return self.root / "report.html"
 
+    @property
+    def markdown(self) -> Path:
+        """The same as Markdown."""
+        return self.root / "report.md"
+
     def scores(self, attack: str, folder: str = "") -> Path:
         """float64 ``[targets, points]``, higher = member; in a folder of its own for all but the usual adversary."""
         return self.root / "scores" / folder / f"{attack}.npy"
@@ -87,6 +96,47 @@ class RunDirectory(Artefacts):
         """float64 ``[1, points]`` of a target of unknown membership."""
         return self.root / "target_scores" / f"{attack}.npy"
 
+    def figure(self, name: str, ending: str) -> Path:
+        """A figure of the report, ``png`` or ``svg``."""
+        return self.root / f"{name}.{ending}"
+
+    def refuse_foreign(self) -> None:
+        """Never write into a directory that holds something else.
+
+        Raises:
+            TmiError: it does.
+        """
+        if self.config.exists() or not self.root.is_dir():
+            return
+        if any(path.name != LOCK for path in self.root.iterdir()):
+            raise TmiError(
+                f"{self.root}: is neither empty nor a run directory (it has no config.toml); choose another --out"
+            )
+
+    def clear(self) -> None:
+        """Remove what a run writes, and nothing else."""
+        in_folders = (
+            self.checkpoint("any", 0),
+            self.pretrained(0),
+            self.finetuned(0),
+            self.predictions(0),
+            self.pretrained_predictions(0),
+            self.reference_predictions(0),
+            self.scores("any"),
+            self.target_predictions,
+            self.target_scores("any"),
+            self.variant("any").root,
+        )
+        for path in in_folders:
+            shutil.rmtree(path.parent, ignore_errors=True)
+        for path in (self.membership, self.challenge_points):
+            sidecar(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        figures = [self.figure(name, ending) for name in FIGURES for ending in ("png", "svg")]
+        documents = (self.config, self.manifest, self.results, self.points, self.report, self.markdown)
+        for path in (*documents, *figures):
+            path.unlink(missing_ok=True)
+
     def prepare(self) -> None:
         """Make the directory if it is missing."""
         try:
@@ -101,7 +151,7 @@ class RunDirectory(Artefacts):
         Raises:
             TmiError: another process has the run directory.
         """
-        lock = FileLock(self.root / ".lock")
+        lock = FileLock(self.root / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -19,16 +19,105 @@ from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
 from tmi.errors import TmiError
 from tmi.metrics.points import PointVulnerability
 from tmi.metrics.roc import Estimate
-from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.intake import as_model, taken_in
 from tmi.report.results import Attack, Provenance, Results
-from tmi.runs.adversaries import attack_of, main_adversary, require_known
-from tmi.runs.evaluate import results_of, vulnerability
+from tmi.runs.adversaries import Adversary, attack_of, main_adversary, require_known
+from tmi.runs.evaluate import vulnerability
 from tmi.runs.saved import described, possible_attacks
+from tmi.runs.stages import evaluate
+from tmi.runs.subject import Description, Subject
+from tmi.system.executor import InProcess
+from tmi.system.progress import Silent
 from tmi.system.versions import provenance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class InMemory(Subject):
+    """Arrays in memory, each attack run when its scores are first wanted.
+
+    Attributes:
+        config: the attacks and their evaluation.
+        answers: of all models.
+        target: float32 or float16 ``[points, augmentations, classes]`` of a target of unknown membership, or None.
+        read_as: what had to be understood.
+    """
+
+    config: AttackedConfig
+    answers: AttackInput
+    target: NDArray[Any] | None
+    read_as: tuple[str, ...]
+    _scored: dict[str, tuple[NDArray[np.float64], float]] = field(init=False, default_factory=dict, repr=False)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target of unknown membership beside the models."""
+        return self.target is not None
+
+    @property
+    def membership(self) -> NDArray[np.bool_]:
+        """Bool ``[models, points]``."""
+        return self.answers.membership
+
+    @cached_property
+    def _seen(self) -> AttackInput:
+        return self.answers.seen_through(main_adversary(self.config).view)
+
+    @cached_property
+    def _seen_with_target(self) -> AttackInput:
+        assert self.target is not None
+        return self.answers.with_target(self.target).seen_through(main_adversary(self.config).view)
+
+    def _score(self, attack: str) -> tuple[NDArray[np.float64], float]:
+        if attack not in self._scored:
+            started = time.monotonic()
+            found = score(attack_of(self.config, attack), self._seen, range(self.config.targets))
+            self._scored[attack] = found, time.monotonic() - started
+        return self._scored[attack]
+
+    def scores(self, attack: str, adversary: Adversary) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` of an attack; there is one adversary only."""
+        return self._score(attack)[0]
+
+    def seconds(self, attack: str) -> float:
+        """How long the attack took."""
+        return self._score(attack)[1]
+
+    @cached_property
+    def _of_target(self) -> dict[str, NDArray[np.float64]]:
+        return {
+            name: score(attack_of(self.config, name), self._seen_with_target, range(1))[0]
+            for name in self.target_attacks
+        }
+
+    def target_scores(self, attack: str) -> NDArray[np.float64]:
+        """Scores ``[points]`` of the target of unknown membership."""
+        return self._of_target[attack]
+
+    def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
+        """What the results say besides figures."""
+        shape = self.answers.predictions.shape
+        return described(
+            shape,
+            self.config.targets,
+            provenance,
+            seconds,
+            read_as=self.read_as,
+            labelled=self.answers.labels is not None,
+        )
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the bytes of the arrays, some points of the predictions at a time."""
+        digest = sha256()
+        for _, block in self.answers.predictions.blocks():
+            digest.update(np.ascontiguousarray(block).tobytes())
+        arrays = {"membership": self.membership} | ({} if self.target is None else {"target": self.target})
+        return {"predictions": digest.hexdigest()} | {
+            name: sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for name, array in arrays.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -189,14 +278,8 @@ def audit(
     Raises:
         TmiError: arrays of the wrong shape or type, an unknown attack, or one that needs what is not there.
     """
-    answers = AttackInput(
-        Predictions(_models(predictions, "predictions")),
-        _membership(membership),
-        None if pretrained is None else Predictions(_models(pretrained, "pretrained")),
-        seed,
-        threads,
-        labels=None if labels is None else np.asarray(labels, dtype=np.int64),
-    )
+    notes: list[str] = []
+    answers = taken_in(predictions, membership, labels, pretrained, seed=seed, threads=threads, note=notes.append)
     config = AttackedConfig(
         name=name,
         seed=seed,
@@ -217,54 +300,14 @@ def audit(
         ),
     )
     require_known(config)
-    seen = answers.seen_through(main_adversary(config).view)
-    configured = {attack: attack_of(config, attack) for attack in config.attack.names}
-    scores, seconds = {}, {}
-    for attack, each in configured.items():
-        started = time.monotonic()
-        scores[attack] = score(each, seen, range(config.targets))
-        seconds[attack] = time.monotonic() - started
-    target_scores = {}
-    if target is not None:
-        (unknown,) = _models(np.asarray(target)[None], "target")
-        with_target = answers.with_target(unknown).seen_through(main_adversary(config).view)
-        target_scores = {
-            attack: score(each, with_target, range(1))[0] for attack, each in configured.items() if not each.upper_bound
-        }
-    made_with = Provenance(**provenance(_hashes(answers, target), {}))
-    took = {"score": sum(seconds.values())}
-    is_labelled = answers.labels is not None
-    description = described(answers.predictions.shape, config.targets, made_with, took, labelled=is_labelled)
-    results = results_of(config, description, answers.membership, scores, target_scores, seconds, threads)
+    unknown = None if target is None else as_model(target, "target", notes.append)
+    subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
+    main, names = main_adversary(config), config.attack.names
+    scores = {attack: subject.scores(attack, main) for attack in names}
+    seconds = sum(subject.seconds(attack) for attack in names)
+    description = subject.describe(Provenance(**provenance(subject.hashes(), {})), {"score": seconds})
+    here = InProcess(Silent())
+    here.threads = threads
+    results = evaluate.run_stage(subject, here, description)
+    target_scores = {attack: subject.target_scores(attack) for attack in subject.target_attacks}
     return Audit(results, scores, target_scores, answers.membership, config)
-
-
-def _hashes(answers: AttackInput, target: ArrayLike | None) -> dict[str, str]:
-    """SHA-256 of the bytes of the arrays, some points of the predictions at a time."""
-    digest = sha256()
-    for _, block in answers.predictions.blocks():
-        digest.update(np.ascontiguousarray(block).tobytes())
-    hashes = {
-        "predictions": digest.hexdigest(),
-        "membership": sha256(np.ascontiguousarray(answers.membership).tobytes()).hexdigest(),
-    }
-    if target is not None:
-        hashes["target"] = sha256(np.ascontiguousarray(target).tobytes()).hexdigest()
-    return hashes
-
-
-def _models(arrays: Any, name: str) -> list[NDArray[Any]]:
-    """One array ``[points, augmentations, classes]`` per model."""
-    models = [np.asanyarray(model) for model in arrays]
-    if not models or any(model.ndim not in (2, 3) for model in models):
-        found = models[0].shape if models else ()
-        raise TmiError(f"{name} of a model have shape {found}, expected [points, augmentations, classes]")
-    models = [model[:, None] if model.ndim == 2 else model for model in models]
-    return [model.astype(np.float32) if model.dtype == np.float64 else model for model in models]
-
-
-def _membership(membership: ArrayLike) -> NDArray[np.bool_]:
-    array = np.asarray(membership)
-    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
-        raise TmiError(f"membership has type {array.dtype} and other values than 0 and 1, expected bool")
-    return array.astype(bool)

@@ -2,101 +2,33 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from tmi import __version__
 from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
-from tmi.report.results import ExposedPoint, Provenance, Results, Suspect
-from tmi.runs.adversaries import require_known
+from tmi.report.results import Provenance, Results
+from tmi.runs.adversaries import main_adversary, require_known
 from tmi.runs.directory import RunDirectory
+from tmi.runs.evaluate import vulnerability
+from tmi.runs.keys import TO_NO_MODEL
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
-from tmi.runs.subject import Description
+from tmi.runs.subject import Description, StoredSubject
 from tmi.system.executor import Executor, executor_here
 from tmi.system.files import read_json, write_json, write_text
 from tmi.system.progress import Progress, Silent
 from tmi.system.versions import provenance
 
-if TYPE_CHECKING:
-    from tmi.report.exhibits import Exhibit
-
-AnyCase: TypeAlias = Run | SavedPredictions
-
-# What may differ from the configuration that a run directory was made with: nothing that was trained depends on it.
-FREE_TO_CHANGE = (
-    "name",
-    "description",
-    "attack.",
-    "evaluation.",
-    "compute.workers",
-    "compute.memory",
-    "compute.checkpoint_minutes",
-    "variants.",
-    "target.",
-    "files.target",
-)
-# Everything that a run writes.
-FOLDERS = (
-    "checkpoints",
-    "pretrained",
-    "finetuned",
-    "predictions",
-    "pretrained_predictions",
-    "reference_predictions",
-    "scores",
-    "target",
-    "target_scores",
-    "variants",
-)
-FILES = (
-    "config.toml",
-    "manifest.json",
-    "membership.npy",
-    "membership.json",
-    "challenge_points.npy",
-    "challenge_points.json",
-    "results.json",
-    "points.csv",
-    "report.html",
-    "report.md",
-    "roc.png",
-    "roc.svg",
-    "histogram.png",
-    "histogram.svg",
-    "views.png",
-    "views.svg",
-    "shadows.png",
-    "shadows.svg",
-    "variants.png",
-    "variants.svg",
-)
-# The stages that a variant has of its own.
-VARIED_STAGES = ("finetune", "query", "score")
-
-Stage: TypeAlias = Callable[[Any, Executor], None]
-
-
-def _stage(name: str) -> Stage:
-    """The stage in the module of that name, which is imported when the stage is run: some need torch."""
-
-    def run_stage(case: Any, executor: Executor) -> None:
-        import_module(f"tmi.runs.stages.{name}").run_stage(case, executor)
-
-    return run_stage
-
-
-TRAINING = {name: _stage(name) for name in ("membership", "pretrain", "finetune")}
-QUERY = {"query": _stage("query"), "target": _stage("target")}
-SCORE = {"score": _stage("score")}
-# Where nothing is trained: the membership is copied into the directory, and attacked.
-SAVED = {"read": _stage("read"), "score": _stage("score")}
+# The stages that each command runs.
+TRAINING = ("membership", "pretrain", "finetune")
+QUERYING = ("query", "target")
+SCORING = ("score",)
 
 
 def run_attack(
@@ -116,42 +48,58 @@ def run_attack(
     Raises:
         TmiError: bad input, or a run directory of another configuration.
     """
-    with opened(config, Path(out), fresh=fresh) as run, crew(run, progress) as workers:
-        run_stages(run, workers, TRAINING | QUERY | SCORE)
-        return report(run, workers).to_dict()
+    with opened(subject_of(config, Path(out)), fresh=fresh) as run, crew(run, progress) as executor:
+        run_stages(run, executor)
+        return report(run, executor).to_dict()
 
 
-@contextmanager
-def opened(config: Config, out: Path, *, fresh: bool = False) -> Iterator[Run]:
-    """A locked run directory for a configuration; see `run_attack`."""
-    require_known(config)
+def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
+    """A run or an audit of saved predictions, as its configuration says.
+
+    Raises:
+        TmiError: there is no such device.
+    """
+    directory = RunDirectory(out)
+    if isinstance(config, SavedConfig):
+        return SavedPredictions(config, directory)
+    assert isinstance(config, Config)
     from tmi.shadows.experiment import on_this_machine
 
-    with _locked(Run(on_this_machine(config), RunDirectory(out)), fresh=fresh) as run:
-        yield run
+    return Run(on_this_machine(config), directory)
 
 
 @contextmanager
-def opened_saved(config: SavedConfig, out: Path, *, fresh: bool = False) -> Iterator[SavedPredictions]:
-    """A locked directory for an audit of saved predictions."""
+def opened(subject: StoredSubject, *, fresh: bool = False) -> Iterator[StoredSubject]:
+    """The subject itself, when its directory is known to be its own and nobody else works there.
+
+    Args:
+        subject: what is attacked.
+        fresh: throw away what is there instead of going on.
+
+    Raises:
+        TmiError: bad input, or a directory of another configuration or of something else.
+    """
+    directory, config = subject.directory, subject.config
     require_known(config)
-    with _locked(SavedPredictions(config, RunDirectory(out)), fresh=fresh) as case:
-        yield case
+    directory.refuse_foreign()
+    subject.check()
+    directory.prepare()
+    with directory.locked():
+        if fresh:
+            directory.clear()
+        _refuse_other_configuration(directory, config)
+        write_text(directory.config, config.to_toml())
+        yield subject
 
 
 @contextmanager
-def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[AnyCase]:
+def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[StoredSubject]:
     """The run or audit in a directory, with ``changes`` to what may change."""
     path = RunDirectory(out).config
     if not path.is_file():
         raise TmiError(f"{out}: is no run directory (it has no config.toml); `tmi train` makes one")
-    config = load_any_config(path, changes)
-    if isinstance(config, SavedConfig):
-        with opened_saved(config, out) as case:
-            yield case
-    else:
-        with opened(config, out) as run:
-            yield run
+    with opened(subject_of(load_any_config(path, changes), out)) as subject:
+        yield subject
 
 
 @contextmanager
@@ -161,131 +109,90 @@ def trained(out: Path) -> Iterator[Run]:
     Raises:
         TmiError: it is an audit of saved predictions, which has none.
     """
-    with reopened(out) as case:
-        if not isinstance(case, Run):
+    with reopened(out) as subject:
+        if not isinstance(subject, Run):
             raise TmiError(f"{out}: is an audit of saved predictions, expected a run, which has models of its own")
-        yield case
+        yield subject
 
 
 @contextmanager
-def crew(run: AnyCase, progress: Progress | None) -> Iterator[Executor]:
-    """The worker processes that a run's configuration asks for."""
-    device = run.config.compute.device if isinstance(run, Run) else None
-    with executor_here(progress or Silent(), run.config.compute.workers, device) as executor:
+def crew(subject: StoredSubject, progress: Progress | None) -> Iterator[Executor]:
+    """The worker processes that a configuration asks for."""
+    with executor_here(progress or Silent(), subject.config.compute.workers, subject.device) as executor:
         yield executor
 
 
-def run_stages(run: AnyCase, executor: Executor, stages: dict[str, Stage]) -> None:
-    """Run stages and record their time; what exists and is current is not made again."""
-    for name, stage in stages.items():
-        if name == "target" and run.target_key is None:
+def run_stages(subject: StoredSubject, executor: Executor, only: Collection[str] | None = None) -> None:
+    """Run stages and record their time; what exists and is current is not made again.
+
+    Args:
+        subject: the run or audit.
+        executor: runs the jobs.
+        only: the stages that are run; all if left out.
+    """
+    for name in subject.stages():
+        if only is not None and name not in only:
             continue
-        for each in _with_variants(run) if name in VARIED_STAGES else [run]:
-            started = time.monotonic()
-            try:
-                stage(each, executor)
-            finally:
-                _record(run, each.label(name), time.monotonic() - started)
+        # Imported when the stage is run: some need torch.
+        run_stage = import_module(f"tmi.runs.stages.{name}").run_stage
+        for each in (subject, *subject.variants):
+            if name in each.stages():
+                started = time.monotonic()
+                try:
+                    run_stage(each, executor)
+                finally:
+                    _record(subject, each.label(name), time.monotonic() - started)
 
 
-def report(case: AnyCase, executor: Executor) -> Results:
+def report(subject: StoredSubject, executor: Executor) -> Results:
     """Judge the scores and write the results, the figures and the report, of a run and of its variants."""
     from tmi.runs.stages import evaluate
-    from tmi.runs.variants import variant_results
 
-    seconds = _manifest(case)["seconds"]
-    made_with = Provenance(**_provenance(case))
-    variants = case.variants if isinstance(case, Run) else []
+    seconds, made_with = _manifest(subject)["seconds"], Provenance(**_provenance(subject))
     of_variants = {}
-    for variant in variants:
-        found = evaluate.run_stage(variant, executor, _described(variant, made_with, seconds))
+    for variant in subject.variants:
+        description = variant.describe(made_with, seconds)
+        found = evaluate.run_stage(variant, executor, description)
         of_variants[variant.directory.variant_name] = found
-        _write(variant, found)
-    results = evaluate.run_stage(case, executor, _described(case, made_with, seconds))
-    if of_variants and isinstance(case, Run):
-        results = results.model_copy(update={"variants": variant_results(case, results, of_variants)})
-    _write(case, results)
+        _write(variant, description, found)
+    description = subject.describe(made_with, seconds)
+    results = subject.with_variants(evaluate.run_stage(subject, executor, description), of_variants)
+    _write(subject, description, results)
     return results
 
 
-def _described(case: AnyCase, made_with: Provenance, seconds: dict[str, float]) -> Description:
-    from tmi.runs.describe import describe
-
-    return describe(case, made_with, seconds) if isinstance(case, Run) else case.describe(made_with, seconds)
-
-
-def _write(case: AnyCase, results: Results) -> None:
-    from tmi.report.document import write_report
-
-    results.save(case.directory.results)
-    suspected = results.target.most_suspected if results.target else []
-    exhibits = [_exhibits(case, points) for points in (results.points.most_exposed, suspected)]
-    write_report(case.directory.root, results, exhibits[0], case.config.to_toml(), exhibits[1])
-
-
-def _exhibits(case: AnyCase, points: Sequence[ExposedPoint | Suspect]) -> list[Exhibit]:
-    """What points look like, where that is known."""
-    from tmi.report.exhibits import Exhibit
-
-    if not isinstance(case, Run):
-        return []
-    pool = case.task.pool
-    return [Exhibit(pool.kind, pool.raw[point.point]) for point in points]
-
-
-def require(case: AnyCase, stage: str, command: str) -> None:
+def require(subject: StoredSubject, stages: Sequence[str], command: str) -> None:
     """Refuse to go on without what an earlier command makes.
 
     Args:
-        case: the run or audit.
-        stage: ``finetune``, ``query`` or ``score``.
+        subject: the run or audit.
+        stages: those of the earlier command whose files are needed.
         command: the command that makes it.
 
     Raises:
         TmiError: a file is missing, damaged or of another configuration.
     """
-    for each in _with_variants(case):
-        for path, key in _needed(each, stage).items():
-            if not each.directory.is_current(path, key):
-                state = "is missing" if not path.exists() else "is damaged or of another configuration"
-                raise TmiError(f"{path} {state}; run `{command}` first")
+    for each in (subject, *subject.variants):
+        for stage in each.stages():
+            for path, key in each.stage_files(stage).items() if stage in stages else ():
+                if not each.directory.is_current(path, key):
+                    state = "is missing" if not path.exists() else "is damaged or of another configuration"
+                    raise TmiError(f"{path} {state}; run `{command}` first")
 
 
-def _needed(case: AnyCase, stage: str) -> dict[Path, str]:
-    """The files that a stage leaves, with their keys."""
-    if stage == "score":
-        return case.score_files
-    if not isinstance(case, Run):
-        return {}
-    if stage == "finetune":
-        return case.maker.artefacts("pretrain", "finetune")
-    return case.maker.artefacts("query", "query_pretrained") | case.target_files
+def _write(subject: StoredSubject, description: Description, results: Results) -> None:
+    from tmi.report.document import write_report
 
-
-def _with_variants(case: AnyCase) -> list[AnyCase]:
-    return [case, *(case.variants if isinstance(case, Run) else [])]
-
-
-@contextmanager
-def _locked(case: AnyCase, *, fresh: bool) -> Iterator[Any]:
-    """The case itself, when its directory is known to be its own and nobody else works there."""
-    directory = case.directory
-    _refuse_foreign(directory)
-    case.check()
-    directory.prepare()
-    with directory.locked():
-        if fresh:
-            _clear(directory)
-        _refuse_other_configuration(directory, case.config)
-        write_text(directory.config, case.config.to_toml())
-        yield case
-
-
-def _refuse_foreign(directory: RunDirectory) -> None:
-    """Never write into a directory that holds something else."""
-    root = directory.root
-    if root.is_dir() and not directory.config.exists() and any(path.name != ".lock" for path in root.iterdir()):
-        raise TmiError(f"{root}: is neither empty nor a run directory (it has no config.toml); choose another --out")
+    results.save(subject.directory.results)
+    name, config = results.headline, subject.config
+    scores = subject.scores(name, main_adversary(config))
+    found = vulnerability(name, scores, subject.membership, config.evaluation.confidence)
+    write_text(subject.directory.points, found.to_csv(description.points, description.labels))
+    suspected = results.target.most_suspected if results.target else []
+    exhibits = [
+        subject.exhibits([point.point for point in points]) for points in (results.points.most_exposed, suspected)
+    ]
+    write_report(subject.directory.root, results, exhibits[0], config.to_toml(), exhibits[1])
 
 
 def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
@@ -295,7 +202,7 @@ def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig)
         earlier = load_any_config(directory.config)
     except TmiError as error:
         raise TmiError(f"{error} (--fresh throws the run away and starts anew)") from None
-    differing = [difference for difference in differences(earlier, config) if not difference.startswith(FREE_TO_CHANGE)]
+    differing = [line for line in differences(earlier, config) if not line.startswith(TO_NO_MODEL)]
     if differing:
         raise TmiError(
             f"{directory.root}: holds a run of another configuration: {'; '.join(differing)}; "
@@ -303,25 +210,17 @@ def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig)
         )
 
 
-def _clear(directory: RunDirectory) -> None:
-    """Remove what a run writes, and nothing else."""
-    for name in FOLDERS:
-        shutil.rmtree(directory.root / name, ignore_errors=True)
-    for name in FILES:
-        (directory.root / name).unlink(missing_ok=True)
+def _manifest(subject: StoredSubject) -> dict[str, Any]:
+    return read_json(subject.directory.manifest) or {"seconds": {}}
 
 
-def _manifest(case: AnyCase) -> dict[str, Any]:
-    return read_json(case.directory.manifest) or {"seconds": {}}
-
-
-def _record(case: AnyCase, stage: str, seconds: float) -> None:
+def _record(subject: StoredSubject, stage: str, seconds: float) -> None:
     """Add a stage's time to the manifest; the times of an interrupted run add up."""
-    times = _manifest(case).get("seconds", {})
+    times = _manifest(subject).get("seconds", {})
     times[stage] = round(times.get(stage, 0.0) + seconds, 3)
-    manifest = {"schema": 1, "version": __version__, "seed": case.config.seed, "seconds": times}
-    write_json(case.directory.manifest, manifest | _provenance(case))
+    manifest = {"schema": 1, "version": __version__, "seed": subject.config.seed, "seconds": times}
+    write_json(subject.directory.manifest, manifest | _provenance(subject))
 
 
-def _provenance(case: AnyCase) -> dict[str, Any]:
-    return provenance(case.fingerprints, case.keys if isinstance(case, Run) else {"answers": case.answers_key})
+def _provenance(subject: StoredSubject) -> dict[str, Any]:
+    return provenance(subject.fingerprints, subject.keys)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,10 @@ from tmi.data.split import Task
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.report.results import Provenance, Results
 from tmi.runs.adversaries import by_view
 from tmi.runs.directory import RunDirectory
-from tmi.runs.subject import Case
+from tmi.runs.subject import Description, StoredSubject
 from tmi.shadows.experiment import Experiment, on_this_machine
 from tmi.shadows.keys import STAGE_VERSIONS, artefact_keys
 from tmi.shadows.makers import maker_of
@@ -29,11 +29,12 @@ from tmi.targets import target_hashes
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from tmi.report.exhibits import Exhibit
     from tmi.shadows.makers.maker import ShadowMaker
 
 
 @dataclass(frozen=True)
-class Run(Case):
+class Run(StoredSubject):
     """A configuration and the directory of its files; cheap to send to a worker process."""
 
     config: Config
@@ -41,9 +42,10 @@ class Run(Case):
     base: Run | None = None
     """The run itself, for a variant of it."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        # With the keys, so that a process that only scores does not read the data to compute them.
-        return {name: getattr(self, name) for name in ("config", "directory", "base", "experiment", "keys")}
+    @property
+    def sent(self) -> dict[str, Any]:
+        """With the keys, so that a process that only scores does not read the data to compute them."""
+        return {"experiment": self.experiment, "keys": self.keys}
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -65,6 +67,23 @@ class Run(Case):
         """Who makes the models."""
         of_config = maker_of(self.config)
         return of_config(self.experiment, artefact_keys(self.experiment, of_config.key_inputs), self.directory)
+
+    def stages(self) -> list[str]:
+        """The stages in their order; a variant has its own from finetuning on."""
+        queried = ["query", "target"] if self.target_key is not None else ["query"]
+        return [*(() if self.base else ("membership", "pretrain")), "finetune", *queried, "score"]
+
+    def stage_files(self, stage: str) -> dict[Path, str]:
+        """The files that a stage leaves, with their artefact keys."""
+        if stage == "membership":
+            return dict.fromkeys([self.directory.challenge_points, self.directory.membership], self.keys[stage])
+        if stage == "pretrain":
+            return self.maker.artefacts("pretrain")
+        if stage == "finetune":
+            return self.maker.artefacts("finetune")
+        if stage == "query":
+            return self.maker.artefacts("query", "query_pretrained")
+        return self.target_files if stage == "target" else self.score_files
 
     @cached_property
     def variants(self) -> list[Run]:
@@ -100,6 +119,31 @@ class Run(Case):
                 raise TmiError(f"{table}.flip and {table}.crop are for images; the points are {self.task.pool.kind}s")
         for each in runs:
             each.maker.check()
+
+    def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
+        """What the results say besides figures."""
+        from tmi.runs.describe import describe
+
+        return describe(self, provenance, seconds)
+
+    def with_variants(self, results: Results, of_variants: Mapping[str, Results]) -> Results:
+        """The results with what distinguishes the variants, if there are any."""
+        from tmi.runs.variants import variant_results
+
+        if not of_variants:
+            return results
+        return results.model_copy(update={"variants": variant_results(self, results, of_variants)})
+
+    def exhibits(self, points: Sequence[int]) -> list[Exhibit]:
+        """What points of the pool look like."""
+        from tmi.report.exhibits import Exhibit
+
+        return [Exhibit(self.task.pool.kind, self.task.pool.raw[point]) for point in points]
+
+    @property
+    def device(self) -> str:
+        """Where models are trained."""
+        return self.config.compute.device
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -145,9 +189,8 @@ class Run(Case):
 
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same run where another machine has its files."""
-        # With what is cached: the keys above all, which take the data to be computed.
-        elsewhere = copy(self)
-        object.__setattr__(elsewhere, "directory", self.directory.moved(place))
+        elsewhere = replace(self, directory=self.directory.moved(place))
+        vars(elsewhere).update(self.sent)
         return elsewhere
 
     def opened_answers(self, memory: int) -> AttackInput:

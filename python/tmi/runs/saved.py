@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
 from tmi.report.results import Data, Models, Provenance, ReadFile
-from tmi.runs.adversaries import by_view, main_adversary
+from tmi.runs.adversaries import by_view
 from tmi.runs.directory import RunDirectory
-from tmi.runs.subject import Case, Description
+from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
 from tmi.system.memory import DEFAULT_MEMORY
 
@@ -38,41 +38,57 @@ READING_VERSION = 2
 
 
 @dataclass(frozen=True)
-class SavedPredictions(Case):
+class SavedPredictions(StoredSubject):
     """An audit of saved predictions and the directory of its scores and results."""
 
     config: SavedConfig
     directory: RunDirectory
 
+    @cached_property
+    def arrays(self) -> SavedArrays:
+        """What the files hold; memory maps where the layout allows it."""
+        return read_arrays(self.config.files)
+
+    def stages(self) -> list[str]:
+        """Nothing is trained: the membership is copied into the directory, and attacked."""
+        return ["read", "score"]
+
+    def stage_files(self, stage: str) -> dict[Path, str]:
+        """The files that a stage leaves, with their artefact keys."""
+        if stage == "read":
+            return dict.fromkeys([self.directory.membership, self.directory.challenge_points], self.answers_key)
+        return self.score_files
+
     @property
     def points(self) -> int:
         """Number of challenge points."""
-        return int(self._arrays.membership.shape[1])
+        return int(self.arrays.membership.shape[1])
 
     @property
     def answers_key(self) -> str:
         """A hash of the files, of the seed and of the number of targets."""
-        return content_key("saved", READING_VERSION, self.keys, self.config.seed, self.config.targets)
+        target = self.config.files.target
+        hashes = {path: sha256 for path, sha256 in self.fingerprints.items() if path != target}
+        return content_key("saved", READING_VERSION, hashes, self.config.seed, self.config.targets)
 
     @property
     def keys(self) -> dict[str, str]:
-        """SHA-256 of every file that is read but that of the target."""
-        pretrained = self.config.files.pretrained_predictions
-        paths = [*self._arrays.files, *([Path(pretrained)] if pretrained else [])]
-        return {str(path): _hash(path) for path in paths}
+        """The artefact key of what was read."""
+        return {"answers": self.answers_key}
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
-        """The same with that of the target."""
-        target = self.config.files.target
-        return self.keys | ({target: _hash(Path(target))} if target else {})
+        """SHA-256 of every file that is read, that of the target last."""
+        files = self.config.files
+        further = [Path(path) for path in (files.pretrained_predictions, files.target) if path is not None]
+        return {str(path): _hash(path) for path in [*self.arrays.files, *further]}
 
     @property
     def target_key(self) -> str | None:
-        """SHA-256 of the target's answers."""
+        """SHA-256 of the target's predictions."""
         if self.config.files.target is not None:
-            return _hash(Path(self.config.files.target))
-        return None if self._arrays.target is None else "read with the predictions"
+            return self.fingerprints[self.config.files.target]
+        return None if self.arrays.target is None else "read with the predictions"
 
     def check(self) -> None:
         """Find out whether the arrays fit one another and the attacks, before anything is written.
@@ -94,8 +110,8 @@ class SavedPredictions(Case):
                 raise TmiError(
                     f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
                 )
-        if self.target_key is not None:
-            self.target_answers(DEFAULT_MEMORY, main_adversary(self.config).view)
+        if self.has_target:
+            self.opened_with_target(DEFAULT_MEMORY)
 
     @property
     def attack_files(self) -> list[Path]:
@@ -105,17 +121,16 @@ class SavedPredictions(Case):
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same audit where another machine has the files."""
         files = self.config.files.model_copy(update={key: str(place(Path(path))) for key, path in self._named.items()})
-        return replace(
-            self, config=self.config.model_copy(update={"files": files}), directory=self.directory.moved(place)
-        )
+        config = self.config.model_copy(update={"files": files})
+        return replace(self, config=config, directory=self.directory.moved(place))
 
     @property
     def _named(self) -> dict[str, str]:
         return self.config.files.model_dump(exclude_none=True, exclude={"layout"})
 
     def opened_answers(self, memory: int) -> AttackInput:
-        """The answers of all models, where their files lie."""
-        files, arrays = self.config.files, self._arrays
+        """The predictions of all models, where their files lie."""
+        files, arrays = self.config.files, self.arrays
         pretrained = None
         if files.pretrained_predictions is not None:
             answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
@@ -126,37 +141,30 @@ class SavedPredictions(Case):
     def opened_with_target(self, memory: int) -> AttackInput:
         """The same with the target of unknown membership before all models."""
         path = self.config.files.target
-        target = self._arrays.target if path is None else read_target(Path(path), self._arrays.point_ids)
+        target = self.arrays.target if path is None else read_target(Path(path), self.arrays.point_ids)
         if target is None:
             raise TmiError("there is no target of unknown membership")
         return self.opened_answers(memory).with_target(target)
 
     def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""
+        files = self.config.files
+        roles = {files.membership: "membership", files.labels: "labels", files.target: "target"}
+        roles[files.pretrained_predictions] = "pretrained predictions"
         return described(
             self.answers(DEFAULT_MEMORY, View()).predictions.shape,
             self.config.targets,
             provenance,
             seconds,
-            files=self._files(),
-            read_as=self._arrays.read_as,
-            point_ids=self._arrays.point_ids,
-            labelled=self._arrays.labels is not None,
-            target=Path(self.config.files.target or "the target").name,
+            files=[
+                ReadFile(role=roles.get(path, "predictions"), path=path, sha256=sha256, **_header(Path(path)))
+                for path, sha256 in self.fingerprints.items()
+            ],
+            read_as=self.arrays.read_as,
+            point_ids=self.arrays.point_ids,
+            labelled=self.arrays.labels is not None,
+            target=Path(files.target or "the target").name,
         )
-
-    @property
-    def _arrays(self) -> SavedArrays:
-        return read_arrays(self.config.files)
-
-    def _files(self) -> list[ReadFile]:
-        files = self.config.files
-        roles = {files.membership: "membership", files.labels: "labels", files.target: "target"}
-        roles[files.pretrained_predictions] = "pretrained predictions"
-        return [
-            ReadFile(role=roles.get(path, "predictions"), path=path, sha256=sha256, **_header(Path(path)))
-            for path, sha256 in self.fingerprints.items()
-        ]
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -206,9 +214,8 @@ def described(
     )
 
 
-@lru_cache(maxsize=1)
 def read_arrays(files: SavedFiles) -> SavedArrays:
-    """The arrays, read once per process; memory maps where the layout allows it.
+    """The arrays of the predictions' files, without those of the target and of the pretrained models.
 
     Raises:
         TmiError: the files are missing or damaged, or do not fit one another.
@@ -217,12 +224,13 @@ def read_arrays(files: SavedFiles) -> SavedArrays:
     return read_saved(Path(files.predictions), membership, labels, files.layout)
 
 
-def configured(files: dict[str, str], changes: dict[str, Any]) -> SavedConfig:
-    """The configuration of an audit of saved predictions, with the attacks that the files allow.
+def audit_of(files: dict[str, str], changes: dict[str, Any], out: Path | None = None) -> SavedPredictions:
+    """An audit of saved predictions by the attacks that the files allow.
 
     Args:
         files: those of `SavedFiles` that are there.
-        changes: values by dotted key that replace the defaults.
+        changes: values by dotted key of the configuration that replace the defaults.
+        out: its directory; ``runs/NAME`` if left out.
 
     Raises:
         TmiError: the files cannot be read, or a key is unknown or has a wrong value.
@@ -240,7 +248,11 @@ def configured(files: dict[str, str], changes: dict[str, Any]) -> SavedConfig:
         "files": files,
         "attack": {"names": names},
     }
-    return saved_config(with_values(document, changes), "--predictions")
+    config = saved_config(with_values(document, changes), "--predictions")
+    subject = SavedPredictions(config, RunDirectory(out or Path("runs") / config.name))
+    # Not to be read again: some layouts are converted in memory.
+    vars(subject)["arrays"] = arrays
+    return subject
 
 
 def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bool = False) -> list[str]:
@@ -256,12 +268,6 @@ def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bo
 
 
 def _hash(path: Path) -> str:
-    status = path.stat() if path.exists() else None
-    return _hash_of(path, None if status is None else (status.st_mtime_ns, status.st_size, status.st_ino))
-
-
-@lru_cache(maxsize=4096)
-def _hash_of(path: Path, _state: Sequence[int] | None) -> str:
     found = file_hash(path)
     if found is None:
         raise TmiError(f"{path}: there is no such file")

@@ -1,12 +1,14 @@
-"""A case: models whose answers are attacked and judged, whether they were trained here or their answers were saved."""
+"""What is attacked and judged: a run, saved predictions, or arrays in memory."""
 
 from __future__ import annotations
 
+import pickle
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,123 +17,20 @@ from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
-from tmi.report.results import Data, Models, Provenance
-from tmi.runs.adversaries import Adversary, all_adversaries, attack_of
+from tmi.report.results import Data, Models, Provenance, Results
+from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
-class Case(ABC):
-    """What the stages that attack and judge need to know; cheap to send to a worker process.
-
-    Attributes:
-        config: the attacks, their evaluation and the machine.
-        directory: where scores and results lie.
-    """
-
-    config: AttackedConfig
-    directory: RunDirectory
-
-    @property
-    @abstractmethod
-    def points(self) -> int:
-        """Number of challenge points."""
-
-    @property
-    @abstractmethod
-    def answers_key(self) -> str:
-        """A hash of everything that the answers come from, and of the number of targets."""
-
-    @property
-    @abstractmethod
-    def target_key(self) -> str | None:
-        """A hash of what the answers of a target of unknown membership come from; None without such a target."""
-
-    @property
-    @abstractmethod
-    def attack_files(self) -> list[Path]:
-        """The files and folders that attacks read."""
-
-    @abstractmethod
-    def moved(self, place: Callable[[Path], Path]) -> Self:
-        """The same for a machine that has the file or directory ``path`` at ``place(path)``."""
-
-    @abstractmethod
-    def opened_answers(self, memory: int) -> AttackInput:
-        """The answers of all models, within so many bytes of working memory."""
-
-    @abstractmethod
-    def opened_with_target(self, memory: int) -> AttackInput:
-        """The same with the target of unknown membership before all models, which are its shadows."""
-
-    def answers(self, memory: int, view: View) -> AttackInput:
-        """What is seen of the answers of all models; the same object for all attacks of a process on them."""
-        return _cached(content_key(self._where, self.answers_key, memory, view.name), self.opened_answers, memory, view)
-
-    def target_answers(self, memory: int, view: View) -> AttackInput:
-        """What is seen of those with the target of unknown membership, likewise."""
-        key = content_key(self._where, self.answers_key, self.target_key, memory, view.name)
-        return _cached(key, self.opened_with_target, memory, view)
-
-    @property
-    def _where(self) -> str:
-        return str(self.directory.root)
-
-    def label(self, stage: str) -> str:
-        """What a stage is called in the progress display."""
-        return stage
-
-    @property
-    def target_attacks(self) -> list[str]:
-        """The attacks on a target of unknown membership: those that need nothing of it but its answers."""
-        if self.target_key is None:
-            return []
-        return [name for name in self.config.attack.names if not attack_named(name).upper_bound]
-
-    def score_key(self, attack: str, adversary: Adversary) -> str:
-        """The artefact key of the scores of an adversary's attack."""
-        return content_key(
-            self.answers_key, attack, adversary.view.name, adversary.shadows, *self._options_in_keys(attack)
-        )
-
-    def target_score_key(self, attack: str) -> str:
-        """The artefact key of the scores of the target of unknown membership under an attack."""
-        options = self._options_in_keys(attack)
-        return content_key("target", self.answers_key, self.target_key, attack, self.config.attack.views[0], *options)
-
-    def _options_in_keys(self, attack: str) -> list[dict[str, Option]]:
-        """What an attack's options add to the keys of its scores: their values, the defaults as well."""
-        options = options_of(attack_of(self.config, attack))
-        return [options] if options else []
-
-    @property
-    def score_files(self) -> dict[Path, str]:
-        """All files of scores with their artefact keys."""
-        files = {
-            self.directory.scores(attack, adversary.folder): self.score_key(attack, adversary)
-            for adversary in all_adversaries(self.config)
-            for attack in self.config.attack.names
-        }
-        return files | {self.directory.target_scores(name): self.target_score_key(name) for name in self.target_attacks}
-
-
-_answers: dict[str, AttackInput] = {}
-
-
-def _cached(key: str, opened: Callable[[int], AttackInput], memory: int, view: View) -> AttackInput:
-    """The answers, opened once per process: attacks on the same ones share what they make of them."""
-    if key not in _answers:
-        _answers.clear()
-        _answers[key] = opened(memory).seen_through(view)
-    return _answers[key]
+    from tmi.report.exhibits import Exhibit
 
 
 @dataclass(frozen=True)
 class Description:
-    """What the results say about a case besides figures.
+    """What the results say about a subject besides figures.
 
     Attributes:
         kind: ``run`` or ``saved predictions``.
@@ -154,3 +53,237 @@ class Description:
     seconds: dict[str, float]
     target: str = ""
     labelled: bool = False
+
+
+class Subject(ABC):
+    """Models whose predictions are attacked and judged.
+
+    Attributes:
+        config: the attacks, their evaluation and the machine.
+    """
+
+    config: AttackedConfig
+
+    @property
+    @abstractmethod
+    def has_target(self) -> bool:
+        """Whether there is a target of unknown membership beside the models."""
+
+    @property
+    @abstractmethod
+    def membership(self) -> NDArray[np.bool_]:
+        """Bool ``[models, points]``."""
+
+    @abstractmethod
+    def scores(self, attack: str, adversary: Adversary) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` of an adversary's attack."""
+
+    @abstractmethod
+    def target_scores(self, attack: str) -> NDArray[np.float64]:
+        """Scores ``[points]`` of the target of unknown membership."""
+
+    @abstractmethod
+    def seconds(self, attack: str) -> float:
+        """How long the main adversary's attack took."""
+
+    @abstractmethod
+    def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
+        """What the results say besides figures.
+
+        Args:
+            provenance: what the figures rest on.
+            seconds: time of every stage.
+        """
+
+    @property
+    def target_attacks(self) -> list[str]:
+        """The attacks on a target of unknown membership: those that need nothing of it but its predictions."""
+        names = self.config.attack.names if self.has_target else []
+        return [name for name in names if not attack_named(name).upper_bound]
+
+    def label(self, stage: str) -> str:
+        """What a stage is called in the progress display."""
+        return stage
+
+
+class StoredSubject(Subject):
+    """A subject whose scores and results lie in a directory; cheap to send to a worker process.
+
+    It is a dataclass. A process that is sent it several times keeps the first, and with it what was cached in it.
+
+    Attributes:
+        directory: where scores and results lie.
+    """
+
+    directory: RunDirectory
+
+    @abstractmethod
+    def stages(self) -> list[str]:
+        """The stages in their order, each a module of `tmi.runs.stages`."""
+
+    @abstractmethod
+    def stage_files(self, stage: str) -> dict[Path, str]:
+        """The files that a stage leaves, with their artefact keys."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find out whether everything fits, before anything is written.
+
+        Raises:
+            TmiError: it does not.
+        """
+
+    @property
+    @abstractmethod
+    def points(self) -> int:
+        """Number of challenge points."""
+
+    @property
+    @abstractmethod
+    def answers_key(self) -> str:
+        """A hash of everything that the predictions come from, and of the number of targets."""
+
+    @property
+    @abstractmethod
+    def target_key(self) -> str | None:
+        """A hash of what the predictions of a target of unknown membership come from; None without such a target."""
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes of the data or files that are read, for the provenance."""
+
+    @property
+    @abstractmethod
+    def keys(self) -> Mapping[str, str]:
+        """Artefact keys, for the provenance."""
+
+    @property
+    @abstractmethod
+    def attack_files(self) -> list[Path]:
+        """The files and folders that attacks read."""
+
+    @abstractmethod
+    def moved(self, place: Callable[[Path], Path]) -> Self:
+        """The same for a machine that has the file or directory ``path`` at ``place(path)``."""
+
+    @abstractmethod
+    def opened_answers(self, memory: int) -> AttackInput:
+        """The predictions of all models, within so many bytes of working memory."""
+
+    @abstractmethod
+    def opened_with_target(self, memory: int) -> AttackInput:
+        """The same with the target of unknown membership before all models, which are its shadows."""
+
+    def files(self) -> dict[Path, str]:
+        """All artefacts that it may write, with their keys."""
+        return {path: key for stage in self.stages() for path, key in self.stage_files(stage).items()}
+
+    @property
+    def variants(self) -> Sequence[StoredSubject]:
+        """Others that share stages with it and are reported with it."""
+        return []
+
+    def with_variants(self, results: Results, of_variants: Mapping[str, Results]) -> Results:
+        """The results with what they say about its variants side by side.
+
+        Args:
+            results: of the subject itself.
+            of_variants: of its variants, by name.
+        """
+        return results
+
+    def exhibits(self, points: Sequence[int]) -> list[Exhibit]:
+        """What challenge points look like, given by what they are called; empty where that is not known."""
+        return []
+
+    def answers(self, memory: int, view: View, *, with_target: bool = False) -> AttackInput:
+        """What is seen of the predictions; the same object for all attacks on them, which share what they make of it.
+
+        Args:
+            memory: bytes of working memory.
+            view: what is seen.
+            with_target: with the target of unknown membership before all models.
+        """
+        key, kept = (memory, view.name, with_target), vars(self)
+        if kept.get("_answers", (None,))[0] != key:
+            # What is let go makes room before the next is opened.
+            kept.pop("_answers", None)
+            whole = self.opened_with_target(memory) if with_target else self.opened_answers(memory)
+            kept["_answers"] = key, whole.seen_through(view)
+        seen: AttackInput = kept["_answers"][1]
+        return seen
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target of unknown membership beside the models."""
+        return self.target_key is not None
+
+    @property
+    def membership(self) -> NDArray[np.bool_]:
+        """Bool ``[models, points]``, as it was written."""
+        return np.asarray(self.directory.load_array(self.directory.membership))
+
+    def scores(self, attack: str, adversary: Adversary) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` of an adversary's attack, as they were written."""
+        return np.asarray(self.directory.load_array(self.directory.scores(attack, adversary.folder)))
+
+    def target_scores(self, attack: str) -> NDArray[np.float64]:
+        """Scores ``[points]`` of the target of unknown membership, as they were written."""
+        scores: NDArray[np.float64] = self.directory.load_array(self.directory.target_scores(attack))[0]
+        return np.asarray(scores)
+
+    def seconds(self, attack: str) -> float:
+        """How long the main adversary's attack took when it was run."""
+        path = self.directory.scores(attack, main_adversary(self.config).folder)
+        return float(self.directory.facts(path).get("seconds", 0.0))
+
+    def score_key(self, attack: str, adversary: Adversary) -> str:
+        """The artefact key of the scores of an adversary's attack."""
+        seen = (adversary.view.name, adversary.shadows)
+        return content_key(self.answers_key, attack, *seen, *self._options_in_keys(attack))
+
+    def target_score_key(self, attack: str) -> str:
+        """The artefact key of the scores of the target of unknown membership under an attack."""
+        options = self._options_in_keys(attack)
+        return content_key("target", self.answers_key, self.target_key, attack, self.config.attack.views[0], *options)
+
+    def _options_in_keys(self, attack: str) -> list[dict[str, Option]]:
+        """What an attack's options add to the keys of its scores: their values, the defaults as well."""
+        options = options_of(attack_of(self.config, attack))
+        return [options] if options else []
+
+    @property
+    def score_files(self) -> dict[Path, str]:
+        """All files of scores with their artefact keys."""
+        files = {
+            self.directory.scores(attack, adversary.folder): self.score_key(attack, adversary)
+            for adversary in all_adversaries(self.config)
+            for attack in self.config.attack.names
+        }
+        return files | {self.directory.target_scores(name): self.target_score_key(name) for name in self.target_attacks}
+
+    @property
+    def device(self) -> str | None:
+        """Where models are trained; None where none are."""
+        return None
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What is sent to worker processes beside the fields, by the names of attributes."""
+        return {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The fields and what is sent with them, not all that was cached."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return _received, (pickle.dumps((type(self), values, self.sent)),)
+
+
+# One, and with it the predictions that it has opened; the run that a variant belongs to is within the variant.
+@lru_cache(maxsize=1)
+def _received(sent: bytes) -> StoredSubject:
+    """The subject that a worker process was sent, the same for all jobs on it."""
+    kind, values, further = pickle.loads(sent)
+    subject: StoredSubject = kind(**values)
+    vars(subject).update(further)
+    return subject

@@ -83,19 +83,6 @@ def open_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def mapped_part(array: NDArray[Any], first: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
-    """Some consecutive numbers of a memory map as a map of its own, from number ``first`` on; None of any other array.
-
-    `tmi.predictions.arrays.Predictions` reads maps of whole files or of such parts without keeping them in memory.
-    """
-    if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous:
-        return None
-    if isinstance(array.base, np.ndarray):
-        return None
-    part: NDArray[Any] = np.memmap(array.filename, array.dtype, "r", array.offset + first * array.itemsize, shape)
-    return part
-
-
 def read_table(path: Path) -> dict[str, NDArray[Any]]:
     """The columns of a ``.csv`` or ``.parquet`` file; those that are numbers or true and false as float64.
 

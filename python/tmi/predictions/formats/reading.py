@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
-from tmi.predictions.formats.files import mapped_part, read_array
+from tmi.predictions.formats.files import read_array
+from tmi.predictions.intake import as_floats, as_labels, as_membership, as_model, as_models
 
 PREDICTIONS = ("predictions", "logits")
 MEMBERSHIP = ("membership", "memberships", "keep", "mask")
@@ -100,48 +101,12 @@ class Reading:
         return array
 
     def model(self, array: NDArray[Any], where: str) -> NDArray[Any]:
-        """The answers of one model as ``[points, augmentations, classes]``, float32 or float16.
-
-        Args:
-            array: of that shape, ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow
-                Privacy has them.
-            where: begins error messages.
-
-        Raises:
-            TmiError: another shape, or no real numbers.
-        """
-        if array.ndim == 2:
-            shape: tuple[int, ...] = (len(array), 1, array.shape[1])
-        elif array.ndim == 4 and array.shape[1] == 1:
-            shape = (len(array), *array.shape[2:])
-        elif array.ndim == 3:
-            shape = array.shape
-        else:
-            raise TmiError(f"{where}: one model has shape {array.shape}, expected [points, (augmentations,) classes]")
-        if shape[-1] == 1:
-            # The logit of the positive class alone, as binary classifiers have it.
-            self.note("The predictions have a single class: read as the logit of class 1 of two, that of class 0 is 0.")
-            column = self.floats(array, where).reshape(*shape[:-1])
-            return np.stack([np.zeros_like(column), column], axis=-1)
-        mapped = mapped_part(array, 0, shape)
-        return self.floats(array.reshape(shape) if mapped is None else mapped, where)
+        """The answers of one model; see `tmi.predictions.intake.as_model`."""
+        return as_model(array, where, self.note)
 
     def models(self, array: NDArray[Any], where: str) -> list[NDArray[Any]]:
-        """The answers of all models in one array, one array ``[points, augmentations, classes]`` each.
-
-        Raises:
-            TmiError: not ``[models, points, (augmentations,) classes]``, or no real numbers.
-        """
-        if array.ndim not in (3, 4):
-            raise TmiError(
-                f"{where}: predictions have shape {array.shape}, expected [models, points, (augmentations,) classes]"
-            )
-        size = int(np.prod(array.shape[1:]))
-        parts = [mapped_part(array, model * size, array.shape[1:]) for model in range(len(array))]
-        return [
-            self.model(array[model] if part is None else part, f"{where}: model {model}")
-            for model, part in enumerate(parts)
-        ]
+        """The answers of all models in one array; see `tmi.predictions.intake.as_models`."""
+        return as_models(array, where, self.note)
 
     def log_of_probabilities(self, models: list[NDArray[Any]], who: str) -> list[NDArray[Any]]:
         """Logits of all models: the logarithm, in memory, if every answer of theirs is a distribution over classes.
@@ -157,14 +122,8 @@ class Reading:
         return [np.log(np.maximum(model.astype(np.float32), LEAST_PROBABILITY)) for model in models]
 
     def floats(self, array: NDArray[Any], where: str) -> NDArray[Any]:
-        """An array as float32 or float16, not copied if it is one."""
-        if array.dtype.kind != "f":
-            raise TmiError(f"{where}: predictions have type {array.dtype}, expected float32 or float16 logits")
-        if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
-            return array
-        self.note(f"Predictions of type {array.dtype} were converted to float32, in memory.")
-        with np.errstate(over="ignore"):
-            return array.astype(np.float32)
+        """Logits as float32 or float16; see `tmi.predictions.intake.as_floats`."""
+        return as_floats(array, where, self.note)
 
     def signals(self, values: NDArray[Any], where: str, *, loss: bool = False) -> NDArray[np.float32]:
         """One number per answer as two-class logits ``(s, 0)``, so that ``s`` is the log-odds that attacks see.
@@ -201,42 +160,12 @@ class Reading:
         return logits
 
     def membership(self, array: NDArray[Any], shape: tuple[int, int], where: str) -> NDArray[np.bool_]:
-        """Membership as bool ``[models, points]``.
-
-        Args:
-            array: of that shape or transposed; bool, or numbers that are all 0 or 1.
-            shape: ``(models, points)`` of the predictions.
-            where: begins error messages.
-
-        Raises:
-            TmiError: another shape, or other values.
-        """
-        if array.dtype != np.bool_:
-            if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
-                raise TmiError(f"{where}: membership of type {array.dtype} holds other values than 0 and 1")
-            self.note(f"Membership of type {array.dtype} holds only 0 and 1 and was read as false and true.")
-        if array.shape == shape:
-            return np.array(array, dtype=np.bool_)
-        if array.shape == shape[::-1]:
-            self.note("Membership was stored as [points, models] and has been transposed.")
-            return np.array(array.T, dtype=np.bool_)
-        raise TmiError(
-            f"{where}: membership has shape {array.shape}, expected {shape}, one row per model and one column per "
-            "point of the predictions"
-        )
+        """Membership as bool ``[models, points]``; see `tmi.predictions.intake.as_membership`."""
+        return as_membership(array, shape, where, self.note)
 
     def labels(self, array: NDArray[Any], points: int, where: str) -> NDArray[np.int64]:
-        """Labels as int64 ``[points]``.
-
-        Raises:
-            TmiError: another number of them, or no whole numbers.
-        """
-        flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
-        if flat.shape != (points,):
-            raise TmiError(f"{where}: labels have shape {array.shape}, expected ({points},), one per point")
-        if flat.dtype.kind not in "fiu" or (flat.dtype.kind == "f" and not (np.floor(flat) == flat).all()):
-            raise TmiError(f"{where}: labels have type {flat.dtype}, expected whole numbers")
-        return np.array(flat, dtype=np.int64)
+        """Labels as int64 ``[points]``; see `tmi.predictions.intake.as_labels`."""
+        return as_labels(array, points, where)
 
     def given(
         self, membership: Path | None, labels: Path | None, shape: tuple[int, int]

@@ -12,19 +12,19 @@ from tmi.metrics.roc import Judgement, judge
 from tmi.report.results import Attack, Figures
 from tmi.runs.adversaries import Adversary, all_adversaries, by_shadows, by_view
 from tmi.runs.evaluate import Settings
-from tmi.runs.subject import Case
+from tmi.runs.subject import Subject
 from tmi.system.executor import Executor
 
 ByAttack: TypeAlias = dict[str, Figures]
 
 
 def adversary_results(
-    case: Case, labels: NDArray[np.bool_], attacks: Mapping[str, Attack], executor: Executor
+    subject: Subject, labels: NDArray[np.bool_], attacks: Mapping[str, Attack], executor: Executor
 ) -> tuple[dict[str, ByAttack] | None, dict[str, ByAttack] | None]:
     """The figures of all adversaries.
 
     Args:
-        case: the scores of all its adversaries are current.
+        subject: the scores of all its adversaries are current.
         labels: bool ``[targets, points]``.
         attacks: the figures of the main adversary, by attack.
         executor: for its progress display and its number of threads.
@@ -33,12 +33,12 @@ def adversary_results(
         Figures by view and attack, where there is more than one view, and by number of shadow models and attack, where
         numbers were asked for.
     """
-    config = case.config
+    config = subject.config
     main, *others = all_adversaries(config)
     judged = {main: {name: _figures(attack) for name, attack in attacks.items()}}
     for adversary in others:
         judged[adversary] = {
-            name: _judged(case, name, adversary, labels, executor.threads) for name in config.attack.names
+            name: _judged(subject, name, adversary, labels, executor.threads) for name in config.attack.names
         }
         executor.progress.advance(len(config.attack.names))
     views = {name: judged[adversary] for name, adversary in by_view(config).items()}
@@ -46,10 +46,15 @@ def adversary_results(
     return views if len(views) > 1 else None, shadows or None
 
 
-def _judged(case: Case, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> Figures:
-    scores = np.asarray(case.directory.load_array(case.directory.scores(attack, adversary.folder)))
+def _judged(subject: Subject, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> Figures:
+    scores = subject.scores(attack, adversary)
     return _figures(
-        judge(scores, labels, case.config.evaluation.false_positive_rates, Settings.of(case.config, threads).bootstrap)
+        judge(
+            scores,
+            labels,
+            subject.config.evaluation.false_positive_rates,
+            Settings.of(subject.config, threads).bootstrap,
+        )
     )
 
 

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 
 from tmi.attacks.scoring import Part, join, parts, score_part
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, draw_shadows, main_adversary
-from tmi.runs.subject import Case
+from tmi.runs.subject import StoredSubject
 from tmi.system.executor import Executor, Job
 
 
-def run_stage(case: Case, executor: Executor) -> None:
+def run_stage(subject: StoredSubject, executor: Executor) -> None:
     """Write ``scores/`` of every adversary's attacks, and ``target_scores/``, where there are no current ones."""
-    for adversary in all_adversaries(case.config):
-        for attack in case.config.attack.names:
+    for adversary in all_adversaries(subject.config):
+        for attack in subject.config.attack.names:
             label = f"attack {attack}{', ' if adversary.label else ''}{adversary.label}"
-            path, key = case.directory.scores(attack, adversary.folder), case.score_key(attack, adversary)
-            _score(case, executor, label, path, key, score_job, attack, adversary, case.config.targets)
-    for attack in case.target_attacks:
+            path, key = subject.directory.scores(attack, adversary.folder), subject.score_key(attack, adversary)
+            _score(subject, executor, label, path, key, score_job, attack, adversary, subject.config.targets)
+    for attack in subject.target_attacks:
         label = f"attack {attack}, unknown target"
-        path, key = case.directory.target_scores(attack), case.target_score_key(attack)
-        _score(case, executor, label, path, key, target_job, attack, main_adversary(case.config), 1)
+        path, key = subject.directory.target_scores(attack), subject.target_score_key(attack)
+        _score(subject, executor, label, path, key, target_job, attack, main_adversary(subject.config), 1)
 
 
 def _score(
-    case: Case,
+    subject: StoredSubject,
     executor: Executor,
     label: str,
     path: Path,
@@ -40,33 +40,35 @@ def _score(
     targets: int,
 ) -> None:
     """Write the scores of one attack unless they are current."""
-    if case.directory.is_current(path, key):
+    if subject.directory.is_current(path, key):
         return
-    if case.directory.is_damaged(path, key):
-        executor.progress.note(f"{case.directory.relative(path)} is damaged (its checksum is wrong): made anew")
+    if subject.directory.is_damaged(path, key):
+        executor.progress.note(f"{subject.directory.relative(path)} is damaged (its checksum is wrong): made anew")
     started = time.monotonic()
     at_once = executor.at_once("score")
-    memory = case.config.compute.memory_bytes // at_once
-    whole = parts(attack_of(case.config, attack), targets, case.points, at_once)
-    reads = case.attack_files
+    memory = subject.config.compute.memory_bytes // at_once
+    whole = parts(attack_of(subject.config, attack), targets, subject.points, at_once)
+    reads = subject.attack_files
     jobs = [Job((attack, adversary, part, memory), part.size, reads) for part in whole]
-    scored = executor.map("score", case.label(label), job, case, jobs)
+    scored = executor.map("score", subject.label(label), job, subject, jobs)
     scores = join(list(zip(whole, scored, strict=True)))
-    case.directory.save_array(path, scores, key, {"seconds": time.monotonic() - started})
+    subject.directory.save_array(path, scores, key, {"seconds": time.monotonic() - started})
 
 
-def score_job(case: Case, attack: str, adversary: Adversary, part: Part, memory: int) -> NDArray[np.float64]:
+def score_job(
+    subject: StoredSubject, attack: str, adversary: Adversary, part: Part, memory: int
+) -> NDArray[np.float64]:
     """Scores ``[targets, points]`` of one part of an adversary's attack, with so many bytes of working memory."""
-    config = case.config
-    answers = case.answers(memory, adversary.view)
+    config = subject.config
+    answers = subject.answers(memory, adversary.view)
     if adversary.shadows is None:
-        return score_part(attack_of(case.config, attack), answers, part)
+        return score_part(attack_of(subject.config, attack), answers, part)
     # Every target has shadows of its own, and is the first of the few models that are left.
     alone = Part(range(1), part.points)
     return np.concatenate(
         [
             score_part(
-                attack_of(case.config, attack),
+                attack_of(subject.config, attack),
                 answers.restricted([target, *draw_shadows(config.seed, config.models, target, adversary.shadows)]),
                 alone,
             )
@@ -75,6 +77,10 @@ def score_job(case: Case, attack: str, adversary: Adversary, part: Part, memory:
     )
 
 
-def target_job(case: Case, attack: str, adversary: Adversary, part: Part, memory: int) -> NDArray[np.float64]:
+def target_job(
+    subject: StoredSubject, attack: str, adversary: Adversary, part: Part, memory: int
+) -> NDArray[np.float64]:
     """Scores ``[1, points]`` of one part of an attack on the target of unknown membership."""
-    return score_part(attack_of(case.config, attack), case.target_answers(memory, adversary.view), part)
+    return score_part(
+        attack_of(subject.config, attack), subject.answers(memory, adversary.view, with_target=True), part
+    )

@@ -1,0 +1,189 @@
+"""Arrays as they come, from files, from Python or through the estimator, as the arrays that attacks take.
+
+There is one way in. What is wrong with an array is said in one sentence that names it; what had to be understood is
+told to ``note``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tmi.errors import TmiError
+from tmi.predictions.arrays import Predictions, holds_nan
+from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.rows import mapped_part
+from tmi.predictions.views import LOGITS, View
+from tmi.system.memory import DEFAULT_MEMORY
+
+Note = Callable[[str], None]
+
+
+def _ignore(sentence: str) -> None:
+    """Nobody wants to know."""
+
+
+def taken_in(
+    predictions: ArrayLike | Sequence[ArrayLike],
+    membership: ArrayLike,
+    labels: ArrayLike | None = None,
+    pretrained: ArrayLike | Sequence[ArrayLike] | None = None,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+    memory: int = DEFAULT_MEMORY,
+    view: View = LOGITS,
+    note: Note = _ignore,
+) -> AttackInput:
+    """What attacks see, of arrays as a user has them.
+
+    Args:
+        predictions: floats ``[models, points, augmentations, classes]`` or ``[models, points, classes]``, raw logits;
+            one array, or one per model, memory maps or not.
+        membership: ``[models, points]`` or transposed, bool or numbers that are 0 or 1.
+        labels: whole numbers ``[points]``, the class of each point among those of the predictions.
+        pretrained: predictions of the pretrained models, in as many classes as these have.
+        seed: for attacks that draw random numbers.
+        threads: for kernels; never changes a score.
+        memory: bytes that working on a block of points may take.
+        view: what the adversary sees of the logits.
+        note: told what had to be understood, in sentences.
+
+    Raises:
+        TmiError: arrays of another shape or type, that do not fit one another, or that hold NaN.
+    """
+    models = as_models(predictions, "predictions", note)
+    shape = (len(models), len(models[0]))
+    return AttackInput(
+        Predictions(models, memory, view),
+        as_membership(membership, shape, "membership", note),
+        None if pretrained is None else Predictions(as_models(pretrained, "pretrained predictions", note), memory),
+        seed,
+        threads,
+        labels=None if labels is None else as_labels(labels, shape[1], "labels"),
+    )
+
+
+def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = _ignore) -> list[NDArray[Any]]:
+    """The predictions of all models, one array ``[points, augmentations, classes]`` each; see `as_model`.
+
+    Args:
+        arrays: one array with the models along its first axis, or one array per model.
+        where: begins error messages.
+        note: told what had to be understood.
+
+    Raises:
+        TmiError: there are no models, or one is not as `as_model` expects it.
+    """
+    if isinstance(arrays, np.ndarray):
+        if arrays.ndim not in (3, 4):
+            raise TmiError(f"{where}: has shape {arrays.shape}, expected [models, points, (augmentations,) classes]")
+        size = int(np.prod(arrays.shape[1:]))
+        parts = [mapped_part(arrays, model * size, arrays.shape[1:]) for model in range(len(arrays))]
+        each: list[Any] = [arrays[model] if part is None else part for model, part in enumerate(parts)]
+    else:
+        each = list(arrays)  # type: ignore[arg-type]  # whatever else NumPy takes for an array has a first axis
+    if not each:
+        raise TmiError(f"{where}: holds no models, expected at least 3")
+    return [as_model(model, f"{where}: model {index}", note) for index, model in enumerate(each)]
+
+
+def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]:
+    """The predictions of one model as ``[points, augmentations, classes]``, float32 or float16, if possible not copied.
+
+    Args:
+        array: floats of that shape, ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow
+            Privacy has them; a single class is the logit of the second of two.
+        where: begins error messages.
+        note: told what had to be understood.
+
+    Raises:
+        TmiError: another shape, no real numbers, or NaN in an array that is in memory; what is in a file is looked at
+            as it is read.
+    """
+    array = np.asanyarray(array)
+    shape: tuple[int, ...]
+    if array.ndim == 2:
+        shape = (len(array), 1, array.shape[1])
+    elif array.ndim == 4 and array.shape[1] == 1:
+        shape = (len(array), *array.shape[2:])
+    else:
+        shape = array.shape
+    if len(shape) != 3 or 0 in shape:
+        raise TmiError(
+            f"{where}: has type {array.dtype} and shape {array.shape}, expected floats [points, (augmentations,) "
+            "classes]"
+        )
+    mapped = None if shape[-1] == 1 else mapped_part(array, 0, shape)
+    if mapped is not None:
+        return as_floats(mapped, where, note)
+    floats = as_floats(array.reshape(shape), where, note)
+    if not isinstance(floats, np.memmap) and holds_nan(floats):
+        raise TmiError(f"{where}: holds NaN, expected logits")
+    if shape[-1] == 1:
+        # Binary classifiers often have the logit of the positive class alone.
+        note("The predictions have a single class: read as the logit of class 1 of two, that of class 0 is 0.")
+        return np.concatenate([np.zeros_like(floats), floats], axis=-1)
+    return floats
+
+
+def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[Any]:
+    """An array as float32 or float16, not copied if it is one.
+
+    Raises:
+        TmiError: it holds no real numbers.
+    """
+    if array.dtype.kind != "f":
+        raise TmiError(f"{where}: has type {array.dtype}, expected float32 or float16 logits")
+    if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
+        return array
+    note(f"Predictions of type {array.dtype} were converted to float32, in memory.")
+    # Beyond the range of float32 is infinity, of which the kernels make sense.
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: Note = _ignore) -> NDArray[np.bool_]:
+    """Membership as bool ``[models, points]``.
+
+    Args:
+        array: of that shape or transposed; bool, or numbers that are all 0 or 1.
+        shape: ``(models, points)`` of the predictions.
+        where: begins error messages.
+        note: told what had to be understood.
+
+    Raises:
+        TmiError: another shape, or other values.
+    """
+    array = np.asarray(array)
+    if array.dtype != np.bool_:
+        if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
+            raise TmiError(f"{where}: has type {array.dtype} and other values than 0 and 1, expected bool")
+        note(f"Membership of type {array.dtype} holds only 0 and 1 and was read as false and true.")
+    if array.shape == shape:
+        return np.array(array, dtype=np.bool_)
+    if array.shape == shape[::-1]:
+        note("Membership was stored as [points, models] and has been transposed.")
+        return np.array(array.T, dtype=np.bool_)
+    raise TmiError(
+        f"{where}: has shape {array.shape}, expected membership {shape}, one row per model and one column per point "
+        "of the predictions"
+    )
+
+
+def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
+    """Labels as int64 ``[points]``.
+
+    Raises:
+        TmiError: another number of them, or no whole numbers.
+    """
+    array = np.asarray(array)
+    flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
+    if flat.shape != (points,):
+        raise TmiError(f"{where}: has shape {array.shape}, expected labels ({points},), one per point")
+    if flat.dtype.kind not in "fiu" or (flat.dtype.kind == "f" and not (np.floor(flat) == flat).all()):
+        raise TmiError(f"{where}: has type {flat.dtype}, expected labels that are whole numbers")
+    return np.array(flat, dtype=np.int64)

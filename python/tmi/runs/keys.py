@@ -1,0 +1,24 @@
+"""Which keys of the configuration matter to what."""
+
+from __future__ import annotations
+
+# Keys that only say how fast, or how something is called. As in `tmi.config.differences`, whose lines begin with a key:
+# a space ends a key, a dot a table.
+_TO_NOTHING = (
+    "name ",
+    "description ",
+    "compute.workers ",
+    "compute.memory ",
+    "compute.checkpoint_minutes ",
+    "variants.",
+)
+# Which models are trained and what they answer does not depend on these: they may change in a run directory.
+TO_NO_MODEL = (*_TO_NOTHING, "attack.", "evaluation.", "target.", "files.target ")
+# The scores of the main adversary do not depend on these.
+TO_NO_SCORE = (
+    *_TO_NOTHING,
+    "attack.names ",
+    "evaluation.false_positive_rates ",
+    "evaluation.resamples ",
+    "evaluation.confidence ",
+)
