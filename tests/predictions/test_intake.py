@@ -1,0 +1,113 @@
+"""The one way in for arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tmi
+from tmi.attacks.estimator import MembershipAttack
+from tmi.errors import TmiError
+from tmi.predictions.formats import read_saved
+from tmi.predictions.intake import as_labels, as_membership, as_model, as_models, taken_in
+
+LOGITS = np.random.default_rng(0).normal(size=(6, 20, 2, 3)).astype(np.float32)
+MEMBERSHIP = np.random.default_rng(1).random((6, 20)) < 0.5
+
+
+def by_estimator(logits: Any, membership: Any) -> Any:
+    return MembershipAttack("gaussian").fit(logits, membership).shadow_scores()
+
+
+def by_audit(logits: Any, membership: Any) -> Any:
+    return tmi.audit(logits, membership, attacks=["gaussian"], resamples=100).scores["gaussian"]
+
+
+def by_files(logits: Any, membership: Any) -> Any:
+    np.save("P.npy", logits)
+    np.save("M.npy", membership)
+    arrays = read_saved(Path("P.npy"), Path("M.npy"))
+    return tmi.score(tmi.attack_named("gaussian"), taken_in(arrays.models, arrays.membership), range(6))
+
+
+WAYS = [by_estimator, by_audit, by_files]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("logits", "membership"),
+    [
+        (LOGITS, MEMBERSHIP.astype(np.int64)),
+        (LOGITS, MEMBERSHIP.T.astype(np.float64)),
+        (LOGITS.astype(np.float64), MEMBERSHIP),
+        (LOGITS.astype(">f4"), MEMBERSHIP),
+        (np.asfortranarray(LOGITS), MEMBERSHIP),
+    ],
+)
+def test_every_way_understands_the_same(way: Callable[..., Any], logits: Any, membership: Any) -> None:
+    np.testing.assert_array_equal(way(logits, membership), by_estimator(LOGITS, MEMBERSHIP))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
+def test_no_way_lets_nan_in(way: Callable[..., Any], dtype: Any) -> None:
+    broken = LOGITS.astype(dtype)
+    broken[2, 19, 1, 0] = np.nan
+    with pytest.raises(TmiError, match="NaN, expected logits"):
+        way(broken, MEMBERSHIP)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("logits", "membership", "sentence"),
+    [
+        (LOGITS.astype(np.int64), MEMBERSHIP, "has type int64, expected float32 or float16 logits"),
+        (LOGITS[0, 0], MEMBERSHIP, r"has shape \(2, 3\), expected"),
+        (LOGITS, MEMBERSHIP[:, 1:], r"has shape \(6, 19\), expected membership \(6, 20\)"),
+        (LOGITS, MEMBERSHIP * 2, "other values than 0 and 1, expected bool"),
+        (LOGITS[:2], MEMBERSHIP[:2], "at least 3: a target and two shadows"),
+    ],
+)
+def test_every_way_refuses_the_same(way: Callable[..., Any], logits: Any, membership: Any, sentence: str) -> None:
+    with pytest.raises(TmiError, match=sentence):
+        way(logits, membership)
+
+
+def test_parts_of_a_file_stay_in_the_file() -> None:
+    np.save("P.npy", LOGITS)
+    models = as_models(np.load("P.npy", mmap_mode="r"), "P.npy")
+    assert all(isinstance(model, np.memmap) for model in models)
+    np.testing.assert_array_equal(np.stack(models), LOGITS)
+    assert as_model(LOGITS[0], "model") is LOGITS[0] or np.shares_memory(as_model(LOGITS[0], "model"), LOGITS)
+
+
+def test_a_single_class_is_the_logit_of_the_second_of_two() -> None:
+    said: list[str] = []
+    pair = as_model(LOGITS[0, :, :, :1], "model", said.append)
+    assert pair.shape == (20, 2, 2)
+    np.testing.assert_array_equal(pair[..., 1], LOGITS[0, :, :, 0])
+    assert not pair[..., 0].any()
+    assert "class 1 of two" in said[0]
+
+
+def test_what_was_understood_is_said_in_the_results() -> None:
+    audit = tmi.audit(LOGITS.astype(np.float64), MEMBERSHIP.T, attacks=["gaussian"], resamples=100)
+    assert len(audit.results["data"]["read_as"]) == 2
+    assert "transposed" in audit.results["data"]["read_as"][1]
+
+
+def test_labels_and_membership_of_no_use() -> None:
+    for labels in (np.zeros(19), np.full(20, 0.5), np.array(["a"] * 20)):
+        with pytest.raises(TmiError, match="labels"):
+            as_labels(labels, 20, "labels")
+    with pytest.raises(TmiError, match="membership: has type <U1 and other values"):
+        as_membership(np.full((6, 20), "1"), (6, 20), "membership")
