@@ -47,7 +47,7 @@ def test_attack_leaves_what_the_documentation_promises(finished: Path) -> None:
     ]
     for attack in results["attacks"].values():
         assert set(attack["tpr_at_fpr"]) == {"0.001", "0.01", "0.05", "0.1"}
-        assert set(attack["auc"]) == {"estimate", "low", "high", "resolvable"}
+        assert set(attack["auc"]) == {"estimate", "low", "high", "resolvable", "p_value"}
         assert 0 <= attack["auc"]["low"] <= attack["auc"]["estimate"] <= attack["auc"]["high"] <= 1
     membership = np.load(finished / "membership.npy")
     predictions = np.load(finished / "predictions" / "000.npy")

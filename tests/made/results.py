@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report import results as tables
 from tmi.report.adversaries import adversary_tables
 from tmi.report.exhibits import Exhibit

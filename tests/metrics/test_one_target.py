@@ -243,4 +243,4 @@ def test_comparisons_are_plain_json():
     read = json.loads(json.dumps(comparison_results("mine", compared)))
     assert read["against"] == "mine"
     assert set(read["other"]["tpr_at_fpr"]) == {"0.01", "0.1"}
-    assert set(read["other"]["auc"]) == {"estimate", "low", "high", "resolvable"}
+    assert set(read["other"]["auc"]) == {"estimate", "low", "high", "resolvable", "p_value"}

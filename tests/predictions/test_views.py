@@ -282,7 +282,7 @@ def test_every_view_has_scores_and_results_of_every_attack(finished: Path) -> No
     for figures in results["views"].values():
         assert list(figures) == attacks
         assert set(figures["tmi"]) == {"auc", "balanced_accuracy", "tpr_at_fpr"}
-        assert set(figures["tmi"]["auc"]) == {"estimate", "low", "high", "resolvable"}
+        assert set(figures["tmi"]["auc"]) == {"estimate", "low", "high", "resolvable", "p_value"}
         assert set(figures["tmi"]["tpr_at_fpr"]) == {"0.001", "0.01", "0.05", "0.1"}
     assert results["views"]["logits"]["gaussian"]["auc"] == results["attacks"]["gaussian"]["auc"]
     folders = ("", "top-3/", "label/")

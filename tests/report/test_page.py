@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from made.results import as_saved, changed, make_results, outline, page, with_target
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report.exhibits import LONGEST_SIDE, LONGEST_TEXT, SMALL_SIDE, SMALL_TEXT, Exhibit, png_of_image
 from tmi.report.learning import MOST_NAMED, training_warnings
 from tmi.report.page import expected_extreme

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from tmi import _core
 from tmi.system.seeding import stream
@@ -39,12 +39,6 @@ class Resamples:
     def calibrated(self, estimates: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
         """The resamples of ``both``, drawn together around the estimates until their spread is the right one.
 
-        With variances ``T``, ``P`` and ``E`` of what targets, points and single rows contribute, resampled targets
-        vary by ``T + E``, resampled points by ``P + E``, and both at once by ``T + P + 3 E`` (Owen 2007, section 4),
-        where ``T + P + E`` is right. It follows as ``2 (V_targets + V_points) - V_both``, and is kept between the
-        larger one-way variance and ``V_both``. Few targets make their own variance uncertain: the quantile of Student's
-        t with Satterthwaite's degrees of freedom replaces that of the normal.
-
         Args:
             estimates: float64 ``[metrics]``, on all scores.
             confidence: of the interval that is wanted, in (0, 1).
@@ -52,16 +46,98 @@ class Resamples:
         Returns:
             float64 ``[resamples, metrics]``.
         """
-        both, targets, points = (samples.var(axis=0, ddof=1) for samples in (self.both, self.targets, self.points))
-        variance = np.clip(2 * (targets + points) - both, np.maximum(targets, points), np.maximum(both, 1e-300))
-        # A side of one thing has no variance, and no degrees of freedom to divide by.
-        per_degree = sum(side**2 / max(size - 1, 1) for side, size in zip((targets, points), self.shape, strict=True))
-        degrees = np.maximum(variance**2 / np.maximum(per_degree, 1e-300), 1)
+        variance, degrees = self.variance()
+        both = self.both.var(axis=0, ddof=1)
         tail = (1 + confidence) / 2
         widening = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
         scale = np.where(both > 0, widening * np.sqrt(variance / np.where(both > 0, both, 1)), 1.0)
         drawn: NDArray[np.float64] = estimates + scale * (self.both - estimates)
         return drawn
+
+    def variance(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The variance of every metric, and its degrees of freedom.
+
+        With variances ``T``, ``P`` and ``E`` of what targets, points and single rows contribute, resampled targets
+        vary by ``T + E``, resampled points by ``P + E``, and both at once by ``T + P + 3 E`` (Owen 2007, section 4),
+        where ``T + P + E`` is right. It follows as ``2 (V_targets + V_points) - V_both``, and is kept between the
+        larger one-way variance and ``V_both``. Means of n things that are drawn from themselves vary by (n - 1) / n of
+        what they should, which matters for a handful of targets. Few targets also make their own variance uncertain:
+        so much is told by Satterthwaite's degrees of freedom, for a quantile of Student's t.
+
+        Returns:
+            Both float64 ``[metrics]``.
+        """
+        sizes = np.array(self.shape, dtype=np.float64)
+        # A side of one thing has no variance that could be seen.
+        corrections = np.where(sizes > 1, sizes / np.maximum(sizes - 1, 1), 1.0)
+        targets, points = (
+            samples.var(axis=0, ddof=1) * correction
+            for samples, correction in zip((self.targets, self.points), corrections, strict=True)
+        )
+        both = self.both.var(axis=0, ddof=1) * corrections.max()
+        variance = np.clip(2 * (targets + points) - both, np.maximum(targets, points), np.maximum(both, 1e-300))
+        return variance, degrees_of_freedom(variance, targets, points, self.shape)
+
+    def intervals(
+        self, estimates: NDArray[np.float64], rows: NDArray[np.float64], chance: NDArray[np.float64], confidence: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Intervals of shares on the scale of their logits, where they are symmetric, and p-values.
+
+        ``logit(m) +- t s``, with the variance above of the logits of the resamples: near 1 this covers where
+        percentiles do not. A share of so many rows is kept from 0 and 1 by half a row; at that distance, where
+        resamples hardly differ, its variance is that of independent rows at least.
+
+        Args:
+            estimates: float64 ``[metrics]``, on all scores, in [0, 1].
+            rows: float64 ``[metrics]``, of which each is a share.
+            chance: float64 ``[metrics]``, what it would be without a leak.
+            confidence: in (0, 1).
+
+        Returns:
+            Lower ends, upper ends, and one-sided p-values of being no better than chance, each float64 ``[metrics]``.
+        """
+        both, targets, points = (_logit(samples, rows) for samples in (self.both, self.targets, self.points))
+        variance, degrees = Resamples(both, targets, points, self.shape).variance()
+        inner = special.expit(_logit(estimates, rows))
+        at_an_end = (estimates <= 0.5 / rows) | (estimates >= 1 - 0.5 / rows)
+        least = np.where(at_an_end, 1 / (rows * inner * (1 - inner)), 0.0)
+        variance, degrees = np.maximum(variance, least), np.where(variance < least, rows, degrees)
+        return logit_interval(estimates, rows, chance, variance, degrees, confidence)
+
+
+def degrees_of_freedom(
+    variance: NDArray[np.float64], targets: NDArray[np.float64], points: NDArray[np.float64], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Satterthwaite's, of a variance that rests on so many targets and points; see `Resamples.variance`."""
+    # A side of one thing has no degrees of freedom to divide by, and no variance.
+    per_degree = sum(side**2 / max(size - 1, 1) for side, size in zip((targets, points), shape, strict=True))
+    degrees: NDArray[np.float64] = np.maximum(variance**2 / np.maximum(per_degree, 1e-300), 1)
+    return degrees
+
+
+def logit_interval(
+    estimates: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    chance: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    degrees: NDArray[np.float64],
+    confidence: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """See `Resamples.intervals`; the variance is that of the logit."""
+    centre, error = _logit(estimates, rows), np.sqrt(variance)
+    half = stats.t.ppf((1 + confidence) / 2, degrees) * error
+    # A share of exactly 0 or 1 lies inside its own interval.
+    low = np.minimum(special.expit(centre - half), estimates)
+    high = np.maximum(special.expit(centre + half), estimates)
+    statistic = (centre - special.logit(chance)) / np.maximum(error, 1e-300)
+    # Scores that do not vary at all show nothing.
+    p_values = np.where(error > 1e-12, stats.t.sf(statistic, degrees), np.where(centre > special.logit(chance), 0, 1))
+    return low, high, p_values
+
+
+def _logit(shares: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    logits: NDArray[np.float64] = special.logit(np.clip(shares, 0.5 / rows, 1 - 0.5 / rows))
+    return logits
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError
+from tmi.metrics.accuracy import accuracy_difference, held_out_accuracy
 from tmi.metrics.bootstrap import USUAL, Bootstrap, Resamples, percentile_interval
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate, resolves
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,18 @@ def compare_to(
         return estimates, bootstrap.draw(scores[name], labels, rates)
 
     base_estimates, base_drawn = figures(base)
+    base_accuracy = held_out_accuracy(scores[base], labels, bootstrap.seed)
     compared = {}
     for name in scores:
         if name != base:
             estimates, drawn = figures(name)
             differences = base_estimates - estimates
             samples = (base_drawn - drawn).calibrated(differences, bootstrap.confidence)
-            low, high = percentile_interval(samples, bootstrap.confidence)
-            compared[name] = comparison_of(differences, low, high, rates, non_members)
+            ends = percentile_interval(samples, bootstrap.confidence)
+            accuracy = accuracy_difference(
+                base_accuracy, held_out_accuracy(scores[name], labels, bootstrap.seed), bootstrap.confidence
+            )
+            compared[name] = comparison_of(differences, ends, accuracy, rates, non_members)
     return compared
 
 
@@ -94,28 +99,29 @@ def comparison_results(base: str, compared: Mapping[str, Comparison]) -> dict[st
 
 def comparison_of(
     differences: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
+    ends: tuple[NDArray[np.float64], NDArray[np.float64]],
+    accuracy: Estimate,
     rates: NDArray[np.float64],
     non_members: int,
 ) -> Comparison:
     """Differences ``[2 + rates]`` and the ends of their intervals by the names of their figures.
 
     Args:
-        differences: of the AUC, the balanced accuracy and the true positive rates.
-        low: lower ends.
-        high: upper ends.
+        differences: of the AUC, the best balanced accuracy (which is not used) and the true positive rates.
+        ends: the lower and the upper ones.
+        accuracy: the difference of the balanced accuracies.
         rates: float64 ``[rates]``, false positive rates.
         non_members: decisions on non-members, which say what rates are resolvable.
     """
+    low, high = ends
 
     def estimate(index: int, resolvable: bool = True) -> Estimate:
         return Estimate(float(differences[index]), float(low[index]), float(high[index]), resolvable)
 
     return Comparison(
         auc=estimate(0),
-        balanced_accuracy=estimate(1),
+        balanced_accuracy=accuracy,
         tpr_at_fpr={
-            f"{rate:g}": estimate(2 + index, rate * non_members >= 1) for index, rate in enumerate(rates.tolist())
+            f"{rate:g}": estimate(2 + index, resolves(rate, non_members)) for index, rate in enumerate(rates.tolist())
         },
     )

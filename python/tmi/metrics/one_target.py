@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tmi.errors import TmiError
+from tmi.metrics.estimate import Estimate
 from tmi.metrics.proportions import clopper_pearson, require_confidence
-from tmi.metrics.roc import Estimate
 
 
 @dataclass(frozen=True)

@@ -18,27 +18,12 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError
+from tmi.metrics.accuracy import held_out_accuracy
 from tmi.metrics.bands import resolved_rates, simultaneous_band
-from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
+from tmi.metrics.bootstrap import USUAL, Bootstrap
+from tmi.metrics.estimate import LEAST_FALSE_POSITIVES, Estimate, resolves
 
 CURVE_POINTS = 120
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its interval.
-
-    Attributes:
-        estimate: on all scores.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        resolvable: False if the sample is too small for the figure to mean anything.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    resolvable: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +53,7 @@ class Judgement:
 
     Attributes:
         auc: area under the ROC curve; 0.5 = coin flip.
-        balanced_accuracy: the best ``1 - (FPR + FNR) / 2`` over thresholds, which is above 0.5 even by chance.
+        balanced_accuracy: ``1 - (FPR + FNR) / 2`` at thresholds that were chosen on other points.
         tpr_at_fpr: true positive rate at each false positive rate, stepwise: the threshold with the most true
             positives whose false positive rate is not above it.
         roc: the curve.
@@ -96,7 +81,7 @@ def judge(
         scores: float64 ``[targets, points]``, higher = member.
         labels: bool ``[targets, points]``.
         false_positive_rates: where the true positive rate is reported, in (0, 1).
-        bootstrap: behind the intervals, which are percentiles of the calibrated resamples.
+        bootstrap: behind the intervals, see `Resamples.intervals`, and the band.
 
     Raises:
         TmiError: all labels are equal.
@@ -107,24 +92,31 @@ def judge(
             f"membership holds {labels.size - non_members} members and {non_members} non-members among "
             "the targets' points, expected both"
         )
+    members = labels.size - non_members
     grid = _curve_grid(non_members)
     rates = np.concatenate([np.asarray(false_positive_rates, dtype=np.float64), grid])
     estimates = _core.roc_metrics(scores, labels, rates, threads=bootstrap.threads)
     drawn = bootstrap.draw(scores, labels, rates)
-    samples = np.clip(drawn.calibrated(estimates, bootstrap.confidence), 0, 1)
-    low, high = percentile_interval(samples, bootstrap.confidence)
+    rows = np.array([min(members, non_members), members, *[members] * len(rates)], dtype=np.float64)
+    # Nobody asks for p-values on the grid, which ends at 1.
+    chance = np.array([0.5, 0.5, *np.minimum(rates, 0.5)])
+    low, high, p_values = drawn.intervals(estimates, rows, chance, bootstrap.confidence)
 
     def estimate(index: int, resolvable: bool = True) -> Estimate:
-        return Estimate(float(estimates[index]), float(low[index]), float(high[index]), resolvable)
+        return Estimate(
+            float(estimates[index]), float(low[index]), float(high[index]), resolvable, float(p_values[index])
+        )
 
     first_of_grid = 2 + len(false_positive_rates)
-    resolved = resolved_rates(grid, estimates[first_of_grid:], labels.size - non_members, non_members)
+    resolved = resolved_rates(grid, estimates[first_of_grid:], members, non_members)
+    samples = np.clip(drawn.calibrated(estimates, bootstrap.confidence), 0, 1)
     band_low, band_high = simultaneous_band(samples[:, first_of_grid:], resolved, bootstrap.confidence)
     return Judgement(
         auc=estimate(0),
-        balanced_accuracy=estimate(1),
+        balanced_accuracy=held_out_accuracy(scores, labels, bootstrap.seed).interval(bootstrap.confidence),
         tpr_at_fpr={
-            f"{rate:g}": estimate(2 + index, rate * non_members >= 1) for index, rate in enumerate(false_positive_rates)
+            f"{rate:g}": estimate(2 + index, resolves(rate, non_members))
+            for index, rate in enumerate(false_positive_rates)
         },
         roc=Curve(
             grid.tolist(),
@@ -160,7 +152,7 @@ def point_aucs(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArra
 def resolution(rates: Sequence[float], labels: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
     """Which false positive rates the sample resolves, and how many challenge points the others would take.
 
-    A rate means something from where it stands for one non-member at least.
+    A rate means something from where it stands for ten non-members at least.
 
     Args:
         rates: false positive rates, in (0, 1).
@@ -179,9 +171,9 @@ def resolution(rates: Sequence[float], labels: NDArray[np.bool_]) -> dict[str, d
     points = labels.shape[1]
     return {
         f"{rate:g}": {
-            "resolvable": bool(rate * non_members >= 1),
+            "resolvable": resolves(rate, non_members),
             # Rounding must not ask for a point more than there are.
-            "points_needed": math.ceil(points / (rate * non_members) * (1 - 1e-12)),
+            "points_needed": math.ceil(LEAST_FALSE_POSITIVES * points / (rate * non_members) * (1 - 1e-9)),
         }
         for rate in rates
     }

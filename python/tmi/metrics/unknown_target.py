@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import USUAL, Bootstrap
-from tmi.metrics.roc import Estimate, judge
+from tmi.metrics.estimate import Estimate
+from tmi.metrics.roc import judge
 from tmi.metrics.set_test import require_scores, set_test
 
 SUSPECTED_POINTS = 120

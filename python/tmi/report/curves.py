@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report.figures import CHANCE_LINE, STYLE, LineStyle, line_styles
 from tmi.report.finetunings import PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results

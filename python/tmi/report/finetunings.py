@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report.results import Private, Results, Variants
 from tmi.report.wording import BASELINE_ATTACK
 

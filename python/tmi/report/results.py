@@ -21,7 +21,8 @@ from pydantic import (
 from tmi.errors import TmiError
 from tmi.metrics.differences import Comparison
 from tmi.metrics.epsilon import EpsilonBound
-from tmi.metrics.roc import Curve, Estimate
+from tmi.metrics.estimate import Estimate
+from tmi.metrics.roc import Curve
 from tmi.metrics.set_test import SetTest
 from tmi.predictions.views import LOGITS
 from tmi.system.files import read_json, write_json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report.results import REPRESENTATIVE_RATE, Results
 from tmi.report.wording import CHANCE_AUC, GIVEN_MODEL_ATTACK, WITHOUT_MODEL
 

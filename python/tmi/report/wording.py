@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from itertools import chain
 
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.predictions.views import LOGITS, View
 from tmi.report.results import ExposedPoint, Results
 

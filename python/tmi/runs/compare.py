@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.config import differences
 from tmi.errors import TmiError, did_you_mean
+from tmi.metrics.accuracy import accuracy_difference, held_out_accuracy
 from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
 from tmi.metrics.differences import Comparison, compare, comparison_of
-from tmi.metrics.roc import Estimate
+from tmi.metrics.estimate import Estimate
 from tmi.report.compared import Compared, ComparedAttack, PlainFigures
 from tmi.runs.finished import ScoredRun, read_run
 from tmi.runs.keys import TO_NO_SCORE
@@ -95,8 +96,8 @@ def compared_runs(
             difference = compare(scores_b, scores_a, labels_a, rates, bootstrap)
         entries[name] = ComparedAttack(
             upper_bound=a.results.attacks[name].upper_bound,
-            a=_figures(scores_a, labels_a, rates, threads),
-            b=_figures(scores_b, labels_b, rates, threads),
+            a=_figures(scores_a, labels_a, rates, bootstrap),
+            b=_figures(scores_b, labels_b, rates, bootstrap),
             difference=difference,
             detectable=detectable(difference.auc, evaluation.confidence),
         )
@@ -146,10 +147,16 @@ def compare_unpaired(
         figures_of(scores_a, labels_a, SEED_A),
         figures_of(scores_b, labels_b, SEED_B),
     )
-    low, high = percentile_interval(samples_a - samples_b, bootstrap.confidence)
+    ends = percentile_interval(samples_a - samples_b, bootstrap.confidence)
+    accuracy = accuracy_difference(
+        held_out_accuracy(scores_a, labels_a, bootstrap.seed),
+        held_out_accuracy(scores_b, labels_b, bootstrap.seed),
+        bootstrap.confidence,
+        paired=False,
+    )
     # A rate is resolved if it is in both.
     non_members = min(int((~labels_a).sum()), int((~labels_b).sum()))
-    return comparison_of(estimates_a - estimates_b, low, high, rates, non_members)
+    return comparison_of(estimates_a - estimates_b, ends, accuracy, rates, non_members)
 
 
 def detectable(difference: Estimate, confidence: float) -> float:
@@ -164,9 +171,10 @@ def detectable(difference: Estimate, confidence: float) -> float:
 
 
 def _figures(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_], rates: Sequence[float], threads: int
+    scores: NDArray[np.float64], labels: NDArray[np.bool_], rates: Sequence[float], bootstrap: Bootstrap
 ) -> PlainFigures:
-    auc, accuracy, *found = _core.roc_metrics(scores, labels, np.asarray(rates), threads=threads).tolist()
+    auc, _, *found = _core.roc_metrics(scores, labels, np.asarray(rates), threads=bootstrap.threads).tolist()
+    accuracy = held_out_accuracy(scores, labels, bootstrap.seed).estimate
     names = [f"{rate:g}" for rate in rates]
     return PlainFigures(auc=auc, balanced_accuracy=accuracy, tpr_at_fpr=dict(zip(names, found, strict=True)))
 

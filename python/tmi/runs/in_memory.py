@@ -17,8 +17,8 @@ from tmi.attacks.registry import Option
 from tmi.attacks.scoring import score
 from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
 from tmi.errors import TmiError
+from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
-from tmi.metrics.roc import Estimate
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_model, taken_in
 from tmi.report.results import Attack, Provenance, Results
