@@ -15,9 +15,9 @@ from tmi.runs.run import Run
 from tmi.shadows.experiment import Experiment
 from tmi.shadows.makers.maker import make
 from tmi.shadows.makers.own_networks import OwnNetworks, groups
-from tmi.shadows.training.checkpoints import Checkpoints
 from tmi.shadows.training.loop import DivergenceError
 from tmi.shadows.training.measure import measured, named_if_diverged
+from tmi.shadows.training.state import Checkpoints
 from tmi.system.files import file_hash
 from tmi.system.progress import Silent
 

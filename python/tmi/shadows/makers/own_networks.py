@@ -26,11 +26,11 @@ from tmi.shadows.networks import (
     token_targets,
     weights_of,
 )
-from tmi.shadows.training.checkpoints import Checkpoints
 from tmi.shadows.training.data import Masking, TrainingSet
 from tmi.shadows.training.loop import train
 from tmi.shadows.training.measure import logits_of, measured, named_if_diverged
 from tmi.shadows.training.private import train_privately
+from tmi.shadows.training.state import Checkpoints
 from tmi.system.devices import on_one_thread, own_device
 from tmi.system.files import content_key
 from tmi.system.seeding import torch_seed

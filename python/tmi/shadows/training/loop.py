@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tmi.config import TrainingConfig
 from tmi.errors import TmiError
@@ -14,39 +13,7 @@ from tmi.shadows.training.data import Epoch, TrainingSet, epoch_seed, epochs
 from tmi.shadows.training.recipe import learning_rate, set_learning_rate
 from tmi.shadows.training.solo import Solo
 from tmi.shadows.training.stack import Stack
-from tmi.shadows.training.state import load_state
-
-
-class Learner(Protocol):
-    """Some networks that are updated together."""
-
-    optimizer: torch.optim.Optimizer
-
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
-        """One update from inputs and labels ``[networks, batch, ...]``."""
-
-    def mean_losses(self) -> Tensor:
-        """The mean losses ``[networks]`` of the steps since the last call."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything of the networks that training changes."""
-
-    def write_back(self) -> None:
-        """Make sure that the networks themselves have the trained weights."""
-
-
-class Watch:
-    """What goes on beside the training; this one does nothing."""
-
-    def saved(self) -> tuple[int, dict[str, Tensor]] | None:
-        """Where an interrupted training was: the number of epochs done and the state after them."""
-        return None
-
-    def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
-        """So many epochs are done."""
-
-    def samples_done(self, samples: int) -> None:
-        """So many more samples were trained on."""
+from tmi.shadows.training.state import Learner, Watch, load_state
 
 
 class DivergenceError(TmiError):

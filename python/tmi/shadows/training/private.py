@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -50,10 +49,7 @@ def guarantee_of(private: PrivacyConfig, size: int, batch_size: int, epochs: int
     rate = min(1.0, batch_size / size)
     steps = epochs * math.ceil(1 / rate)
     delta = private.delta or 1 / (10 * size)
-    noise = private.noise_multiplier
-    if noise is None:
-        noise = _noise_multiplier(private.epsilon or math.inf, delta, rate, steps)
-    epsilon = _epsilon(noise, delta, rate, steps) if noise else math.inf
+    noise, epsilon = _noise_and_epsilon(private.noise_multiplier, private.epsilon or math.inf, delta, rate, steps)
     return Guarantee(epsilon, delta, noise, rate, steps)
 
 
@@ -82,9 +78,10 @@ def train_privately(
     guarantee = guarantee_of(private, data.size, recipe.batch_size, recipe.epochs)
     device = data.labels.device
     network.train()
-    learner = (_GhostClipping if private.ghost_clipping else _Clipping)(network, recipe, private.clip, guarantee, seed)
-    # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
-    with _without_warning("Full backward hook is firing"):
+    learner = _Updates(network, recipe, private, guarantee, seed)
+    with warnings.catch_warnings():
+        # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
+        warnings.filterwarnings("ignore", "Full backward hook is firing")
         for number, chosen in enumerate(_poisson_batches(data, guarantee, seed)):
             set_learning_rate(learner.optimizer, learning_rate(recipe, number / guarantee.steps))
             if len(chosen):
@@ -101,74 +98,52 @@ def train_privately(
     return guarantee
 
 
-class _Clipping:
-    """Updates that hold the gradient of every point of a batch."""
+class _Updates:
+    """Updates that hold the gradient of every point of a batch.
 
-    def __init__(
-        self, network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
-    ) -> None:
-        from opacus.grad_sample import GradSampleModule
-        from opacus.optimizers import DPOptimizer
-
-        # Not strict: buffers are refused there, and the constants of a scaling layer are some.
-        self.module = GradSampleModule(network, loss_reduction="sum", strict=False)
-        self.optimizer = DPOptimizer(
-            optimizer_of(trainable(network), recipe), **_optimizer_settings(network, recipe, clip, guarantee, seed)
-        )
-
-    def backward(self, losses: Tensor) -> None:
-        """Gradients from the losses ``[points]`` of a batch."""
-        torch.autograd.backward(losses.sum())
-
-    def nothing_to_learn(self) -> None:
-        """The gradients of a batch without points, which gets its noise like any other."""
-        for parameter in self.optimizer.params:
-            parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
-
-
-class _GhostClipping:
-    """Updates that find the norm of every point's gradient without storing it, and weigh the points in a second pass.
-
-    Li et al. 2022, "Large language models can be strong differentially private learners".
+    With ghost clipping they find the norm of every point's gradient without storing it, and weigh the points in a
+    second pass (Li et al. 2022, "Large language models can be strong differentially private learners").
     """
 
     def __init__(
-        self, network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
+        self, network: nn.Module, recipe: FinetuneConfig, private: PrivacyConfig, guarantee: Guarantee, seed: int
     ) -> None:
-        from opacus.grad_sample import GradSampleModuleFastGradientClipping
-        from opacus.optimizers import DPOptimizerFastGradientClipping
+        from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
+        from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 
-        self.module = GradSampleModuleFastGradientClipping(
-            network, loss_reduction="sum", strict=False, max_grad_norm=clip, use_ghost_clipping=True
-        )
-        self.optimizer = DPOptimizerFastGradientClipping(
-            optimizer_of(trainable(network), recipe), **_optimizer_settings(network, recipe, clip, guarantee, seed)
+        self._ghost = private.ghost_clipping
+        # Not strict: buffers are refused there, and the constants of a scaling layer are some.
+        how: dict[str, Any] = {"loss_reduction": "sum", "strict": False}
+        if self._ghost:
+            how |= {"max_grad_norm": private.clip, "use_ghost_clipping": True}
+        self.module = (GradSampleModuleFastGradientClipping if self._ghost else GradSampleModule)(network, **how)
+        # The sum of clipped gradients, noise, and the expected batch size.
+        device = next(network.parameters()).device
+        self.optimizer = (DPOptimizerFastGradientClipping if self._ghost else DPOptimizer)(
+            optimizer_of(trainable(network), recipe),
+            noise_multiplier=guarantee.noise_multiplier,
+            max_grad_norm=private.clip,
+            expected_batch_size=recipe.batch_size,
+            loss_reduction="mean",
+            generator=torch.Generator(device).manual_seed(epoch_seed(seed, 0)),
         )
 
     def backward(self, losses: Tensor) -> None:
         """Gradients from the losses ``[points]`` of a batch."""
-        from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
+        if self._ghost:
+            from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 
-        DPTensorFastGradientClipping(self.module, self.optimizer, losses, "sum").backward()
+            DPTensorFastGradientClipping(self.module, self.optimizer, losses, "sum").backward()
+        else:
+            torch.autograd.backward(losses.sum())
 
     def nothing_to_learn(self) -> None:
         """The gradients of a batch without points, which gets its noise like any other."""
         for parameter in self.optimizer.params:
-            parameter.grad = torch.zeros_like(parameter)
-
-
-def _optimizer_settings(
-    network: nn.Module, recipe: FinetuneConfig, clip: float, guarantee: Guarantee, seed: int
-) -> dict[str, Any]:
-    """What both of Opacus's optimisers are told: the sum of clipped gradients, noise, and the expected batch size."""
-    device = next(network.parameters()).device
-    return {
-        "noise_multiplier": guarantee.noise_multiplier,
-        "max_grad_norm": clip,
-        "expected_batch_size": recipe.batch_size,
-        "loss_reduction": "mean",
-        "generator": torch.Generator(device).manual_seed(epoch_seed(seed, 0)),
-    }
+            if self._ghost:
+                parameter.grad = torch.zeros_like(parameter)
+            else:
+                parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
 
 
 def _poisson_batches(data: TrainingSet, guarantee: Guarantee, seed: int) -> Iterator[Tensor]:
@@ -180,37 +155,26 @@ def _poisson_batches(data: TrainingSet, guarantee: Guarantee, seed: int) -> Iter
         yield points[drawn.to(points.device)]
 
 
-@contextmanager
-def _without_warning(beginning: str) -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", beginning)
-        yield
-
-
-@contextmanager
-def _accounting() -> Iterator[None]:
-    # Only the search for the size of a domain is coarse, not the epsilon itself; and the logarithm of zero that Opacus
-    # takes where every batch has all points is meant to be minus infinity.
-    with _without_warning("Optimal order is the"), np.errstate(divide="ignore"):
-        yield
-
-
 @lru_cache(maxsize=64)
-def _noise_multiplier(epsilon: float, delta: float, rate: float, steps: int) -> float:
+def _noise_and_epsilon(
+    noise: float | None, epsilon: float, delta: float, rate: float, steps: int
+) -> tuple[float, float]:
+    """The noise that a budget asks for unless it is given, and what it spends."""
+    from opacus.accountants import create_accountant
     from opacus.accountants.utils import get_noise_multiplier
 
-    with _accounting():
-        noise: float = get_noise_multiplier(
-            target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=ACCOUNTANT
-        )
-    return noise
-
-
-@lru_cache(maxsize=64)
-def _epsilon(noise: float, delta: float, rate: float, steps: int) -> float:
-    from opacus.accountants import create_accountant
-
-    accountant = create_accountant(ACCOUNTANT)
-    accountant.history = [(noise, rate, steps)]
-    with _accounting():
-        return float(accountant.get_epsilon(delta))
+    # Only the search for the size of a domain is coarse, not the epsilon itself; and the logarithm of zero that Opacus
+    # takes where every batch has all points is meant to be minus infinity.
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        warnings.filterwarnings("ignore", "Optimal order is the")
+        if noise is None:
+            noise = float(
+                get_noise_multiplier(
+                    target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=ACCOUNTANT
+                )
+            )
+        if not noise:
+            return noise, math.inf
+        accountant = create_accountant(ACCOUNTANT)
+        accountant.history = [(noise, rate, steps)]
+        return noise, float(accountant.get_epsilon(delta))

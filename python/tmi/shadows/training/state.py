@@ -1,24 +1,53 @@
-"""The whole state of a training as named tensors: networks and what their optimisers remember."""
+"""The state of a training: who watches it while it goes on, and how it is saved and gone on with."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from tmi.shadows.artefacts import Artefacts
+from tmi.system.files import sidecar
+from tmi.system.worker import samples_trained
 
-class Stateful(Protocol):
-    """What has a state."""
+
+class Learner(Protocol):
+    """Some networks that are updated together."""
 
     optimizer: torch.optim.Optimizer
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from inputs and labels ``[networks, batch, ...]``."""
+
+    def mean_losses(self) -> Tensor:
+        """The mean losses ``[networks]`` of the steps since the last call."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything of the networks that training changes."""
 
+    def write_back(self) -> None:
+        """Make sure that the networks themselves have the trained weights."""
 
-def state_of(learners: Sequence[Stateful]) -> dict[str, Tensor]:
+
+class Watch:
+    """What goes on beside the training; this one does nothing."""
+
+    def saved(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Where an interrupted training was: the number of epochs done and the state after them."""
+        return None
+
+    def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
+        """So many epochs are done."""
+
+    def samples_done(self, samples: int) -> None:
+        """So many more samples were trained on."""
+
+
+def state_of(learners: Sequence[Learner]) -> dict[str, Tensor]:
     """Copies on the processor of everything that training changes, named ``LEARNER.weights.…`` and so on."""
     state: dict[str, Tensor] = {}
     for number, learner in enumerate(learners):
@@ -32,7 +61,7 @@ def state_of(learners: Sequence[Stateful]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_state(learners: Sequence[Stateful], state: Mapping[str, Tensor]) -> None:
+def load_state(learners: Sequence[Learner], state: Mapping[str, Tensor]) -> None:
     """Put back what `state_of` returned for learners of the same networks and recipe."""
     for number, learner in enumerate(learners):
         for name, tensor in learner.tensors().items():
@@ -45,3 +74,46 @@ def load_state(learners: Sequence[Stateful], state: Mapping[str, Tensor]) -> Non
                 gathered.setdefault(int(index), {})[key] = tensor
         groups = learner.optimizer.state_dict()["param_groups"]
         learner.optimizer.load_state_dict({"state": gathered, "param_groups": groups})
+
+
+class Checkpoints(Watch):
+    """The checkpoint of one group of models in one stage.
+
+    It holds all weights and everything that the optimisers remember after a whole number of epochs; what a model
+    draws in an epoch depends on the epoch's number only. The training therefore ends in the same bits.
+
+    Args:
+        files: writes and reads the checkpoint.
+        path: of the checkpoint.
+        key: its artefact key.
+        minutes: how often it is saved.
+    """
+
+    def __init__(self, files: Artefacts, path: Path, key: str, minutes: float) -> None:
+        self._files, self._path, self._key = files, path, key
+        self._seconds = 60 * minutes
+        self._last = time.monotonic()
+
+    def saved(self) -> tuple[int, dict[str, Tensor]] | None:
+        """The epochs done and the state after them, if there is a whole and current checkpoint."""
+        if not self._files.is_current(self._path, self._key):
+            return None
+        state = {name: torch.from_numpy(array) for name, array in self._files.load_tensors(self._path).items()}
+        return int(self._files.facts(self._path)["epochs"]), state
+
+    def epoch_done(self, epochs: int, learners: Sequence[Learner]) -> None:
+        """Save the state if the last time was long enough ago."""
+        if time.monotonic() - self._last < self._seconds:
+            return
+        state = {name: tensor.numpy() for name, tensor in state_of(learners).items()}
+        self._files.save_tensors(self._path, state, self._key, {"epochs": epochs})
+        self._last = time.monotonic()
+
+    def samples_done(self, samples: int) -> None:
+        """Report the progress."""
+        samples_trained(samples)
+
+    def remove(self) -> None:
+        """Nothing is left to go on with: the models are written."""
+        for path in (self._path, sidecar(self._path)):
+            path.unlink(missing_ok=True)
