@@ -78,15 +78,14 @@ def actual_precision(precision: str, device: str) -> str:
     """
     if precision != "auto":
         return precision
-    kind = torch.device(device).type
-    fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and _processor_has_bfloat16()
+    kind, fast = torch.device(device).type, False
+    if kind == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    elif kind == "cpu":
+        # Older versions of torch cannot tell.
+        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = bool(capabilities.get("avx512_bf16"))
     return "bfloat16" if fast else "float32"
-
-
-def _processor_has_bfloat16() -> bool:
-    # Older versions of torch cannot tell.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16", False))
 
 
 def probe() -> dict[str, Any]:

@@ -8,12 +8,12 @@ from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
 from tmi.shadows.networks.architectures import build_transformers
 from tmi.shadows.networks.classifier import Classifier
-from tmi.shadows.networks.custom import build_custom, build_custom_text
+from tmi.shadows.networks.custom import build_custom
 from tmi.shadows.networks.networks import build_cnn, build_mlp
 from tmi.shadows.networks.text import build_text
 
 BUILDERS = {"mlp": build_mlp, "cnn": build_cnn, "transformers": build_transformers, "python": build_custom}
-TEXT_BUILDERS = {"transformers": build_text, "python": build_custom_text}
+TEXT_BUILDERS = {"transformers": build_text, "python": build_custom}
 
 
 def build_classifier(

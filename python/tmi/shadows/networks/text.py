@@ -142,7 +142,11 @@ def build_text(
         if hasattr(network, "pooler"):
             network.pooler = None  # nothing would train it: the features are pooled from the hidden states
         causal = not reads_ahead(network, where)
-        backbone = TextFeatures(network, _pooling(model, causal, where))
+        if model.pooling == "cls" and causal:
+            raise TmiError(
+                f"model.pooling is 'cls', but {where} reads from left to right: its first token knows of no other"
+            )
+        backbone = TextFeatures(network, model.pooling or ("last" if causal else "mean"))
         width = feature_width(backbone, input_shape, where, torch.int64)
         if objective == "classification":
             return Classifier(backbone, nn.Linear(width, classes), blocks_of(network))
@@ -224,14 +228,6 @@ def _require_room(network: Any, length: int, vocabulary: int, where: str) -> Non
     # Models without embeddings of positions have no such setting, or a negative one.
     if 0 < positions < length:
         raise TmiError(f"{where} reads at most {positions} tokens, found inputs of {length}: lower encoder.length")
-
-
-def _pooling(model: ModelConfig, causal: bool, where: str) -> Pooling:
-    if model.pooling == "cls" and causal:
-        raise TmiError(
-            f"model.pooling is 'cls', but {where} reads from left to right: its first token knows of no other"
-        )
-    return model.pooling or ("last" if causal else "mean")
 
 
 def _require_direction(objective: str, causal: bool, where: str) -> None:
