@@ -13,7 +13,7 @@ from tmi.config import EncoderConfig, ModelConfig, TrainingConfig
 from tmi.shadows.networks import blank_head, build_classifier
 from tmi.shadows.training.data import TrainingSet
 from tmi.shadows.training.loop import DivergenceError, train
-from tmi.shadows.training.measure import accuracies, logits_of
+from tmi.shadows.training.measure import logits_of, measured
 from tmi.shadows.training.recipe import learning_rate
 from tmi.shadows.training.stack import Stack
 from tmi.shadows.training.state import Learner, Watch, state_of
@@ -269,7 +269,8 @@ def test_accuracies_are_of_the_two_sides() -> None:
     inputs = torch.tensor([[1.0, 0], [0, 1], [1, 0], [1, 0]])
     labels = torch.tensor([0, 1, 1, 0])
     seen = torch.tensor([True, True, False, False])
-    assert accuracies(network, inputs, labels, seen) == (1.0, 0.5)
+    facts = measured(network, inputs, labels, seen)
+    assert (facts["train_accuracy"], facts["test_accuracy"]) == (1.0, 0.5)
     torch.testing.assert_close(logits_of(network, inputs, batch_size=3), inputs)
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tmi.bench.measure import Spread
 from tmi.bench.run import COPY, KERNEL, MORE_THREADS, REFERENCE, Result, machine, versions
-from tmi.bench.training import Load, Speed, full_run_seconds
+from tmi.bench.training import Load, Speed
 
 # Points of CIFAR-100's training set, for a preset that takes all of them.
 FULL_POOL = 50_000
@@ -59,7 +59,7 @@ def training_table(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> Table:
         name = speeds[0].name
         shown = Spread.of([speed.token_rate if load.of_tokens else speed.rate for speed in speeds])
         samples = Spread.of([speed.rate for speed in speeds])
-        hours = full_run_seconds(config.pretrain, config.models, points, samples.median) / 3600
+        hours = config.models * points * config.pretrain.epochs / samples.median / 3600
         table.add_row(
             name,
             f"{shown.median:,.0f} [{shown.low:,.0f}-{shown.high:,.0f}]",

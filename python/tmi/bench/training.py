@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tmi.bench.plain_loop import train_plainly
 from tmi.bench.trainer_loop import train_with_trainer
-from tmi.config import Config, TrainingConfig
+from tmi.config import Config
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
 from tmi.shadows.experiment import on_this_machine
@@ -221,8 +221,3 @@ def _network(load: Load, seed: int) -> Classifier:
 def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def full_run_seconds(recipe: TrainingConfig, models: int, points: int, rate: float) -> float:
-    """How long the pretraining of so many models on so many points each takes at a rate of samples per second."""
-    return models * points * recipe.epochs / rate

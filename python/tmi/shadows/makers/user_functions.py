@@ -53,7 +53,13 @@ class UserFunctions(ShadowMaker):
     @staticmethod
     def key_inputs(config: Config, step: str) -> list[Any]:
         """The name of the step's function, its settings and the content of its file."""
-        return key_inputs(config.recipe, step)
+        recipe = config.recipe
+        if recipe is None or (name := _named(recipe).get(step)) is None:
+            return []
+        file = _source_file(name, f"recipe.{step} {name!r}")
+        if file not in _hashes:
+            _hashes[file] = content_hash(file)
+        return [name, _settings(recipe, step), _hashes[file]]
 
     def check(self) -> None:
         """Find out whether all functions are there, unedited, and take their arguments, and the points fit."""
@@ -203,25 +209,6 @@ def check_functions(recipe: RecipeConfig) -> None:
             raise TmiError(
                 f"{where}: takes {signature}, expected the keyword arguments {', '.join(arguments)}: {error}"
             ) from None
-
-
-def key_inputs(recipe: RecipeConfig | None, role: str) -> list[Any]:
-    """What the artefacts of a function are made from besides its arguments: its name, its settings and its file.
-
-    Args:
-        recipe: the functions; nothing is made from None.
-        role: ``pretrain``, ``finetune``, ``query`` or ``query_pretrained``.
-
-    Raises:
-        TmiError: there is no such function.
-    """
-    name = _named(recipe).get(role) if recipe is not None else None
-    if recipe is None or name is None:
-        return []
-    file = _source_file(name, f"recipe.{role} {name!r}")
-    if file not in _hashes:
-        _hashes[file] = content_hash(file)
-    return [name, _settings(recipe, role), _hashes[file]]
 
 
 def require_unedited(recipe: RecipeConfig) -> None:

@@ -15,6 +15,9 @@ from tmi.shadows.training.solo import Solo
 from tmi.shadows.training.stack import Stack
 from tmi.shadows.training.state import Learner, Watch, load_state
 
+# Networks, and what updates them together.
+Lane = tuple[slice, Learner]
+
 
 class DivergenceError(TmiError):
     """A loss became infinite or NaN."""
@@ -47,7 +50,13 @@ def train(
         DivergenceError: a loss is no longer finite.
     """
     watch = watch or Watch()
-    lanes = _lanes(networks, recipe)
+    lanes: list[Lane] = []
+    if Stack.fits(networks[0]):
+        lanes.append((slice(0, len(networks)), Stack(networks, recipe)))
+    else:
+        lanes += [(slice(index, index + 1), Solo(network, recipe)) for index, network in enumerate(networks)]
+    # By turns where the steps of all networks overlap, on an accelerator; else one after another.
+    turns = [lanes] if data.inputs.device.type == "cuda" else [[lane] for lane in lanes]
     first = 0
     if (saved := watch.saved()) is not None:
         first, state = saved
@@ -56,7 +65,7 @@ def train(
 
     with torch.random.fork_rng(devices=[]):
         for number, epoch in enumerate(epochs(data, recipe, seeds, first), start=first):
-            for turn in _turns(lanes, data.inputs.device):
+            for turn in turns:
                 # What a network draws while it is evaluated, for instance for dropout.
                 torch.manual_seed(epoch_seed(seeds[turn[0][0].start], number))
                 _run_epoch(turn, epoch, number, recipe, watch)
@@ -66,21 +75,6 @@ def train(
             watch.epoch_done(number + 1, [learner for _, learner in lanes])
     for _, learner in lanes:
         learner.write_back()
-
-
-Lane = tuple[slice, Learner]
-
-
-def _lanes(networks: Sequence[nn.Module], recipe: TrainingConfig) -> list[Lane]:
-    """The learners, each with the networks that it trains."""
-    if Stack.fits(networks[0]):
-        return [(slice(0, len(networks)), Stack(networks, recipe))]
-    return [(slice(index, index + 1), Solo(network, recipe)) for index, network in enumerate(networks)]
-
-
-def _turns(lanes: list[Lane], device: torch.device) -> list[list[Lane]]:
-    """The learners that take their steps by turns: all of them where they overlap, else one after another."""
-    return [lanes] if device.type == "cuda" else [[lane] for lane in lanes]
 
 
 def _run_epoch(lanes: list[Lane], epoch: Epoch, number: int, recipe: TrainingConfig, watch: Watch) -> None:

@@ -25,39 +25,25 @@ def logits_of(network: nn.Module, inputs: Tensor, batch_size: int | None = None)
 
 
 @torch.no_grad()
-def accuracies(network: nn.Module, inputs: Tensor, targets: Tensor, seen: Tensor) -> tuple[float, float]:
-    """Accuracy on the points that the network was trained on and on the others.
-
-    Args:
-        network: the trained network.
-        inputs: ``[points, ...]``.
-        targets: int64 ``[points]``, or ``[points, length]`` where every token has one; negative ones do not count.
-        seen: bool ``[points]``; both sides must have points.
-    """
-    network.eval()
-    size = _batch_size(inputs)
-    hits = [
-        network(batch).argmax(dim=-1) == expected
-        for batch, expected in zip(torch.split(inputs, size), torch.split(targets, size), strict=True)
-    ]
-    counted = targets >= 0
-    right = torch.cat(hits) & counted
-    sides = [(right[side].sum() / counted[side].sum()).item() for side in (seen, ~seen)]
-    return sides[0], sides[1]
-
-
 def measured(network: nn.Module, inputs: Tensor, labels: Tensor, seen: Tensor) -> dict[str, Any]:
     """Facts about a trained network: ``train_accuracy``, ``test_accuracy`` and ``learned``.
 
     Args:
         network: the network.
         inputs: ``[points, ...]``.
-        labels: int64 ``[points]``, or ``[points, length]`` for a language model.
-        seen: bool ``[points]``, what it was trained on.
+        labels: int64 ``[points]``, or ``[points, length]`` for a language model; negative ones do not count.
+        seen: bool ``[points]``, what it was trained on; both sides must have points.
     """
-    train_accuracy, test_accuracy = accuracies(network, inputs, labels, seen)
-    counted = labels[seen]
-    counts = torch.bincount(counted[counted >= 0])
+    network.eval()
+    size = _batch_size(inputs)
+    hits = [
+        network(batch).argmax(dim=-1) == expected
+        for batch, expected in zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
+    ]
+    counted = labels >= 0
+    right = torch.cat(hits) & counted
+    train_accuracy, test_accuracy = ((right[side].sum() / counted[side].sum()).item() for side in (seen, ~seen))
+    counts = torch.bincount(labels[seen][counted[seen]])
     chance = (counts.max() / counts.sum()).item()
     error = math.sqrt(chance * (1 - chance) / int(counts.sum()))
     return {
