@@ -71,7 +71,7 @@ class ComputeConfig(Table):
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 3.0
     """How often training is saved, so that an interrupted run goes on inside a model. Never changes a result."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Worker processes of one thread each; 0: one per core. Never changes a result."""
+    """Worker processes of one thread each; 0: one per core that is granted. Never changes a result."""
     memory: str = "1G"
     """Working memory of the attacks, all workers together, in K, M or G; at least 64M. Never changes a result."""
 
