@@ -198,7 +198,7 @@ def test_the_level_of_the_kernels(features: set[str], architecture: str, level: 
 
 def test_the_levels_are_those_that_the_kernels_are_compiled_for() -> None:
     kernels = Path(__file__).parents[2] / "rust" / "kernels" / "src"
-    targets = set(re.findall(r'"x86_64\+([\w+]+)"', "".join(file.read_text() for file in kernels.glob("*.rs"))))
+    targets = set(re.findall(r'"x86_64\+([\w+]+)"', "".join(file.read_text() for file in kernels.rglob("*.rs"))))
     needed = {level: set[str]() for level in doctor.LEVELS}
     for target in targets:
         features = set(target.split("+"))
