@@ -15,9 +15,9 @@ import pytest
 from made.commands import scores_of
 from tmi.config import Config
 from tmi.runs.directory import RunDirectory
-from tmi.runs.pipeline import QUERY, SAVED, SCORE, TRAINING, run_stages
+from tmi.runs.pipeline import run_stages
 from tmi.runs.run import Run
-from tmi.runs.saved import SavedPredictions, configured
+from tmi.runs.saved import audit_of
 from tmi.system.executor import Executor, InProcess, Job, Kind, Movable, Result
 from tmi.system.progress import Silent
 from tmi.system.worker import working
@@ -80,7 +80,7 @@ def finished(config: Config, out: Path, executor: Executor) -> Run:
     run = Run(config, RunDirectory(out))
     run.check()
     run.directory.prepare()
-    run_stages(run, executor, TRAINING | QUERY | SCORE)
+    run_stages(run, executor)
     return run
 
 
@@ -120,10 +120,10 @@ def test_saved_predictions_are_scored_elsewhere(tmp_path: Path) -> None:
     files = {"predictions": str(tmp_path / "p.npy"), "membership": str(tmp_path / "m.npy")}
     np.save(files["predictions"], random.normal(size=(8, 20, 2, 3)) + membership[..., None, None])
     np.save(files["membership"], membership)
-    config = configured(files, {"attack.names": ["gaussian", "conditional"]})
+    changes = {"attack.names": ["gaussian", "conditional"]}
     for name, executor in (("one", Elsewhere(tmp_path / "scratch")), ("other", InProcess(Silent()))):
-        audit = SavedPredictions(config, RunDirectory(tmp_path / name))
+        audit = audit_of(files, changes, tmp_path / name)
         audit.directory.prepare()
-        run_stages(audit, executor, SAVED)
+        run_stages(audit, executor)
     assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
     assert len(scores_of(tmp_path / "one")) == 2
