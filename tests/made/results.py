@@ -28,8 +28,10 @@ NORMAL = NormalDist()
 RATES = ("0.001", "0.01", "0.05", "0.1")
 
 
-def figure(estimate: float, half_width: float = 0.02, resolvable: bool = True) -> Estimate:
-    return Estimate(estimate, estimate - half_width, estimate + half_width, resolvable)
+def figure(estimate: float, half_width: float = 0.02, resolvable: bool = True, chance: float | None = None) -> Estimate:
+    """With a p-value if the figure is compared with chance: that of a normal estimate with such a 95% interval."""
+    p_value = None if chance is None else NORMAL.cdf(1.96 * (chance - estimate) / half_width)
+    return Estimate(estimate, estimate - half_width, estimate + half_width, resolvable, p_value)
 
 
 def changed(results: Results, changes: dict[str, Any]) -> Results:
@@ -56,7 +58,7 @@ def attack(shift: float, non_members: int) -> dict[str, Any]:
         "summary": "a likelihood ratio",
         "source": "Someone, 2020",
         "needs": "shadow models",
-        "auc": figure(NORMAL.cdf(shift / 2**0.5)),
+        "auc": figure(NORMAL.cdf(shift / 2**0.5), chance=0.5),
         "balanced_accuracy": figure(NORMAL.cdf(shift / 2)),
         "tpr_at_fpr": {
             rate: figure(true_positive_rate(float(rate)), 0.0005, resolvable=float(rate) * non_members >= 1)

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.estimate import holm
 from tmi.metrics.roc import judge, point_aucs, resolution, score_histogram
 
 RATES = [0.001, 0.01, 0.05, 0.1]
@@ -204,3 +205,10 @@ def test_the_histogram_of_equal_scores_has_bins(value: float) -> None:
     found = score_histogram(np.full((1, 2), value), labels)
     assert (np.diff(found["edges"]) > 0).all()
     assert sum(found["members"]) == sum(found["non_members"]) == 1
+
+
+def test_holm_is_that_of_the_definition() -> None:
+    # Smallest times 4, next times 3, ..., never falling.
+    assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]).tolist() == [1, 1]
+    assert len(holm([])) == 0

@@ -72,8 +72,8 @@ def test_plain_words_say_what_leaks_and_how_sure_that_is(results: Results) -> No
     assert "Of 100 points that were in the pretraining data, about 13 are found (95% interval: 11 to 15)" in text
     assert "if 1 of 100 points that were not may be accused wrongly; guessing would find 1." in text
     # 0.126 / (0.126 + 0.01) and 0.0126 / (0.0126 + 0.009)
-    assert "about 93 are then right" in text
-    assert "about 58 where only one in ten" in text
+    assert "about 93 (91 to 94) are then right" in text
+    assert "about 58 (54 to 62) where only one in ten" in text
     assert not any(word in text for word in ("AUC", "ROC", "TPR", "FPR"))
 
 
@@ -90,7 +90,8 @@ def test_plain_words_on_a_given_model_compare_with_the_points_alone() -> None:
     results = make_results({"inputs-and-answers": 0.6, "inputs-alone": 0.3})
     (sentence,) = plain_words(results)
     assert "66 of 100 tries (64 to 68; guessing: 50) with the finetuned model's answers, and in 58" in sentence
-    assert "give away something" in sentence
+    assert "That may be memory, or" in sentence
+    assert "tmi compare" in sentence
     results = changed(results, {"comparisons/inputs-alone/auc": figure(0.01, 0.02)})
     assert "not shown" in plain_words(results)[0]
 

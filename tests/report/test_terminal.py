@@ -6,6 +6,7 @@ import pytest
 
 from made.results import RATES, changed, figure, make_results, printed
 from tmi.report.results import Results
+from tmi.report.summary import plain_words
 from tmi.report.table import results_table, verdict
 from tmi.report.wording import duration, percent, tpr, tpr_interval, tpr_label
 
@@ -71,18 +72,57 @@ def test_verdict_on_a_leak_speaks_of_the_default_attack_not_of_the_best(results:
 def test_verdict_without_a_leak() -> None:
     assert verdict(make_results({"tmi": 0.0})) == (
         "No leak was shown: tmi has AUC 0.500 [0.480, 0.520] (95% interval; 0.5 = coin flip); this is not "
-        "proof of its absence."
+        "proof of its absence: a true AUC of 0.529 would have been seen in four of five such audits, a smaller one "
+        "more rarely."
     )
 
 
 def test_verdict_without_a_leak_does_not_hide_another_attack() -> None:
     results = make_results({"tmi": 0.0, "gaussian": 0.6, "direct": 2.0})
     assert verdict(results).startswith("No leak was shown: tmi")
-    assert verdict(results).endswith(" gaussian, another attack, suggests a leak: AUC 0.664 [0.644, 0.684].")
+    assert "But gaussian, another attack, suggests a leak: AUC 0.664 [0.644, 0.684], clear" in verdict(results)
+
+
+def test_a_hint_must_be_clear_for_the_number_of_figures_looked_at() -> None:
+    others = {f"attack-{number}": 0.0 for number in range(12)}
+    results = make_results({"tmi": 0.0} | others)
+    lucky = {"attacks/attack-3/auc": figure(0.523, 0.02, chance=0.5)}
+    assert 0.02 > changed(results, lucky).attacks["attack-3"].auc.p_value > 0.005
+    assert "But" not in verdict(changed(results, lucky))
+    clear = {"attacks/attack-3/auc": figure(0.54, 0.02, chance=0.5)}
+    assert "But attack-3" in verdict(changed(results, clear))
+    assert "one of 12 figures" in verdict(changed(results, clear))
+    unknown = {"attacks/attack-3/auc": figure(0.54, 0.02)}
+    assert "But" not in verdict(changed(results, unknown))
+
+
+@pytest.mark.parametrize(("targets", "words"), [(1, "one model only"), (4, "4 targets are too few for a verdict")])
+def test_few_targets_are_no_ground_for_a_confident_verdict(targets: int, words: str) -> None:
+    results = changed(make_results({"tmi": 0.6}), {"models/targets": targets, "points/exposed/count": 0})
+    for text in (verdict(results), " ".join(plain_words(results))):
+        assert words in text
+        assert "in about 95 of 100" not in text
+    assert not verdict(results).startswith("The finetuned models leak")
+    assert "none is exposed" not in " ".join(plain_words(results))
+    assert "Something seems to leak" in plain_words(changed(results, {"models/targets": 4}))[0]
+
+
+def test_a_leak_that_may_be_next_to_nothing_is_said_to_be() -> None:
+    results = changed(make_results({"tmi": 0.6}), {"attacks/tmi/auc": figure(0.527, 0.022, chance=0.5)})
+    for text in (verdict(results), plain_words(results)[0]):
+        assert "The leak may be next to nothing: its AUC may be as low as 0.505." in text
+
+
+def test_known_members_alone_are_no_verdict() -> None:
+    results = make_results({"inputs-and-answers": 0.6, "inputs-alone": 0.3})
+    results = changed(results, {"comparisons/inputs-alone/auc": figure(0.1, 0.02)})
+    assert verdict(results).startswith("No verdict: AUC 0.664")
+    assert "tmi compare" in verdict(results)
+    assert "leak" not in verdict(results)
 
 
 def test_verdict_without_a_leak_does_not_hide_a_few_exposed_members() -> None:
-    results = changed(make_results({"tmi": 0.0}), {"attacks/tmi/tpr_at_fpr/0.01": figure(0.04, 0.01)})
+    results = changed(make_results({"tmi": 0.0}), {"attacks/tmi/tpr_at_fpr/0.01": figure(0.04, 0.01, chance=0.01)})
     assert "But at 1% false positives tmi finds 4.0% [3.0%, 5.0%] of the members" in verdict(results)
     results = changed(results, {"attacks/tmi/tpr_at_fpr/0.01/resolvable": False})
     assert "But" not in verdict(results)

@@ -22,10 +22,10 @@ from tmi.config import load_config
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare
-from tmi.metrics.estimate import Estimate
+from tmi.metrics.estimate import Estimate, detectable
 from tmi.metrics.one_target import auc_interval
 from tmi.report.compared import Compared, configuration_lines, runs_heading, runs_table, runs_verdict
-from tmi.runs.compare import compare_runs, compare_unpaired, compared_runs, detectable
+from tmi.runs.compare import compare_runs, compare_unpaired, compared_runs
 from tmi.runs.directory import RunDirectory
 from tmi.runs.finished import read_run
 from tmi.runs.pipeline import run_attack

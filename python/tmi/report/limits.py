@@ -20,7 +20,8 @@ def limits(results: Results) -> list[str]:
         "is assumed to know the architecture, the training recipe and data like the pool; one who knows less may "
         "find less.",
         "The intervals cover other points and other targets of the same kind. They do not cover training all models "
-        "again with another seed, another pool or another recipe.",
+        "again with another seed, another pool or another recipe, nor models that leak far more than others but are so "
+        "rare that hardly any target is one.",
     ]
     if results.is_saved:
         sentences.append(
@@ -38,7 +39,8 @@ def limits(results: Results) -> list[str]:
     if results.models.given:
         sentences.append(
             "One given model was attacked, with members and non-members that others chose. Where the two differ by "
-            "themselves, they can be told apart without the model; only what its answers add is its doing."
+            "themselves, they can be told apart without the model, and any model's answers may show the difference "
+            "better than a simple look at the points: only against a model that has not seen them is it memory."
         )
     if results.target is not None:
         sentences.append(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tmi.metrics.estimate import Estimate
+from tmi.report.claims import LEAST_TARGETS_FOR_POINTS, caution, smallest_effect, speaks_for_others
 from tmi.report.results import REPRESENTATIVE_RATE, Results
-from tmi.report.wording import CHANCE_AUC, GIVEN_MODEL_ATTACK, WITHOUT_MODEL
+from tmi.report.wording import CHANCE_AUC, CONTRAST, GIVEN_MODEL_ATTACK, WITHOUT_MODEL
 
 # Counts below this many of a hundred are told of a thousand: "1 of 100" would hide too much.
 _FEWEST_OF_HUNDRED = 9.5
@@ -55,13 +56,19 @@ def _finding(results: Results, name: str) -> str:
     of_a_point = "whether a given point was in its pretraining data"
     if auc.low > CHANCE_AUC:
         given = f"given one point that was in it and one that was not, the attack tells which is which in {_tries(auc)}"
-        return f"Something leaks: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
+        leaks = "Something leaks" if speaks_for_others(results) else "Something seems to leak"
+        if results.models.targets == 1:
+            leaks = "Something leaks from this model"
+        return (
+            f"{leaks}: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
+            f"{caution(results)}"
+        )
     if auc.high < CHANCE_AUC:
         return "The attack is wrong more often than a coin, so its scores or the membership are probably reversed."
     return (
         f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Given one "
         f"point that was in it and one that was not, it tells which is which in {_tries(auc)}. A better attack may "
-        "find more."
+        f"find more, and small leaks may be missed: {smallest_effect(results)}."
     )
 
 
@@ -69,7 +76,8 @@ def _on_given_model(results: Results) -> str:
     attacks, added = results.attacks, results.comparisons.others[WITHOUT_MODEL].auc
     both, alone = (attacks[name].auc for name in (GIVEN_MODEL_ATTACK, WITHOUT_MODEL))
     conclusion = (
-        "So the answers give away something about the pretraining data."
+        "That may be memory, or what members and non-members differ in by themselves, which any model's answers may "
+        f"show better than a simple look at the points. {CONTRAST}"
         if added.low > 0
         else "So it was not shown that the answers give anything away; a better attack may find more."
     )
@@ -106,13 +114,20 @@ def _found_at(found: Estimate, rate: float, confidence: str) -> str:
     )
     if found.low <= rate:
         return f"{text} That is no clear difference."
-    even, rare = (
-        round(100 * share * found.estimate / (share * found.estimate + (1 - share) * rate)) for share in (0.5, 0.1)
-    )
+    even, rare = (_precision(found, rate, share) for share in (0.5, 0.1))
     return (
         f"{text} Of 100 accusations, about {even} are then right where half of the points asked about were in the "
         f"pretraining data, and about {rare} where only one in ten was."
     )
+
+
+def _precision(found: Estimate, rate: float, members: float) -> str:
+    """Right accusations of 100 where so large a share are members, with the interval of the rate: ``73 (64 to 80)``."""
+    right, low, high = (
+        round(100 * members * share / (members * share + (1 - members) * rate))
+        for share in (found.estimate, found.low, found.high)
+    )
+    return f"{right} ({low} to {high})"
 
 
 def _basis(results: Results) -> str:
@@ -120,8 +135,26 @@ def _basis(results: Results) -> str:
     return (
         f"How sure is this? It was measured on {models.targets:,} models and {data.challenge_points:,} points of "
         f"which it is known which model was pretrained on which: {data.members + data.non_members:,} decisions. "
-        f"The ranges are {results.confidence} intervals: they hold the true figure in about "
-        f"{results.confidence.removesuffix('%')} of 100 such measurements, for models and points of this kind."
+        f"{_coverage(results)}"
+    )
+
+
+def _coverage(results: Results) -> str:
+    """What the intervals promise; only what simulations have shown."""
+    targets, confidence = results.models.targets, results.confidence
+    if targets == 1:
+        return (
+            f"The ranges are {confidence} intervals for this one model and points of this kind. They say nothing about "
+            "other models."
+        )
+    if not speaks_for_others(results):
+        return (
+            f"The ranges are {confidence} intervals for models and points of this kind, but {targets} models show "
+            "little of how much models differ: they hold the true figure somewhat less often than they say."
+        )
+    return (
+        f"The ranges are {confidence} intervals: they hold the true figure in about {confidence.removesuffix('%')} of "
+        "100 such measurements, for models and points of this kind."
     )
 
 
@@ -137,6 +170,8 @@ def exposed_sentence(results: Results) -> str:
     tested, count = exposed.tested, exposed.count
     if not tested:
         return ""
+    if not count and results.models.targets < LEAST_TARGETS_FOR_POINTS:
+        return f"Whether single points are exposed cannot be told from {results.models.targets:,} targets."
     if not count:
         return f"Of {tested:,} points, none is exposed beyond chance when it is looked at by itself."
     verb = "is" if count == 1 else "are"

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tmi.report.claims import caution, hint, smallest_effect, speaks_for_others
 from tmi.report.results import REPRESENTATIVE_RATE, Results
 from tmi.report.wording import (
     CHANCE_AUC,
+    CONTRAST,
     DEFAULT_ATTACK,
     GIVEN_MODEL_ATTACK,
     WITHOUT_MODEL,
@@ -59,20 +61,28 @@ def verdict(results: Results) -> str:
         return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
     if auc.low > CHANCE_AUC:
         return (
-            f"{_leaking(results)} leak their pretraining data: "
-            f"{name} tells members from non-members with {figure}{_members_found(results, name)}."
+            f"{_leaking(results)}: "
+            f"{name} tells members from non-members with {figure}{_members_found(results, name)}.{caution(results)}"
         )
     if auc.high < CHANCE_AUC:
         return (
             f"No leak was shown: {name} scores members below non-members, with {figure}. Being wrong more "
             "often than a coin usually means that the membership or the scores are reversed."
         )
-    return f"No leak was shown: {name} has {figure}; this is not proof of its absence.{_hint(results, name)}"
+    return (
+        f"No leak was shown: {name} has {figure}; this is not proof of its absence: {smallest_effect(results)}."
+        f"{_hint(results)}"
+    )
 
 
 def _leaking(results: Results) -> str:
     """Who leaks: nothing is known of a target of unknown membership, only of the shadow models that stand for it."""
-    return "Shadow models played as the target" if results.target is not None else "The finetuned models"
+    who = "Shadow models played as the target" if results.target is not None else "The finetuned models"
+    if speaks_for_others(results):
+        return f"{who} leak their pretraining data"
+    if results.models.targets == 1:
+        return "The model that played the target leaks its pretraining data"
+    return f"{who} seem to leak their pretraining data"
 
 
 def _verdict_on_given_model(results: Results) -> str:
@@ -83,15 +93,12 @@ def _verdict_on_given_model(results: Results) -> str:
         f"AUC {with_interval(both)} with the model's answers and {with_interval(alone)} from the points alone, "
         f"a difference of {difference(added)} {difference_interval(added)}"
     )
-    own = ""
-    if alone.low > CHANCE_AUC:
-        own = (
-            " The points alone tell members from non-members to that extent because the two differ by themselves; "
-            "that says nothing about the model."
-        )
-    if added.low > 0:
-        return f"The finetuned models leak the pretraining data of the given model: {figures}.{own}"
-    return f"No leak was shown: {figures}; this is not proof of its absence.{own}"
+    if added.low <= 0:
+        return f"No leak was shown: {figures}; this is not proof of its absence."
+    return (
+        f"No verdict: {figures}. The answers tell more than a simple look at the points, but so may those of a model "
+        f"that has not seen them, where members and non-members differ by themselves. {CONTRAST}"
+    )
 
 
 def _members_found(results: Results, name: str) -> str:
@@ -104,20 +111,20 @@ def _members_found(results: Results, name: str) -> str:
     return ""
 
 
-def _hint(results: Results, name: str) -> str:
-    """Sentence on a figure that suggests a leak although the AUC of the attack ``name`` does not."""
-    for other in results.ranked:
-        auc = results.attacks[other].auc
-        if auc.low > CHANCE_AUC:
-            return f" But {other}, another attack, suggests a leak: AUC {with_interval(auc)}."
-    rates = results.attacks[name].tpr_at_fpr
-    for rate in results.rates:
-        if rates[rate].resolvable and rates[rate].low > float(rate):
-            return (
-                f" But at {rate_percent(rate)} false positives {name} finds {tpr(rates[rate], rate)} "
-                f"{tpr_interval(rates[rate], rate)} of the members, which suggests a leak of a few."
-            )
-    return ""
+def _hint(results: Results) -> str:
+    """Sentence on a figure that suggests a leak although the AUC of the attack of the verdict does not."""
+    found = hint(results)
+    if found is None:
+        return ""
+    attack = results.attacks[found.attack]
+    looked = f"also for one of {found.looked_at} figures looked at" if found.looked_at > 1 else "the only other figure"
+    if found.rate is None:
+        return f" But {found.attack}, another attack, suggests a leak: AUC {with_interval(attack.auc)}, clear {looked}."
+    estimate = attack.tpr_at_fpr[found.rate]
+    return (
+        f" But at {rate_percent(found.rate)} false positives {found.attack} finds {tpr(estimate, found.rate)} "
+        f"{tpr_interval(estimate, found.rate)} of the members, which suggests a leak of a few, clear {looked}."
+    )
 
 
 def _table(results: Results, with_accuracy: bool, rates: Sequence[str]) -> Table:

@@ -18,6 +18,11 @@ GIVEN_MODEL_ATTACK = "inputs-and-answers"
 WITHOUT_MODEL = "inputs-alone"
 BASELINE_ATTACK = "adapted-lira"
 """The baseline of the paper, which finetunings are compared by besides the main attack."""
+CONTRAST = (
+    "To tell memory from such a difference, run the same audit on a model of the same kind that has not seen the "
+    "points, and compare the two (tmi compare)."
+)
+"""What would make a verdict on one given model possible."""
 CHANCE_AUC = 0.5
 NOT_RESOLVABLE = "–"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.metrics.accuracy import accuracy_difference, held_out_accuracy
 from tmi.metrics.bootstrap import USUAL, Bootstrap, percentile_interval
 from tmi.metrics.differences import Comparison, compare, comparison_of
-from tmi.metrics.estimate import Estimate
+from tmi.metrics.estimate import detectable
 from tmi.report.compared import Compared, ComparedAttack, PlainFigures
 from tmi.runs.finished import ScoredRun, read_run
 from tmi.runs.keys import TO_NO_SCORE
@@ -30,8 +29,6 @@ from tmi.system.progress import Progress, Silent
 
 # Seeds of the resamples of unpaired runs: equal ones would draw related targets and points for runs of one shape.
 SEED_A, SEED_B = 0, 1
-# How often a difference is to be seen for which the data are said to be large enough.
-POWER = 0.8
 
 
 def compare_runs(
@@ -157,17 +154,6 @@ def compare_unpaired(
     # A rate is resolved if it is in both.
     non_members = min(int((~labels_a).sum()), int((~labels_b).sum()))
     return comparison_of(estimates_a - estimates_b, ends, accuracy, rates, non_members)
-
-
-def detectable(difference: Estimate, confidence: float) -> float:
-    """The true difference whose interval would exclude 0 in four of five such comparisons.
-
-    The standard error follows from the width of the interval, as if the estimate were normal:
-    ``(z(1 - alpha / 2) + z(power)) * standard error``.
-    """
-    of_interval = NormalDist().inv_cdf((1 + confidence) / 2)
-    standard_error = (difference.high - difference.low) / (2 * of_interval)
-    return standard_error * (of_interval + NormalDist().inv_cdf(POWER))
 
 
 def _figures(
