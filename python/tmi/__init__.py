@@ -1,19 +1,36 @@
 """How much does a finetuned model leak about the data its pretrained base was trained on?
 
-The names below are the Python API; everything heavy is imported when it is first used.
+The names below are the Python API; everything is imported when it is first used.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tmi._core import __version__
 from tmi.errors import TmiError
+
+if TYPE_CHECKING:
+    # What type checkers and editors read; the same names are imported on first use by __getattr__.
+    from tmi.attacks.estimator import MembershipAttack
+    from tmi.attacks.registry import attack_named
+    from tmi.attacks.scoring import score
+    from tmi.config import load_config
+    from tmi.metrics.differences import compare
+    from tmi.metrics.roc import judge
+    from tmi.predictions.arrays import Predictions
+    from tmi.predictions.attack_input import Answers
+    from tmi.predictions.views import View
+    from tmi.runs.compare import compare_runs
+    from tmi.runs.in_memory import Audit, audit
+    from tmi.runs.pipeline import run_attack
+
+    __version__: str
 
 _LOCATION = {
     "Answers": "tmi.predictions.attack_input",
-    "Predictions": "tmi.predictions.arrays",
     "Audit": "tmi.runs.in_memory",
     "MembershipAttack": "tmi.attacks.estimator",
+    "Predictions": "tmi.predictions.arrays",
+    "View": "tmi.predictions.views",
     "attack_named": "tmi.attacks.registry",
     "audit": "tmi.runs.in_memory",
     "compare": "tmi.metrics.differences",
@@ -21,7 +38,6 @@ _LOCATION = {
     "judge": "tmi.metrics.roc",
     "load_config": "tmi.config",
     "run_attack": "tmi.runs.pipeline",
-    "View": "tmi.predictions.views",
     "score": "tmi.attacks.scoring",
 }
 
@@ -44,7 +60,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return _version()
     if name not in _LOCATION:
         raise AttributeError(f"module 'tmi' has no attribute {name!r}")
     return getattr(import_module(_LOCATION[name]), name)
@@ -52,3 +70,16 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _version() -> str:
+    """The number in Cargo.toml, from the extension; where that is broken, from what pip has written of it."""
+    try:
+        return str(import_module("tmi._core").__version__)
+    except ImportError:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("tmi-audit")
+        except PackageNotFoundError:
+            return "unknown"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from importlib import import_module
 
 import click
 
-from tmi.errors import TmiError
+from tmi.errors import TmiError, first_line
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -31,20 +32,30 @@ def main() -> None:
             traceback.print_exc()
         click.echo(f"Error: {_sentence(error)}", err=True)
         code = USAGE_ERROR
-    except ModuleNotFoundError as error:
-        # A light installation has no torch; whatever else is missing is a mistake that its traceback tells.
-        if debug or error.name is None or error.name.startswith("tmi"):
+    except ImportError as error:
+        problem = _missing(error)
+        if debug or problem is None:
             raise
-        package = error.name.partition(".")[0]
-        click.echo(
-            f"Error: the package {package!r}, which this needs, is not installed; `pip install tmi-audit` installs all",
-            err=True,
-        )
+        click.echo(f"Error: {problem}", err=True)
         code = USAGE_ERROR
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. What was finished is kept; the same command goes on from there.", err=True)
         code = INTERRUPTED
     sys.exit(code)
+
+
+def _missing(error: ImportError) -> str | None:
+    """What an installation lacks; None if the error is a mistake in the code, which its traceback tells."""
+    try:
+        import_module("tmi._core")
+    except ImportError as broken:
+        return (
+            f"the Rust extension tmi._core cannot be loaded: {first_line(broken)}; `tmi doctor` says what else is wrong"
+        )
+    if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("tmi"):
+        return None
+    package = error.name.partition(".")[0]
+    return f"the package {package!r}, which this needs, is not installed; `pip install tmi-audit` installs all"
 
 
 def _sentence(error: Exception) -> str:

@@ -1,8 +1,12 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and the wording that its sentences share."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
+
+# Longer messages of other libraries are dumps of what they worked on.
+MOST_OF_A_MESSAGE = 200
 
 
 class TmiError(Exception):
@@ -13,8 +17,15 @@ class TmiError(Exception):
     """
 
 
-def did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`` (did you mean 'digits'? known: ...)`` for an error message."""
+    known = list(known)
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f" ({hint}known: {', '.join(known)})"
+
+
+def first_line(error: BaseException) -> str:
+    """``ValueError: what it says``, without what another library's error adds in further lines."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:MOST_OF_A_MESSAGE].rstrip('.')}" if lines else type(error).__name__

@@ -10,7 +10,7 @@ from made.simulated import ATTACKS, EXPENSIVE, simulated, with_membership
 from tmi import _core
 from tmi.attacks.features.membership import RIDGE, Evidence
 from tmi.attacks.features.profiles import profiles
-from tmi.attacks.registry import attack_named, options_of
+from tmi.attacks.registry import Needs, attack_named, options_of
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
@@ -28,7 +28,7 @@ def test_every_attack_describes_itself(name: str) -> None:
     attack = attack_named(name)
     assert attack.name == name
     assert attack.summary
-    assert attack.needs in ("shadow models", "no shadow models", "the pretrained model")
+    assert attack.needs in (Needs.SHADOW_MODELS, Needs.NOTHING, Needs.PRETRAINED_MODEL)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -17,14 +17,14 @@ from sklearn.metrics import roc_auc_score
 import tmi
 from tmi.attacks import estimator as estimators
 from tmi.attacks.estimator import MembershipAttack
-from tmi.attacks.registry import all_attacks, attack_named
+from tmi.attacks.registry import all_attacks, attack_named, is_possible
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
 # LightGBM or a network for every target: the same code path, but slow.
 EXPENSIVE = {"tmi-pointwise", "tmi-mlp"}
-USABLE = [name for name, attack in all_attacks().items() if attack.needs in estimators.POSSIBLE_NEEDS]
+USABLE = [name for name, attack in all_attacks().items() if is_possible(attack, estimators.HAS)]
 
 
 def simulated(

@@ -12,6 +12,7 @@ from tmi.config import load_config
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.runs.adversaries import with_attacks
 
 POINTS, MODELS, QUERIES, CLASSES = 400, 4, 3, 5
 ATTACKS = ("known-points", "inputs-alone", "inputs-and-answers")
@@ -108,9 +109,9 @@ def test_what_does_not_fit_is_named() -> None:
     ("changes", "sentence"),
     [
         ({"pool.non_members": "sklearn:digits"}, "needs model.checkpoint"),
-        ({"attack.names": ["known-points"]}, "'tmi', which needs|'known-points', which needs known members"),
+        ({"attack.names": ["known-points"]}, "'known-points', which needs known members"),
     ],
 )
 def test_the_configuration_says_what_belongs_together(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(TmiError, match=sentence):
-        load_config("digits", changes)
+        with_attacks(load_config("digits", changes))

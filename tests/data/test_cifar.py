@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tmi.config import SourceConfig
+from tmi.data.cifar import load_record
 from tmi.data.points import Points
 from tmi.data.sources import load_points
-from tmi.data.sources.pickles import load_record
 from tmi.errors import TmiError
 
 PER_FILE = 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import all_attacks
+from tmi.attacks.registry import Needs, all_attacks
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
 # Those on a given model have tests of their own.
-ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs != "known members")
+ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs is not Needs.KNOWN_MEMBERS)
 
 
 # These train a classifier for every point.

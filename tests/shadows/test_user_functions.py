@@ -16,6 +16,7 @@ from tmi.config import Config, load_config
 from tmi.data.membership import draw_finetuning_set, draw_membership
 from tmi.data.sources import load_points
 from tmi.errors import TmiError
+from tmi.runs.adversaries import with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.run import Run
 from tmi.runs.stages import finetune, pretrain, query
@@ -229,13 +230,13 @@ def test_texts_come_as_strings(here: Path) -> None:
 
 def test_the_tables_of_networks_are_left_out(tmp_path: Path) -> None:
     config = configured(attack={})
-    assert "direct" in config.attack.names
+    assert "direct" in with_attacks(config).attack.names
     path = tmp_path / "own.toml"
     path.write_text(config.to_toml())
     assert load_config(str(path)) == config
     without = {key: value for key, value in DOCUMENT["recipe"].items() if key != "query_pretrained"}
     config = configured(attack={}, recipe=without)
-    assert "direct" not in config.attack.names
+    assert "direct" not in with_attacks(config).attack.names
     path.write_text(config.to_toml())
     assert load_config(str(path)) == config
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.attacks.features.profiles import profiles
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError
 from tmi.predictions.attack_input import AttackInput
 
@@ -19,14 +18,15 @@ RIDGE = 0.5
 
 
 @register
-class Confidence:
+class Confidence(Attack):
     """The largest confidence of the answer, as log-odds, averaged over augmentations."""
 
     name = "confidence"
     summary = "how sure the finetuned model is; no shadow models"
+    default = 60
+    default_with = Needs.TOP_CLASS
     source = "Yeom et al. 2018; Salem et al. 2019"
-    needs: Literal["no shadow models"] = "no shadow models"
-    upper_bound = False
+    needs = Needs.NOTHING
     point_by_point = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -37,13 +37,14 @@ class Confidence:
 
 
 @register
-class Direct:
+class Direct(Attack):
     """The likelihood ratio of the `gaussian` attack on the answers of the pretrained model itself."""
 
     name = "direct"
     summary = "the pretrained model queried directly: an upper bound"
+    default = 100
     source = "Abascal et al. 2024, direct access to the pretrained model"
-    needs: Literal["the pretrained model"] = "the pretrained model"
+    needs = Needs.PRETRAINED_MODEL
     upper_bound = True
     point_by_point = True
 

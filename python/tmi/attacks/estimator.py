@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tmi import _core
-from tmi.attacks.registry import Option, attack_named
+from tmi.attacks.registry import Needs, Option, attack_named, is_possible
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.unknown_target import p_values
@@ -22,8 +22,8 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_model, taken_in
 from tmi.predictions.views import View
 
-# What the adversary may need for an estimator to have all of it.
-POSSIBLE_NEEDS = ("shadow models", "no shadow models")
+# What whoever has an estimator has.
+HAS = frozenset({Needs.SHADOW_MODELS})
 
 
 class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -63,6 +63,9 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         True
     """
 
+    n_models_: int
+    n_points_: int
+
     def __init__(
         self,
         attack: str = "tmi",
@@ -97,9 +100,9 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 one another, hold NaN, or are of fewer than three models.
         """
         attack = attack_named(self.attack, self.options)
-        if attack.needs not in POSSIBLE_NEEDS:
+        if not is_possible(attack, HAS):
             raise TmiError(
-                f"the attack {self.attack!r} needs {attack.needs}, expected one that needs shadow models only"
+                f"the attack {self.attack!r} needs {attack.needs.value}, expected one that needs shadow models only"
             )
         answers = taken_in(
             predictions, membership, labels, seed=self.seed, threads=self.threads, view=View.parse(self.view)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.attacks.features.profiles import profiles
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput
 
 # Shrinkage of the covariance towards a multiple of the identity, relative to the mean variance.
@@ -22,7 +21,7 @@ BLOCK_ENTRIES = 4_000_000
 
 
 @register
-class Gaussian:
+class Gaussian(Attack):
     """A linear discriminant per point on the mean scaled logits of all classes.
 
     IN and OUT shadows share one covariance over classes, pooled and shrunk; with the few shadows that one has,
@@ -31,9 +30,7 @@ class Gaussian:
 
     name = "gaussian"
     summary = "likelihood ratio on the whole logit vector, one Gaussian pair per point"
-    source = ""
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
+    default = 30
     point_by_point = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -49,7 +46,7 @@ class Gaussian:
 
 
 @register
-class GaussianOffline:
+class GaussianOffline(Attack):
     """How far the target's mean scaled logits are from those of the OUT shadows, whichever way.
 
     Without IN shadows nobody knows in which direction membership moves the logits of a point, so none is assumed: the
@@ -59,9 +56,6 @@ class GaussianOffline:
 
     name = "gaussian-offline"
     summary = "distance of the whole logit vector from the OUT shadows, no IN shadows"
-    source = ""
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     point_by_point = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:

@@ -11,14 +11,14 @@ what the answers add to that is a leak.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError
 from tmi.predictions.attack_input import AttackInput
 from tmi.system.seeding import stream
@@ -43,15 +43,14 @@ Fit = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
 @register
-class KnownPoints:
+class KnownPoints(Attack):
     """One classifier for all points, learned from the answers about points whose membership is known."""
 
     name = "known-points"
     summary = "a metaclassifier over known members and non-members of one pretrained model"
+    default = 10
     source = "Shokri et al. 2017, with known points in place of shadow models"
-    needs: Literal["known members"] = "known members"
-    upper_bound = False
-    point_by_point = False
+    needs = Needs.KNOWN_MEMBERS
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership of every point by a classifier that was trained on other points."""
@@ -65,15 +64,14 @@ class KnownPoints:
 
 
 @register
-class InputsAlone:
+class InputsAlone(Attack):
     """The same without the model: whatever this finds is a difference between the points themselves."""
 
     name = "inputs-alone"
     summary = "the points without the model (texts: bag of words): what the known points give away by themselves"
+    default = 30
     source = "Meeus et al. 2024"
-    needs: Literal["known members"] = "known members"
-    upper_bound = False
-    point_by_point = False
+    needs = Needs.KNOWN_MEMBERS
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership of every point by a logistic regression on other points."""
@@ -83,15 +81,14 @@ class InputsAlone:
 
 
 @register
-class InputsAndAnswers:
+class InputsAndAnswers(Attack):
     """The points and the model's answers: what it finds beyond `inputs-alone` is the model's leak."""
 
     name = "inputs-and-answers"
     summary = "points and answers together: what it adds to inputs-alone is the leak"
+    default = 20
     source = "Meeus et al. 2024, as the comparison that their baseline asks for"
-    needs: Literal["known members"] = "known members"
-    upper_bound = False
-    point_by_point = False
+    needs = Needs.KNOWN_MEMBERS
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Log-odds of membership: those by the inputs, corrected by trees on the answers."""

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from tmi import _core
 from tmi.attacks.confidences import confidences
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput, neutral
 
@@ -30,15 +30,13 @@ def _require(option: str, value: str, known: Sequence[str]) -> None:
         raise TmiError(f"the {option} of LiRA is {value!r}{did_you_mean(value, list(known))}")
 
 
-class _AdaptedLira:
+class _AdaptedLira(Attack):
     """LiRA as the TMI paper uses it where points have no label among the downstream classes.
 
     The answer is, for each augmentation, the scaled logit of the class that the target itself holds most likely.
     """
 
     source = "Abascal et al. 2024, section 5, adapted from Carlini et al. 2022"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     point_by_point = True
     covariance: Literal["full", "pooled", "diagonal"]
 
@@ -59,6 +57,8 @@ class AdaptedLira(_AdaptedLira):
 
     name = "adapted-lira"
     summary = "LiRA on the confidence of the target's own top class, full covariance over augmentations"
+    default = 50
+    default_with = Needs.TOP_CLASS
     covariance = "full"
 
 
@@ -81,7 +81,7 @@ class AdaptedLiraDiagonal(_AdaptedLira):
 
 
 @register
-class LiraOnline:
+class LiraOnline(Attack):
     """LiRA with IN and OUT shadows: the log-likelihood ratio of the target's confidences.
 
     A Gaussian each is fitted to the IN and the OUT shadows' confidences of each query of a point; queries are taken as
@@ -100,9 +100,9 @@ class LiraOnline:
 
     name = "lira-online"
     summary = "LiRA: likelihood ratio of one class's confidence, queries taken as independent"
+    default = 70
+    default_with = Needs.LABELS
     source = "Carlini et al. 2022, algorithm 1"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     labelled = True
 
     def __init__(self, variance: OnlineVariance = "global", location: Location = "mean") -> None:
@@ -130,7 +130,7 @@ class LiraOnline:
 
 
 @register
-class LiraOffline:
+class LiraOffline(Attack):
     """LiRA without IN shadows: how surely the target's confidences are above those of the OUT shadows.
 
     The score is ``log(1 - Pr[Z > confidence])`` for ``Z`` from the Gaussian fitted to the OUT shadows, added up over
@@ -147,9 +147,9 @@ class LiraOffline:
 
     name = "lira-offline"
     summary = "LiRA from OUT shadows alone: is the target surer than they are?"
+    default = 80
+    default_with = Needs.LABELS
     source = "Carlini et al. 2022, section IV, offline attack"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     labelled = True
 
     def __init__(self, variance: OfflineVariance = "global", location: Location = "mean") -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from tmi import _core
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput, neutral
 
 # With a penalty of this strength Newton's method has converged to rounding.
@@ -25,7 +24,7 @@ BLOCK_ENTRIES = 4_000_000
 
 
 @register
-class RidgeLogistic:
+class RidgeLogistic(Attack):
     """Logistic regression of membership on a point's answers: all augmentations and classes side by side.
 
     A row is a shadow, its features are the scaled logits of all classes of all augmentations, standardised over the
@@ -35,9 +34,6 @@ class RidgeLogistic:
 
     name = "ridge-logistic"
     summary = "one ridge logistic regression per challenge point on all augmentations and classes"
-    source = ""
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     point_by_point = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:

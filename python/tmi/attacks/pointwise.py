@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from tmi import _core
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput, neutral
 from tmi.system.seeding import stream
 
@@ -28,7 +28,7 @@ POINTWISE_RECIPE = {
 
 
 @register
-class TmiPointwise:
+class TmiPointwise(Attack):
     """The paper's attack: a metaclassifier of its own for every challenge point.
 
     Rows are the answers of all shadows to all augmentations of the point; features are the logit-scaled confidences
@@ -38,9 +38,8 @@ class TmiPointwise:
 
     name = "tmi-pointwise"
     summary = "the paper's attack: one LightGBM per challenge point on the answers themselves"
+    default = 40
     source = "Abascal et al. 2024, Section 4"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
     point_by_point = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -64,7 +63,7 @@ class TmiPointwise:
 
 
 @register
-class TmiMlp:
+class TmiMlp(Attack):
     """The paper's attack with the paper's metaclassifier: a small neural network for every challenge point.
 
     Rows, features and score are those of `TmiPointwise`; the network and its training are those of the authors' code
@@ -75,9 +74,6 @@ class TmiMlp:
     name = "tmi-mlp"
     summary = "the paper's attack: one neural network per challenge point on the answers themselves"
     source = "Abascal et al. 2024, section 4, and the authors' code"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
-    point_by_point = False
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Mean probability of membership over the target's augmentations; 1/2 where all shadows are alike."""

@@ -1,28 +1,46 @@
-"""Attacks: from the answers of all models to a score per target and point.
+"""Attacks: from the predictions of all models to a score per target and point.
 
-An attack is one object with the attributes of `Attack`, registered by ``@register`` on its class in any module of
-this package; adding one is adding a file. Scores are higher for likelier members and are never rescaled per target.
+An attack is a class derived from `Attack` with ``@register`` on it, in any module of this package; adding one is adding
+a file. Other distributions name theirs as entry points ``tmi.attacks``. Scores are higher for likelier members and are
+never rescaled per target.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from importlib import import_module
 from inspect import signature
-from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi import attacks
-from tmi.errors import TmiError, did_you_mean
+from tmi.errors import TmiError, did_you_mean, first_line
 from tmi.predictions.attack_input import AttackInput
+from tmi.system.plugins import plugins
+
+GROUP = "tmi.attacks"
 
 Option: TypeAlias = bool | int | float | str
 
 
-class Attack(Protocol):
+class Needs(Enum):
+    """What an attack needs besides the target's predictions; the value is how ``results.json`` says it."""
+
+    NOTHING = "no shadow models"
+    SHADOW_MODELS = "shadow models"
+    PRETRAINED_MODEL = "the pretrained model"
+    KNOWN_MEMBERS = "known members"
+    # Nothing fails without these two, but the attack is about them.
+    LABELS = "labels of the challenge points"
+    TOP_CLASS = "predictions of which one class is the likeliest"
+
+
+class Attack(ABC):
     """A membership inference attack.
 
     Options are arguments of its class, each with a default and kept as an attribute of the same name.
@@ -32,18 +50,26 @@ class Attack(Protocol):
         summary: one line for the report.
         source: where it is published; empty if it is this project's own.
         needs: what the adversary has besides queries to the target.
+        default: its place in the report among the attacks that run unless some are named; None: it runs only by name.
+            Derived classes do not inherit it.
+        default_with: what must be there besides ``needs`` for it to run by default.
         upper_bound: whether it sees more than an adversary who only has the finetuned model.
-        point_by_point: whether a score depends on the answers about its own point alone; then `tmi.attacks.scoring`
+        labelled: whether it looks at the confidence in the label of a point, where labels are known.
+        point_by_point: whether a score depends on the predictions at its own point alone; then `tmi.attacks.scoring`
             hands the attack a few points at a time, and predictions may be larger than memory.
     """
 
-    name: str
-    summary: str
-    source: str
-    needs: Literal["shadow models", "no shadow models", "the pretrained model", "known members"]
-    upper_bound: bool
-    point_by_point: bool
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str] = ""
+    needs: ClassVar[Needs] = Needs.SHADOW_MODELS
+    default: ClassVar[int | None] = None
+    default_with: ClassVar[Needs] = Needs.NOTHING
+    upper_bound: ClassVar[bool] = False
+    labelled: ClassVar[bool] = False
+    point_by_point: bool = False
 
+    @abstractmethod
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """Scores ``[targets, points]``, higher = member.
 
@@ -64,22 +90,33 @@ class MatchesShadows(Protocol):
         """Scores ``[targets, points]`` by the shadows of `AttackInput.design`."""
 
 
-AttackClass = TypeVar("AttackClass", bound=type)
+AttackClass = TypeVar("AttackClass", bound=type[Attack])
 _registered: dict[str, Attack] = {}
 
 
 def register(attack: AttackClass) -> AttackClass:
-    """Class decorator: make an attack known under its name."""
-    instance: Attack = attack()
-    _registered[instance.name] = instance
+    """Class decorator: make an attack known under its name.
+
+    Raises:
+        TmiError: another class has the name.
+    """
+    place, known = (attack.__module__, attack.__qualname__), _registered.get(attack.name)
+    # The same class again is a module that was reloaded, or a cell of a notebook that was run again.
+    if known is not None and (type(known).__module__, type(known).__qualname__) != place:
+        raise TmiError(f"there are two attacks named {attack.name!r}: {'.'.join(place)} and {type(known).__module__}")
+    _registered[attack.name] = attack()
     return attack
 
 
 def all_attacks() -> dict[str, Attack]:
-    """Every attack by name, sorted."""
-    for module in pkgutil.iter_modules(attacks.__path__):
-        import_module(f"tmi.attacks.{module.name}")
+    """Every attack by name, sorted; without those of other distributions that are broken, see `broken_plugins`."""
+    _find()
     return dict(sorted(_registered.items()))
+
+
+def broken_plugins() -> dict[str, str]:
+    """What is wrong with attacks of other distributions, a sentence by the name of the entry point."""
+    return _find()
 
 
 def attack_named(name: str, options: Mapping[str, Option] | None = None) -> Attack:
@@ -90,12 +127,15 @@ def attack_named(name: str, options: Mapping[str, Option] | None = None) -> Atta
         options: values in place of the defaults of its class.
 
     Raises:
-        TmiError: there is none, or it has no such option, or a value is of another type or outside its domain.
+        TmiError: there is none, it is of another distribution and broken, it has no such option, or a value is of
+            another type or outside its domain.
     """
-    known = all_attacks()
-    if name not in known:
-        raise TmiError(f"there is no attack named {name!r}{did_you_mean(name, list(known))}")
-    attack = known[name]
+    broken = _find()
+    if name in broken and name not in _registered:
+        raise TmiError(broken[name])
+    if name not in _registered:
+        raise TmiError(f"there is no attack named {name!r}{did_you_mean(name, sorted(_registered))}")
+    attack = _registered[name]
     if not options:
         return attack
     defaults = options_of(attack)
@@ -118,6 +158,51 @@ def options_of(attack: Attack) -> dict[str, Option]:
     return {name: getattr(attack, name) for name in signature(type(attack)).parameters}
 
 
-def looks_at_labels(attack: Attack) -> bool:
-    """Whether the attack looks at the confidence in the label of a point, where labels are known."""
-    return bool(getattr(attack, "labelled", False))
+def is_possible(attack: Attack, has: Collection[Needs]) -> bool:
+    """Whether an adversary who has this can run an attack.
+
+    The finetunings of a given model with known members are one target together, of which other attacks know nothing.
+    """
+    is_given = Needs.KNOWN_MEMBERS in has
+    return attack.needs in {Needs.NOTHING, *has} and is_given == (attack.needs is Needs.KNOWN_MEMBERS)
+
+
+def default_attacks(has: Collection[Needs]) -> list[str]:
+    """Names of the attacks that run unless some are named, in the order of the report: the one place that decides it.
+
+    Args:
+        has: what the adversary has besides queries to the target.
+    """
+    places = {}
+    for name, attack in all_attacks().items():
+        # Of the class itself: a variant that is derived from an attack does not run by default because that does.
+        place = vars(type(attack)).get("default")
+        if place is not None and is_possible(attack, has) and attack.default_with in {Needs.NOTHING, *has}:
+            places[name] = place
+    return sorted(places, key=lambda name: (places[name], name))
+
+
+_broken: dict[str, str] = {}
+_loaded: set[str] = set()
+
+
+def _find() -> dict[str, str]:
+    """Register all attacks; what is wrong with those of other distributions, by name."""
+    for module in pkgutil.iter_modules(attacks.__path__):
+        import_module(f"tmi.attacks.{module.name}")
+    for name, plugin in plugins(GROUP).items():
+        if name in _loaded:
+            continue
+        _loaded.add(name)
+        try:
+            found = plugin.load()
+            if not (isinstance(found, type) and issubclass(found, Attack)):
+                raise plugin.broken("is no class derived from tmi.attacks.registry.Attack")
+            if getattr(found, "name", None) != name:
+                raise plugin.broken(f"is an attack named {getattr(found, 'name', None)!r}, expected the same name")
+            register(found)
+        except TmiError as error:
+            _broken[name] = str(error)
+        except Exception as error:  # its class may do anything when an instance is made
+            _broken[name] = str(plugin.broken(f"cannot be made: {first_line(error)}"))
+    return _broken

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit
 
 from tmi.attacks.confidences import confidences
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError
 from tmi.predictions.attack_input import AttackInput, neutral
 
@@ -24,7 +23,7 @@ OFFLINE_A = 0.3
 
 
 @register
-class Rmia:
+class Rmia(Attack):
     """The pairwise likelihood ratio test with IN and OUT shadows.
 
     With ``Pr(x | target)`` the probability of the class of `confidences` and ``Pr(x)`` the mean of the IN shadows' and
@@ -43,10 +42,9 @@ class Rmia:
 
     name = "rmia"
     summary = "RMIA: share of other points that the target is relatively less sure of"
+    default = 90
+    default_with = Needs.LABELS
     source = "Zarifzadeh, Liu and Shokri 2024, relative likelihood ratio test"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
-    point_by_point = False
     labelled = True
 
     def __init__(self, gamma: float = GAMMA) -> None:
@@ -67,7 +65,7 @@ class Rmia:
 
 
 @register
-class RmiaOffline:
+class RmiaOffline(Attack):
     """RMIA without IN shadows: ``Pr(x) = ((1 + a) Pr_OUT(x) + (1 - a)) / 2``.
 
     That is the mean of ``Pr_OUT`` and of ``Pr_IN`` when the latter is taken to be ``a Pr_OUT + 1 - a``. Points that are
@@ -85,9 +83,6 @@ class RmiaOffline:
     name = "rmia-offline"
     summary = "RMIA from OUT shadows alone"
     source = "Zarifzadeh, Liu and Shokri 2024, offline attack"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
-    point_by_point = False
     labelled = True
 
     def __init__(self, gamma: float = GAMMA, offline_a: float = OFFLINE_A) -> None:

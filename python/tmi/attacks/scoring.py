@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import Attack, MatchesShadows
+from tmi.attacks.registry import Attack, MatchesShadows, Needs
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
@@ -29,7 +29,7 @@ PARTS_PER_WORKER = 16
 # Fewer points than these cost more to hand out than to score.
 LEAST_POINTS_PER_PART = 16
 # What attacks need that compare the target with other models.
-COMPARING = ("shadow models", "the pretrained model")
+COMPARING = (Needs.SHADOW_MODELS, Needs.PRETRAINED_MODEL)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from tmi.attacks.features.membership import Evidence, Ingredients
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
-from tmi.attacks.registry import register
+from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput
 from tmi.system.seeding import stream
 
@@ -41,7 +40,7 @@ LEAST_DEVIATION = 1e-3
 
 
 @register
-class Tmi:
+class Tmi(Attack):
     """One metaclassifier for all points of a target.
 
     Each row is a shadow at a point, described by how its answers compare with those of the other shadows that were and
@@ -53,10 +52,8 @@ class Tmi:
 
     name = "tmi"
     summary = "one LightGBM for all points, on raw and conditioned answers compared with the shadows'"
+    default = 10
     source = "after Abascal et al. 2024; one metaclassifier for all points, conditioning and shrinkage are new"
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
-    point_by_point = False
     ingredients = Ingredients()
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -106,15 +103,12 @@ class TmiWithoutContrast(Tmi):
 
 
 @register
-class Conditional:
+class Conditional(Attack):
     """The shrunken likelihood ratio of the conditioned answers to the points themselves: no metaclassifier."""
 
     name = "conditional"
     summary = "likelihood ratio on answers conditioned on the model's other answers; no LightGBM"
-    source = ""
-    needs: Literal["shadow models"] = "shadow models"
-    upper_bound = False
-    point_by_point = False
+    default = 20
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's conditioned answers."""

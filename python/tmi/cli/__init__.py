@@ -149,13 +149,15 @@ def attacks() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.attacks.registry import all_attacks, options_of
+    from tmi.attacks.registry import all_attacks, broken_plugins, options_of
     from tmi.report.settings import options_text
 
     table = Table("attack", "what it does", "needs", "options", box=None, pad_edge=False)
     for name, entry in all_attacks().items():
-        table.add_row(name, entry.summary, entry.needs, options_text(options_of(entry)))
+        table.add_row(name, entry.summary, entry.needs.value, options_text(options_of(entry)))
     Console().print(table)
+    for problem in broken_plugins().values():
+        click.echo(f"Left out: {problem}", err=True)
 
 
 @tmi.group(invoke_without_command=True)

@@ -19,7 +19,14 @@ from tmi.config.recipe import RecipeConfig
 from tmi.config.saved import SavedConfig, SavedFiles
 from tmi.config.tables import Config
 from tmi.config.target import TargetConfig
-from tmi.config.training import FinetuneConfig, ModelConfig, PretrainConfig, PrivacyConfig, TrainingConfig
+from tmi.config.training import (
+    FinetuneConfig,
+    ModelConfig,
+    PretrainConfig,
+    PrivacyConfig,
+    TrainingConfig,
+    transfer_method,
+)
 
 __all__ = [
     "AttackConfig",
@@ -49,6 +56,7 @@ __all__ = [
     "preset_names",
     "preset_text",
     "saved_config",
+    "transfer_method",
     "validate",
     "variant_of",
     "with_values",

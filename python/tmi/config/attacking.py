@@ -17,15 +17,8 @@ FEWEST_MODELS = 3
 class AttackConfig(Table):
     """Which attacks are run, in the order of the report, and what the adversaries have."""
 
-    names: Annotated[list[str], Field(min_length=1)] = [
-        "tmi",
-        "conditional",
-        "gaussian",
-        "tmi-pointwise",
-        "adapted-lira",
-        "confidence",
-        "direct",
-    ]
+    names: list[str] = []
+    """Those that are the default (`tmi.attacks.registry.Attack`) and possible if left out."""
     views: Annotated[list[str], Field(min_length=1)] = ["logits"]
     """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
     shadows: list[int] = []

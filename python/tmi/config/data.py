@@ -8,9 +8,6 @@ from pydantic import Field, model_validator
 
 from tmi.config.base import Table
 
-# Sources that name a file or a folder: their path is relative to the TOML file that names it, in a preset to --data.
-FILE_SOURCES = ("npz", "jsonl", "text", "parquet", "cifar10", "cifar100", "imagefolder")
-
 
 class SourceConfig(Table):
     """Where points come from."""

@@ -11,10 +11,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from tmi.config.attacking import AttackedConfig
-from tmi.config.data import FILE_SOURCES
 from tmi.config.saved import SavedConfig
 from tmi.config.tables import Config
 from tmi.errors import TmiError, did_you_mean
+from tmi.system.plugins import SOURCES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -223,7 +223,7 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
             continue
         for key in ("source", "non_members"):
             kind, _, name = str(table.get(key, "")).partition(":")
-            if kind in FILE_SOURCES:
+            if kind in SOURCES.names() and getattr(SOURCES.load(kind, "load"), "READS_FILES", False):
                 table[key] = f"{kind}:{_anchored(name, folder, origin)}"
         if isinstance(table.get("relabel"), str):
             table["relabel"] = _anchored(table["relabel"], folder, origin)

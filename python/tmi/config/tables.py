@@ -9,15 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from tmi.config.attacking import AttackConfig, AttackedConfig
+from tmi.config.attacking import AttackedConfig
 from tmi.config.data import DownstreamConfig, EncoderConfig, PoolConfig, QueryConfig
-from tmi.config.recipe import UNUSED_TABLES, RecipeConfig
+from tmi.config.recipe import UNUSED_TABLES, UNUSED_TRAINING, RecipeConfig
 from tmi.config.target import TargetConfig
 from tmi.config.training import FinetuneConfig, ModelConfig, PretrainConfig
-
-# The attacks on a given model whose members are known, and the recipe that stands where nothing is pretrained.
-KNOWN_MEMBER_ATTACKS = ("known-points", "inputs-and-answers", "inputs-alone")
-UNUSED_PRETRAINING = {"learning_rate": 1e-3, "epochs": 1, "batch_size": 1}
 
 
 class Config(AttackedConfig):
@@ -40,24 +36,13 @@ class Config(AttackedConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_is_pretrained(cls, document: Any) -> Any:
-        """Defaults where a given model is attacked."""
-        if isinstance(document, dict) and isinstance(pool := document.get("pool"), dict) and pool.get("non_members"):
-            attack = {"names": list(KNOWN_MEMBER_ATTACKS)} | (document.get("attack") or {})
-            return {"pretrain": UNUSED_PRETRAINING} | document | {"attack": attack}
-        return document
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_configured(cls, document: Any) -> Any:
-        """Tables that nothing reads where the user's own functions train."""
-        if not isinstance(document, dict) or not isinstance(recipe := document.get("recipe"), dict):
+    def _unused_tables_are_left_out(cls, document: Any) -> Any:
+        """Where a given model is attacked or the user's functions train, nothing reads some tables."""
+        if not isinstance(document, dict):
             return document
-        attack = document.get("attack") or {}
-        if recipe.get("query_pretrained") is None and isinstance(attack, dict):
-            names = [name for name in AttackConfig.model_fields["names"].default if name != "direct"]
-            attack = {"names": names} | attack
-        return UNUSED_TABLES | document | {"attack": attack}
+        if isinstance(pool := document.get("pool"), dict) and pool.get("non_members"):
+            document = {"pretrain": UNUSED_TRAINING} | document
+        return UNUSED_TABLES | document if isinstance(document.get("recipe"), dict) else document
 
     @model_validator(mode="after")
     def _recipe_does_everything(self) -> Config:
@@ -70,8 +55,6 @@ class Config(AttackedConfig):
             raise ValueError(f"{changed[0]} is configured, but recipe trains and reads: leave the table out")
         if self.variants:
             raise ValueError("variants are other finetunings by the tool, which a recipe has none of")
-        if self.recipe.query_pretrained is None and "direct" in self.attack.names:
-            raise ValueError("attack.names has 'direct', which needs recipe.query_pretrained")
         return self
 
     @model_validator(mode="after")
@@ -92,10 +75,6 @@ class Config(AttackedConfig):
             raise ValueError("pool.non_members needs model.checkpoint: the given model whose members are known")
         if self.given and self.attack.shadows:
             raise ValueError("attack.shadows is for shadow models, of which there are none with pool.non_members")
-        known = [name for name in self.attack.names if name in KNOWN_MEMBER_ATTACKS]
-        if (wrong := [name for name in self.attack.names if (name in known) != self.given]) and (self.given or known):
-            expected = "known members, with pool.non_members" if not self.given else "shadow models"
-            raise ValueError(f"attack.names has {wrong[0]!r}, which needs {expected}")
         return self
 
     @property

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tmi.config.base import Table
+from tmi.errors import did_you_mean
+from tmi.system.plugins import TRANSFERS
 
 # What only some kinds of models read.
 KEYS_OF_MODELS = {
@@ -143,13 +146,35 @@ class PrivacyConfig(Table):
 class FinetuneConfig(TrainingConfig):
     """The recipe of finetuning and which part of the model it changes."""
 
-    transfer: Annotated[str, Field(pattern=r"^(head|last-[1-9][0-9]*|full|lora)$")] = "head"
+    transfer: str = "head"
     """``head``: a new linear head on the frozen backbone; ``last-K``: and the last K blocks; ``full``: everything;
     ``lora``: and low-rank adapters of every layer."""
     lora_rank: Annotated[int, Field(ge=1)] = 8
     """Of ``lora``."""
     private: PrivacyConfig | None = None
 
+    @field_validator("transfer")
+    @classmethod
+    def _is_known(cls, transfer: str) -> str:
+        transfer_method(transfer)
+        return transfer
+
 
 def _default(key: str) -> Any:
     return ModelConfig.model_fields[key].default
+
+
+def transfer_method(transfer: str) -> tuple[str, int]:
+    """The finetuning method of a name and its number: ``last-3`` is ``last-k`` with 3, ``head`` is itself with 0.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    known = TRANSFERS.names()
+    method, _, number = transfer.rpartition("-")
+    if re.fullmatch("[1-9][0-9]*", number) and f"{method}-k" in known:
+        return f"{method}-k", int(number)
+    if transfer not in known or transfer.endswith("-k"):
+        names = [re.sub("-k$", "-K", name) for name in known]
+        raise ValueError(f"there is no such finetuning method{did_you_mean(transfer, names)}")
+    return transfer, 0

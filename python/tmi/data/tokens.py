@@ -20,8 +20,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
-from tmi.errors import TmiError
-from tmi.system.hub import first_line, folder_on_hub
+from tmi.errors import TmiError, first_line
+from tmi.system.hub import folder_on_hub
 
 # What stands after the last token of a text. No tokenizer has this id: a network tells by it what to attend to.
 PADDING = -1

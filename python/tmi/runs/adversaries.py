@@ -7,9 +7,11 @@ models, others who see less (`views`), and others who have trained fewer shadow 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
-from tmi.attacks.registry import Attack, attack_named
-from tmi.config import AttackedConfig
+from tmi.attacks.registry import Attack, Needs, attack_named, default_attacks, is_possible
+from tmi.config import AttackedConfig, Config
+from tmi.errors import TmiError
 from tmi.predictions.views import LOGITS, View
 from tmi.system.seeding import stream
 
@@ -41,16 +43,45 @@ class Adversary:
         return ", ".join(view + shadows)
 
 
-def require_known(config: AttackedConfig) -> None:
-    """Find out before any work whether all attacks, their options and the views of a configuration exist.
+AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
+
+# Where an attack that cannot be run would find what it needs.
+ASKED_FOR = {
+    Needs.KNOWN_MEMBERS: "known members, with pool.non_members",
+    Needs.PRETRAINED_MODEL: "the pretrained models' predictions, with recipe.query_pretrained",
+}
+
+
+def with_attacks(config: AnyConfig) -> AnyConfig:
+    """The configuration with the attacks that run by default where none is named, found out before any work.
 
     Raises:
-        TmiError: one does not.
+        TmiError: an attack, its option or a view does not exist, or an attack needs what this adversary does not have.
     """
-    for name in (*config.attack.names, *config.attack.options):
+    for name in config.attack.options:
         attack_of(config, name)
     for name in config.attack.views:
         View.parse(name)
+    named = [attack_of(config, name) for name in config.attack.names]
+    if not isinstance(config, Config):
+        return config
+    has = _had_in_a_run(config)
+    for attack in named:
+        if not is_possible(attack, has):
+            needs = Needs.SHADOW_MODELS if config.given else attack.needs
+            raise TmiError(f"attack.names has {attack.name!r}, which needs {ASKED_FOR.get(needs, needs.value)}")
+    names = config.attack.names or default_attacks(has)
+    return config.model_copy(update={"attack": config.attack.model_copy(update={"names": names})})
+
+
+def _had_in_a_run(config: Config) -> set[Needs]:
+    if config.given:
+        return {Needs.KNOWN_MEMBERS}
+    # Pretraining points have no label among the downstream classes, so that nobody has Needs.LABELS.
+    has = {Needs.SHADOW_MODELS, Needs.TOP_CLASS}
+    if config.recipe is None or config.recipe.query_pretrained is not None:
+        has.add(Needs.PRETRAINED_MODEL)
+    return has
 
 
 def attack_of(config: AttackedConfig, name: str) -> Attack:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import __version__
-from tmi.attacks.registry import attack_named, looks_at_labels, options_of
+from tmi.attacks.registry import Needs, attack_named, options_of
+from tmi.attacks.scoring import COMPARING
 from tmi.config import AttackedConfig
 from tmi.metrics.bootstrap import USUAL, Bootstrap
 from tmi.metrics.differences import compare_to
@@ -99,7 +100,7 @@ def results_of(
     for name, attack_scores in scores.items():
         found = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
         attack = attack_of(config, name)
-        looks_at = ("label" if description.labelled else "top class of the target") if looks_at_labels(attack) else None
+        looks_at = ("label" if description.labelled else "top class of the target") if attack.labelled else None
         attacks[name] = found.model_copy(update={"options": options_of(attack), "looks_at": looks_at})
         advance(1)
     name = headline(list(scores))
@@ -185,10 +186,10 @@ def judged(
     attack = attack_named(name)
     labels = membership[: len(scores)]
     judgement = judge(scores, labels, settings.false_positive_rates, settings.bootstrap)
-    compares_shadows = attack.needs in ("shadow models", "the pretrained model")
+    compares_shadows = attack.needs in COMPARING
     # Known members were not drawn: what tells them from others may be no doing of the model.
     bound = None
-    if attack.needs != "known members":
+    if attack.needs is not Needs.KNOWN_MEMBERS:
         bound = epsilon_lower_bound(
             scores,
             labels,
@@ -200,7 +201,7 @@ def judged(
     return Attack(
         summary=attack.summary,
         source=attack.source,
-        needs=attack.needs,
+        needs=attack.needs.value,
         upper_bound=attack.upper_bound,
         auc=judgement.auc,
         balanced_accuracy=judgement.balanced_accuracy,
@@ -244,7 +245,7 @@ def vulnerability(
 
 def shared_shadows(attack: str, targets: int, models: int) -> float:
     """Which share of a target's shadows are targets as well; 0 for an attack that compares with none."""
-    if attack_named(attack).needs not in ("shadow models", "the pretrained model") or models < 2:
+    if attack_named(attack).needs not in COMPARING or models < 2:
         return 0.0
     return (targets - 1) / (models - 1)
 

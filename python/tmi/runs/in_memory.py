@@ -22,7 +22,7 @@ from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_model, taken_in
 from tmi.report.results import Attack, Provenance, Results
-from tmi.runs.adversaries import Adversary, attack_of, main_adversary, require_known
+from tmi.runs.adversaries import Adversary, attack_of, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.saved import described, possible_attacks
 from tmi.runs.stages import evaluate
@@ -299,7 +299,7 @@ def audit(
             confidence=confidence,
         ),
     )
-    require_known(config)
+    with_attacks(config)
     unknown = None if target is None else as_model(target, "target", notes.append)
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
     main, names = main_adversary(config), config.attack.names

@@ -13,7 +13,7 @@ from tmi import __version__
 from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
 from tmi.report.results import Provenance, Results
-from tmi.runs.adversaries import main_adversary, require_known
+from tmi.runs.adversaries import main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.keys import TO_NO_MODEL
@@ -57,7 +57,7 @@ def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
     """A run or an audit of saved predictions, as its configuration says.
 
     Raises:
-        TmiError: there is no such device.
+        TmiError: there is no such device or attack, or an attack needs what there is not.
     """
     directory = RunDirectory(out)
     if isinstance(config, SavedConfig):
@@ -65,7 +65,7 @@ def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
     assert isinstance(config, Config)
     from tmi.shadows.experiment import on_this_machine
 
-    return Run(on_this_machine(config), directory)
+    return Run(on_this_machine(with_attacks(config)), directory)
 
 
 @contextmanager
@@ -80,7 +80,6 @@ def opened(subject: StoredSubject, *, fresh: bool = False) -> Iterator[StoredSub
         TmiError: bad input, or a directory of another configuration or of something else.
     """
     directory, config = subject.directory, subject.config
-    require_known(config)
     directory.refuse_foreign()
     subject.check()
     directory.prepare()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Needs, attack_named, default_attacks
 from tmi.config import SavedConfig, SavedFiles, saved_config, with_values
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
@@ -19,7 +19,7 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
 from tmi.report.results import Data, Models, Provenance, ReadFile
-from tmi.runs.adversaries import by_view
+from tmi.runs.adversaries import by_view, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
@@ -28,11 +28,6 @@ from tmi.system.memory import DEFAULT_MEMORY
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# What is run unless attacks are named: with labels also those that are about the confidence in the true class.
-ALWAYS = ("tmi", "conditional", "gaussian", "tmi-pointwise", "adapted-lira", "confidence")
-WITH_LABELS = ("lira-online", "lira-offline", "rmia")
-WITH_PRETRAINED = ("direct",)
-ABOUT_TOP_CLASS = ("adapted-lira", "confidence")
 # Raised when a change of the code changes what is read from the same files.
 READING_VERSION = 2
 
@@ -96,17 +91,18 @@ class SavedPredictions(StoredSubject):
         Raises:
             TmiError: they do not.
         """
+        with_attacks(self.config)
         answers = self.answers(DEFAULT_MEMORY, View())
         if answers.membership.all() or not answers.membership.any():
             raise TmiError("membership is the same for all models and points, expected members and non-members")
         for adversary in by_view(self.config).values():
             adversary.view.require_classes(answers.predictions.shape[-1])
         for name in self.config.attack.names:
-            if attack_named(name).needs == "known members":
+            if attack_named(name).needs is Needs.KNOWN_MEMBERS:
                 raise TmiError(
                     f"the attack {name!r} is for one given model, whose points it needs; saved predictions have none"
                 )
-            if attack_named(name).needs == "the pretrained model" and answers.pretrained is None:
+            if attack_named(name).needs is Needs.PRETRAINED_MODEL and answers.pretrained is None:
                 raise TmiError(
                     f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
                 )
@@ -263,8 +259,13 @@ def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bo
         has_pretrained: the answers of the pretrained models are there.
         signals_only: the predictions are one number per model and point, which has no top class.
     """
-    names = [*ALWAYS, *(WITH_LABELS if has_labels else ()), *(WITH_PRETRAINED if has_pretrained else ())]
-    return [name for name in names if not (signals_only and name in ABOUT_TOP_CLASS)]
+    has = {
+        Needs.SHADOW_MODELS: True,
+        Needs.LABELS: has_labels,
+        Needs.PRETRAINED_MODEL: has_pretrained,
+        Needs.TOP_CLASS: not signals_only,
+    }
+    return default_attacks([need for need, there in has.items() if there])
 
 
 def _hash(path: Path) -> str:

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tmi.errors import first_line
 from tmi.system.machine import core_limit, memory_limit, text_of, visible_cores
 
 GIB = 1 << 30
@@ -211,7 +212,7 @@ def _extension() -> dict[str, Any]:
         if not np.allclose(log_odds, [[2.0, -2.0]], atol=1e-5):
             found["error"] = f"log-odds of the logits 2, 0 are {log_odds.tolist()}, expected 2, -2"
     except Exception as error:  # whatever a broken build may raise
-        found["error"] = _first_line(error)
+        found["error"] = first_line(error)
     return found
 
 
@@ -227,7 +228,7 @@ def _package(wanted: Dependency) -> dict[str, Any]:
                 warnings.simplefilter("ignore")
                 import_module(wanted.module)
         except Exception as problem:  # a missing shared library is an OSError, a bad mix of versions anything
-            error = _first_line(problem)
+            error = first_line(problem)
     return {
         "name": wanted.name,
         "version": installed,
@@ -310,11 +311,6 @@ def _hub() -> dict[str, Any]:
         return {"cache": str(cache), "exists": cache.is_dir(), "offline": bool(constants.HF_HUB_OFFLINE)}
     except Exception:  # `_package` has told
         return {"cache": None, "exists": False, "offline": False}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}" if lines else type(error).__name__
 
 
 def _without_home(value: Any) -> Any:

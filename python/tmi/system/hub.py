@@ -6,11 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tmi.errors import TmiError
+from tmi.errors import TmiError, first_line
 
 # Seconds to wait for the hub's first answer.
 PATIENCE = 4.0
-MOST_OF_A_MESSAGE = 200
 
 
 def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Callable[[Path], bool]) -> Path:
@@ -47,12 +46,6 @@ def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Call
         f"{where}: there is no such file or directory, the local Hugging Face cache does not have it, and {problem}; "
         f"run `hf download {name} --local-dir DIR` where there is a connection, copy DIR here and name it instead"
     )
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what it adds in further lines."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first[:MOST_OF_A_MESSAGE]}"
 
 
 def _in_cache(name: str) -> Path | None:

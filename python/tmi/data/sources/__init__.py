@@ -1,21 +1,22 @@
 """Labelled points, whatever their source: ``load_points("sklearn:digits")``.
 
-A source is named ``KIND:NAME``. Each kind is one function, named in ``SOURCES``, that takes NAME and those keys of
-`SourceConfig` that mean something for it, and returns `Points`.
+A source is named ``KIND:NAME``. Each kind is a module of this folder, or one that another distribution names as an
+entry point ``tmi.sources``. It has a function ``load(name, ...) -> Points``, whose further arguments are those of
+``OPTIONS`` that the kind accepts, and ``READS_FILES = True`` if NAME is a path.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 
 import numpy as np
 
 from tmi.config import SourceConfig
 from tmi.data.points import Points
 from tmi.errors import TmiError, did_you_mean
+from tmi.system.plugins import SOURCES
 
 WORDS = re.compile(r"[^\W_]+")
 OPTIONS = ("split", "inputs", "labels")
@@ -34,15 +35,20 @@ def load_points(source: SourceConfig | str) -> Points:
     if isinstance(source, str):
         source = SourceConfig(source=source)
     kind, _, name = source.source.partition(":")
-    if kind not in SOURCES:
-        raise TmiError(f"source {source.source!r}: unknown kind {kind!r}{did_you_mean(kind, sorted(SOURCES))}")
-    load, accepted = SOURCES[kind]
+    if kind not in SOURCES.names():
+        raise TmiError(f"source {source.source!r}: unknown kind {kind!r}{did_you_mean(kind, SOURCES.names())}")
+    load = SOURCES.load(kind, "load").load
+    accepted = [option for option in inspect.signature(load).parameters if option in OPTIONS]
     options = {option: getattr(source, option) for option in OPTIONS}
     for option, value in options.items():
         if value is not None and option not in accepted:
             known = f"only {' and '.join(accepted)}" if accepted else "nor any other option"
             raise TmiError(f"source {source.source!r}: {option} is {value!r}, but {kind} has no {option}, {known}")
     points = load(name, **{option: options[option] for option in accepted})
+    if not isinstance(points, Points):
+        raise TmiError(
+            f"source {source.source!r}: {kind} loads a {type(points).__name__}, expected tmi.data.points.Points"
+        )
     if not len(points):
         raise TmiError(f"source {source.source!r}: holds no points")
     if source.words_only:
@@ -68,29 +74,3 @@ def _in_pieces(points: Points, words: int, source: str) -> Points:
             f"source {source!r}: chunk_words is {words}, but its longest text has {longest} words: expected fewer"
         )
     return cut
-
-
-def _lazy(module: str, function: str) -> Callable[..., Points]:
-    """A loader whose module, and the libraries behind it, are imported on first use."""
-
-    def load(name: str, **options: str | None) -> Points:
-        loaded: Points = getattr(import_module(f"tmi.data.sources.{module}"), function)(name, **options)
-        return loaded
-
-    return load
-
-
-# The loader of each kind and the options that it accepts.
-SOURCES: dict[str, tuple[Callable[..., Points], tuple[str, ...]]] = {
-    "sklearn": (_lazy("embedded", "load_sklearn"), ()),
-    "pydoc": (_lazy("embedded", "load_pydoc"), ()),
-    "cifar10": (_lazy("cifar", "load_cifar10"), ("split",)),
-    "cifar100": (_lazy("cifar", "load_cifar100"), ("split", "labels")),
-    "imagefolder": (_lazy("images", "load_imagefolder"), ("split",)),
-    "npz": (_lazy("files", "load_npz"), ("inputs", "labels")),
-    "jsonl": (_lazy("texts", "load_jsonl"), ("inputs", "labels")),
-    "text": (_lazy("texts", "load_text"), ()),
-    "parquet": (_lazy("tables", "load_parquet"), ("inputs", "labels")),
-    "hf": (_lazy("hub", "load_hf"), ("split", "inputs", "labels")),
-    "python": (_lazy("functions", "load_python"), ()),
-}

@@ -1,4 +1,4 @@
-"""Points from data sets of the Hugging Face hub, or from folders in its formats."""
+"""``hf:NAME``: data sets of the Hugging Face hub, or folders in its formats."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tmi.data.points import Points
-from tmi.data.sources.tables import first_line, points_from_table
-from tmi.errors import TmiError, did_you_mean
+from tmi.data.tables import points_from_table
+from tmi.errors import TmiError, did_you_mean, first_line
 
 
-def load_hf(name: str, split: str | None = None, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(name: str, split: str | None = None, inputs: str | None = None, labels: str | None = None) -> Points:
     """``hf:NAME`` or ``hf:NAME:CONFIG``: a column of images, texts or vectors, and one of labels if any.
 
     Args:

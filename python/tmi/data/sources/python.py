@@ -1,4 +1,4 @@
-"""Points from a user's own Python function."""
+"""``python:module.function``: points from a user's own Python function."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.data.arrays import points_from_arrays
 from tmi.data.points import Points
-from tmi.data.sources.arrays import points_from_arrays
 from tmi.errors import TmiError
 from tmi.system.user_code import call_named
 
 
-def load_python(name: str) -> Points:
+def load(name: str) -> Points:
     """``python:module.function``: what that function returns when it is called without arguments.
 
     It returns `Points`, or ``(inputs, labels)`` or ``(inputs, labels, class_names)`` as in
-    `tmi.data.sources.arrays.points_from_arrays`. Modules in the current directory are found. The function must return
+    `tmi.data.arrays.points_from_arrays`. Modules in the current directory are found. The function must return
     the same points whenever it is called: every worker process calls it.
 
     Args:

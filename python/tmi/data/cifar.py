@@ -2,19 +2,23 @@
 
 Each has a python layout of pickled batches and a binary layout of fixed-length records: the labels, one byte each,
 then 3,072 bytes of pixels, the red plane first.
+
+A pickle is a program: reading it calls any function that it names. The official files of CIFAR need no more than the
+few functions that rebuild a numpy array of whole numbers; a file that names anything else is refused.
 """
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi.data.points import Points
-from tmi.data.sources.pickles import load_record
 from tmi.errors import TmiError, did_you_mean
 
 SHAPE = (3, 32, 32)
@@ -112,42 +116,21 @@ CIFAR100_LAYOUTS = (
 )
 
 
-def load_cifar10(name: str, split: str | None = None) -> Points:
-    """``cifar10:DIR``: uint8 ``[points, 3, 32, 32]`` in 10 classes.
+def load_layout(
+    directory: Path, layouts: tuple[Layout, ...], split: str | None, labels: Labels, recorded: tuple[Labels, ...]
+) -> Points:
+    """Read the files of a split.
 
     Args:
-        name: the folder ``cifar-10-batches-py`` or ``cifar-10-batches-bin``, or the one that holds it; where both
-            are, the first is read.
-        split: ``train`` or ``test``; both if left out, ``train`` first.
+        directory: the folder of a layout, or the one that holds it.
+        layouts: those of the data set; the first that is there is read.
+        split: ``train`` or ``test``; both if left out.
+        labels: which of the labels.
+        recorded: all labels that a binary record begins with.
 
     Raises:
         TmiError: no such folder or split, or a file that is missing, damaged or no CIFAR file.
     """
-    return _load(Path(name), CIFAR10_LAYOUTS, split, CIFAR10, (CIFAR10,))
-
-
-def load_cifar100(name: str, split: str | None = None, labels: str | None = None) -> Points:
-    """``cifar100:DIR``: uint8 ``[points, 3, 32, 32]`` in 100 fine or 20 coarse classes.
-
-    Args:
-        name: the folder ``cifar-100-python`` or ``cifar-100-binary``, or the one that holds it; where both are, the
-            first is read.
-        split: ``train`` or ``test``; both if left out, ``train`` first.
-        labels: ``fine`` (if left out) or ``coarse``.
-
-    Raises:
-        TmiError: no such folder, split or labels, or a file that is missing, damaged or no CIFAR file.
-    """
-    kinds = {"fine": FINE, "coarse": COARSE}
-    if labels is not None and labels not in kinds:
-        raise TmiError(f"source 'cifar100:{name}': labels is {labels!r}{did_you_mean(labels, list(kinds))}")
-    return _load(Path(name), CIFAR100_LAYOUTS, split, kinds[labels or "fine"], (COARSE, FINE))
-
-
-def _load(
-    directory: Path, layouts: tuple[Layout, ...], split: str | None, labels: Labels, recorded: tuple[Labels, ...]
-) -> Points:
-    """Read the files of a split; ``recorded``: all labels that a binary record begins with."""
     if split is not None and split not in SPLITS:
         raise TmiError(f"{directory}: split is {split!r}{did_you_mean(split, list(SPLITS))}")
     folder, layout = _find(directory, layouts)
@@ -236,3 +219,70 @@ def _names(folder: Path, layout: Layout, labels: Labels) -> tuple[str, ...]:
     if len(names) != len(labels.names) or not all(isinstance(name, str) for name in names):
         raise TmiError(f"{path}: has {len(names)} names as {labels.names_key!r}, expected {len(labels.names)}")
     return tuple(names)
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """The dictionary in a file of CIFAR's python layout.
+
+    Args:
+        path: a batch or ``meta``, written by Python 2 or 3 with any version of NumPy.
+
+    Returns:
+        Arrays, lists, numbers and bytes by key.
+
+    Raises:
+        TmiError: the file is missing, truncated or damaged, holds something else, or names a function that arrays of
+            whole numbers do not need; that function was not called.
+    """
+    try:
+        with path.open("rb") as file:
+            record = _ArraysOnly(file, path).load()
+    except FileNotFoundError:
+        raise TmiError(f"{path}: there is no such file") from None
+    except TmiError:
+        raise
+    except Exception as error:  # a damaged pickle may fail in any way
+        raise TmiError(f"{path}: truncated or damaged, not a pickled file of CIFAR: {error}") from None
+    if not isinstance(record, dict):
+        raise TmiError(f"{path}: holds a {type(record).__name__}, expected the dictionary of a CIFAR file")
+    # Python 2 wrote strings that Python 3 reads as bytes.
+    return {
+        key.decode(errors="replace") if isinstance(key, bytes) else str(key): value for key, value in record.items()
+    }
+
+
+class _ArraysOnly(pickle.Unpickler):
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        super().__init__(file, encoding="bytes")
+        # Of this version of NumPy; the file names the one of its own.
+        reconstruct: Any = np.empty(0).__reduce__()[0]
+        self._path = path
+        self._admitted: dict[str, Callable[..., Any]] = {
+            "numpy.core.multiarray._reconstruct": reconstruct,
+            "numpy._core.multiarray._reconstruct": reconstruct,
+            "numpy.ndarray": np.ndarray,
+            "numpy.dtype": self._whole_numbers,
+            "_codecs.encode": self._latin1,
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The function or type of that name, if arrays need it."""
+        if f"{module}.{name}" not in self._admitted:
+            raise TmiError(
+                f"{self._path}: a pickle that calls {module}.{name}, expected an official CIFAR file, which holds "
+                "nothing but arrays; it was not read further"
+            )
+        return self._admitted[f"{module}.{name}"]
+
+    def _whole_numbers(self, name: str | bytes, align: int = 0, copy: int = 0) -> np.dtype[Any]:
+        text = name.decode() if isinstance(name, bytes) else name
+        dtype = np.dtype(text, bool(align), bool(copy))
+        if dtype.kind not in "iu":
+            raise TmiError(f"{self._path}: holds an array of type {dtype}, expected whole numbers")
+        return dtype
+
+    def _latin1(self, text: str, encoding: str) -> bytes:
+        """How Python 3 writes bytes where Python 2 is to read them."""
+        if encoding != "latin1":
+            raise TmiError(f"{self._path}: a pickle that encodes as {encoding!r}, expected 'latin1'")
+        return text.encode("latin1")

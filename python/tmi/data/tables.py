@@ -1,62 +1,25 @@
-"""Points from the columns of a table, and Parquet files, which hold tables."""
+"""Points from the columns of an Arrow table, which Parquet files and data sets of the hub hold."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.data.arrays import checked_text, labelled, unlabelled
+from tmi.data.images import stack_images
 from tmi.data.points import PointKind, Points
-from tmi.data.sources.arrays import checked_text, labelled, unlabelled
-from tmi.data.sources.images import stack_images
 from tmi.errors import TmiError, did_you_mean
 
 # What columns are commonly called; the first that is there is used.
 INPUTS = ("inputs", "image", "img", "images", "text", "sentence", "content", "features", "embedding", "vector")
 LABELS = ("labels", "label", "fine_label", "class", "target", "category", "topic", "y")
 
-ClassNames = dict[str, list[str]]
-
-
-def load_parquet(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
-    """``parquet:FILE``: a column of images, texts or vectors, and one of labels if any; see `points_from_table`.
-
-    Args:
-        name: a file, or a folder whose files ``*.parquet`` are read in the order of their names.
-        inputs: the column of the points; one with a usual name if left out.
-        labels: the column of the labels; one with a usual name if left out, none if there is none.
-
-    Raises:
-        TmiError: pyarrow is not installed, or a file or column is missing, damaged or of another type.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise TmiError(f"source 'parquet:{name}' needs pyarrow: pip install pyarrow") from None
-    path = Path(name)
-    if not path.exists():
-        raise TmiError(f"{path}: there is no such file or directory")
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not files:
-        raise TmiError(f"{path}: holds no files *.parquet")
-    tables = []
-    for file in files:
-        try:
-            tables.append(parquet.ParquetFile(file).read())
-        except (OSError, pyarrow.ArrowException) as error:
-            raise TmiError(f"{file}: not a readable Parquet file: {first_line(error)}") from None
-        if tables[-1].schema != tables[0].schema:
-            raise TmiError(f"{file}: has other columns or types than {files[0]}, expected the same in all files")
-    table = pyarrow.concat_tables(tables)
-    return points_from_table(table, _names_in_metadata(table), str(path), inputs, labels)
-
 
 def points_from_table(
-    table: Any, class_names: ClassNames, where: str, inputs: str | None = None, labels: str | None = None
+    table: Any, class_names: dict[str, list[str]], where: str, inputs: str | None = None, labels: str | None = None
 ) -> Points:
     """Points from two columns of an Arrow table.
 
@@ -67,7 +30,7 @@ def points_from_table(
         inputs: a column of images (``{bytes, path}`` of an encoded image, or its bytes), strings or lists of floats;
             if left out, the first of ``INPUTS`` that is there.
         labels: a column of whole numbers or strings; if left out, the first of ``LABELS`` that is there, and if there
-            is none, all points are of the single class `tmi.data.sources.arrays.UNLABELLED`.
+            is none, all points are of the single class `tmi.data.arrays.UNLABELLED`.
 
     Raises:
         TmiError: a column is missing, has empty cells or texts, or is of another type.
@@ -158,21 +121,3 @@ def _read_labels(column: Any) -> NDArray[Any]:
         return np.array(column.to_pylist(), dtype=object)
     labels: NDArray[Any] = column.to_numpy()
     return labels.astype(np.int64) if labels.dtype == np.bool_ else labels
-
-
-def _names_in_metadata(table: Any) -> ClassNames:
-    """The class names that the package ``datasets`` writes into the files."""
-    try:
-        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {
-            column: [str(name) for name in feature["names"]]
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
-        }
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return {}
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without what it adds in further lines."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""Points from a user's own files of arrays."""
+"""``npz:FILE``: points from a user's own file of arrays."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.data.arrays import points_from_arrays
 from tmi.data.points import Points
-from tmi.data.sources.arrays import points_from_arrays
 from tmi.errors import TmiError
 
+# NAME is a path, relative to the configuration's file.
+READS_FILES = True
 
-def load_npz(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
+
+def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
     """``npz:FILE``: arrays ``inputs`` and ``labels``, and optionally ``class_names``.
 
     ``inputs`` holds images (uint8, or float in [0, 1]; ``[points, height, width]`` or ``[points, channels, height,

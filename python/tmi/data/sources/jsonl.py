@@ -1,38 +1,24 @@
-"""Points from a user's own files of texts, with labels or without."""
+"""``jsonl:FILE``: texts with labels or without, a JSON object a line."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tmi.data.arrays import checked_text, unlabelled, with_named_labels
 from tmi.data.points import Points
-from tmi.data.sources.arrays import checked_text, unlabelled, with_named_labels
+from tmi.data.sources.text import decoded
 from tmi.errors import TmiError
 
-BLANK_LINES = re.compile(r"\n\s*\n")
+# NAME is a path, relative to the configuration's file.
+READS_FILES = True
 
 
-def load_text(name: str) -> Points:
-    """``text:PATH``: plain texts in UTF-8, without labels.
-
-    Args:
-        name: a file whose paragraphs, separated by blank lines, are the points; or a folder whose files ``*.txt`` are,
-            each a point, in the order of their names.
-
-    Raises:
-        TmiError: there is no such file or folder, a folder without such files, or a file that is empty or not UTF-8.
-    """
-    path = Path(name)
-    texts = _texts_of_folder(path) if path.is_dir() else _paragraphs(_content(path))
-    return unlabelled(np.array(texts, dtype=object), "text")
-
-
-def load_jsonl(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
     """``jsonl:FILE``: one object per line with the strings ``text`` and ``label`` (a number is taken as a name).
 
     If no line has a ``label``, and no other key was asked for, the points have no labels.
@@ -65,53 +51,17 @@ def load_jsonl(name: str, inputs: str | None = None, labels: str | None = None) 
     return with_named_labels(raw, names, "text") if names else unlabelled(raw, "text")
 
 
-def _texts_of_folder(folder: Path) -> list[str]:
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() == ".txt" and not file.name.startswith(".") and file.is_file()
-    )
-    if not files:
-        raise TmiError(f"{folder}: holds no files *.txt")
-    return [checked_text(_content(file), str(file)).strip() for file in files]
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [paragraph.strip() for paragraph in BLANK_LINES.split(text) if paragraph.strip()]
-
-
-def _content(path: Path) -> str:
-    """The text of a file, its lines ended as in Python's text mode."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise TmiError(f"{path}: there is no such file or directory") from None
-    except OSError as error:
-        raise TmiError(f"{path}: cannot be read: {error}") from None
-    return _decoded(content, path, 1).replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a file that are not blank, and what each is called in error messages."""
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    yield f"{path}, line {number}", _decoded(line, path, number)
+                    yield f"{path}, line {number}", decoded(line, path, number)
     except FileNotFoundError:
         raise TmiError(f"{path}: there is no such file") from None
     except OSError as error:
         raise TmiError(f"{path}: cannot be read: {error}") from None
-
-
-def _decoded(content: bytes, path: Path, first_line: int) -> str:
-    """UTF-8 as text, without the byte order mark that some editors write."""
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = first_line + content.count(b"\n", 0, error.start)
-        byte = content[error.start]
-        raise TmiError(f"{path}, line {line}: not UTF-8 text: byte 0x{byte:02x}: {error.reason}") from None
 
 
 def _record(line: str, where: str) -> dict[str, Any]:

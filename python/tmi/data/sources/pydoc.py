@@ -1,4 +1,4 @@
-"""Real data that ships with a dependency or with Python itself."""
+"""``pydoc:topics``: real texts that ship with Python itself."""
 
 from __future__ import annotations
 
@@ -9,30 +9,13 @@ import numpy as np
 from tmi.data.points import Points, pieces
 from tmi.errors import TmiError, did_you_mean
 
+# Long enough that a chunk is about something, short enough that there are more than a thousand.
 WORDS_PER_CHUNK = 40
+# A topic with fewer could not be split into points to finetune on and points to test with.
 FEWEST_CHUNKS = 6
 
 
-def load_sklearn(name: str) -> Points:
-    """``sklearn:digits``: 1,797 handwritten digits, float32 ``[1797, 8, 8]`` in [0, 1].
-
-    Raises:
-        TmiError: another name.
-    """
-    if name != "digits":
-        raise TmiError(f"source 'sklearn:{name}': there is no such data set{did_you_mean(name, ['digits'])}")
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return Points(
-        raw=(digits.images / 16.0).astype(np.float32),
-        labels=digits.target.astype(np.int64),
-        class_names=tuple(str(digit) for digit in range(10)),
-        kind="image",
-    )
-
-
-def load_pydoc(name: str) -> Points:
+def load(name: str) -> Points:
     """``pydoc:topics``: Python's language reference in chunks of 40 words, the label being the topic.
 
     Topics include one another, so a paragraph is kept only in the shortest topic that has it. Incomplete chunks
