@@ -1,31 +1,12 @@
-"""What the Rust kernels compute, against plain NumPy, SciPy and scikit-learn."""
-
-from typing import Any
+"""What compares a target with its shadows, against one model at a time."""
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
-from scipy.special import logsumexp
-from sklearn.metrics import roc_auc_score, roc_curve
 
+from made.kernels import float_types, layouts, predictions_like, reference_scaled, scales, seeds, thorough
 from tmi import _core
-
-# No deadline: on a shared machine any example may take long.
-thorough = settings(deadline=None, max_examples=60)
-
-# ------------------------------------------------------------------------------------------ references
-
-
-def reference_scaled(logits: np.ndarray) -> np.ndarray:
-    z = np.clip(logits.astype(np.float64), -1e4, 1e4)
-    others = [logsumexp(np.delete(z, c, axis=-1), axis=-1) for c in range(z.shape[-1])]
-    return z - np.stack(others, axis=-1)
-
-
-def reference_clipped(scaled: np.ndarray, limit: float = 1.0) -> np.ndarray:
-    return scaled * (limit / np.maximum(np.linalg.norm(scaled, axis=-1, keepdims=True), limit))
 
 
 def reference_lda(x, inside, outside, ridge: float) -> float:
@@ -105,108 +86,8 @@ def reference_lira(scaled, logits, membership, target: int, covariance: str) -> 
     return density_in - density_out
 
 
-def reference_metrics(scores, labels, rates, weights=None) -> np.ndarray:
-    fpr, tpr, _ = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
-    auc = roc_auc_score(labels, scores, sample_weight=weights)
-    at_rates = [tpr[np.flatnonzero(fpr <= rate)[-1]] for rate in rates]
-    return np.array([auc, (1 + (tpr - fpr).max()) / 2, *at_rates])
-
-
-# ------------------------------------------------------------------------------------------------ data
-
-
-def predictions_like(seed: int, shape: tuple[int, ...], dtype=np.float32, scale: float = 4.0) -> np.ndarray:
-    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
-
-
 def membership_like(seed: int, models: int, points: int, share: float = 0.5) -> np.ndarray:
     return np.random.default_rng(seed + 1).random((models, points)) < share
-
-
-def strided(array: np.ndarray) -> np.ndarray:
-    """The same values in a view that is contiguous along no axis and runs backwards along the first."""
-    padded = np.zeros(tuple(2 * n + 1 for n in array.shape), array.dtype)
-    view = padded[tuple(slice(1, None, 2) for _ in array.shape)][::-1]
-    view[...] = array
-    assert not view.flags.c_contiguous or array.size <= 1
-    return view
-
-
-seeds = st.integers(0, 2**32 - 1)
-float_types = st.sampled_from([np.float32, np.float16])
-layouts = st.sampled_from([np.ascontiguousarray, np.asfortranarray, strided])
-scales = st.sampled_from([0.01, 1.0, 8.0, 60.0])
-
-# ---------------------------------------------------------------------------------------------- logits
-
-
-@thorough
-@given(
-    hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(1, 40), st.integers(2, 12)),
-        elements=st.floats(-200, 200, width=32) | st.sampled_from([0.0, 1.0, np.inf, -np.inf, 3e38]),
-    ),
-    layouts,
-)
-@example(np.array([[90, 0, 0], [1e4, -1e4, -1e4], [-np.inf] * 3, [np.inf, np.inf, 0]], np.float32), strided)
-def test_scaled_logits_are_log_odds_to_float32_rounding(logits, layout):
-    scaled = _core.scale_logits(layout(logits))
-    truth = reference_scaled(logits)
-    assert scaled.dtype == np.float32
-    np.testing.assert_allclose(scaled, truth, rtol=3e-7, atol=6e-7)
-
-
-@thorough
-@given(seeds, st.integers(1, 70), st.integers(2, 20), scales, layouts)
-def test_float16_is_read_exactly(seed, rows, classes, scale, layout):
-    logits = predictions_like(seed, (rows, classes), np.float16, scale)
-    np.testing.assert_array_equal(_core.scale_logits(layout(logits)), _core.scale_logits(logits.astype(np.float32)))
-
-
-@thorough
-@given(seeds, st.integers(1, 40), st.integers(2, 12), st.floats(0.01, 100), scales)
-def test_clipping_bounds_the_norm(seed, rows, classes, limit, scale):
-    logits = predictions_like(seed, (rows, classes), scale=scale)
-    clipped = _core.scale_logits(logits, clip_norm=limit)
-    np.testing.assert_allclose(clipped, reference_clipped(reference_scaled(logits), limit), rtol=2e-6, atol=2e-6)
-
-
-def test_confidence_far_beyond_float32_probabilities_is_kept():
-    logits = np.array([[40.0, 0.0, 0.0], [500.0, 0.0, -1.0]], np.float32)
-    scaled = _core.scale_logits(logits)
-    np.testing.assert_allclose(scaled[:, 0], [40 - np.log(2), 500 - np.log1p(np.exp(-1))], rtol=1e-7)
-
-
-@thorough
-@given(
-    seeds,
-    st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 9), st.integers(2, 11)),
-    float_types,
-    scales,
-    layouts,
-)
-def test_reduced_logits(seed, shape, dtype, scale, layout):
-    predictions = predictions_like(seed, shape, dtype, scale)
-    scaled, clipped, spread = _core.reduce_logits(layout(predictions))
-    truth = reference_scaled(predictions)
-    # The mean may be much smaller than what it is of.
-    near = {"rtol": 1e-6, "atol": 2e-6 + 3e-7 * np.abs(truth).max()}
-    np.testing.assert_allclose(scaled, truth.mean(2), **near)
-    np.testing.assert_allclose(clipped, reference_clipped(truth).mean(2), **near)
-    np.testing.assert_allclose(spread, truth.max(-1).std(2), **near)
-    assert scaled.dtype == clipped.dtype == spread.dtype == np.float32
-
-
-def test_memory_maps_are_read_in_place(tmp_path):
-    predictions = predictions_like(0, (5, 40, 3, 4), np.float16)
-    np.save(tmp_path / "predictions.npy", predictions)
-    mapped = np.load(tmp_path / "predictions.npy", mmap_mode="r")
-    for result, expected in zip(_core.reduce_logits(mapped), _core.reduce_logits(predictions), strict=True):
-        np.testing.assert_array_equal(result, expected)
-
-
-# ------------------------------------------------------------------------------- leave-one-out statistics
 
 
 @thorough
@@ -296,9 +177,6 @@ def test_gaussian_scores(seed, shape, share, ridge, layout):
             np.testing.assert_allclose(scores[t, p], truth, rtol=1e-7, atol=1e-7)
 
 
-# ------------------------------------------------------------------------------------------ adapted LiRA
-
-
 @thorough
 @given(
     seeds,
@@ -333,80 +211,3 @@ def test_repeated_queries_leave_adapted_lira_defined():
     repeated = _core.adapted_lira(twice, membership, targets)
     assert np.isfinite(repeated).all()
     np.testing.assert_allclose(repeated, once, atol=1e-3)
-
-
-# -------------------------------------------------------------------------------------------------- ROC
-
-score_values = st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, 0.25, np.inf, -np.inf])
-rate_lists = st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1 / 3, 1.0]), max_size=5)
-
-
-@st.composite
-def labelled_scores(draw: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Scores with many ties and labels of both kinds, [targets, points]."""
-    shape = draw(st.tuples(st.integers(1, 6), st.integers(2, 12)))
-    scores = draw(hnp.arrays(np.float64, shape, elements=score_values))
-    labels = draw(hnp.arrays(np.bool_, shape))
-    labels[0, 0], labels[-1, -1] = True, False
-    return scores, labels
-
-
-def finite(scores: np.ndarray) -> np.ndarray:
-    """The same order and ties without infinities, for scikit-learn."""
-    return np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float64)
-
-
-@thorough
-@given(labelled_scores(), layouts)
-def test_roc_curve_is_that_of_scikit_learn(data, layout):
-    scores, labels = (array.ravel() for array in data)
-    fpr, tpr, thresholds = _core.roc_curve(layout(scores), layout(labels))
-    expected_fpr, expected_tpr, _ = roc_curve(labels, finite(scores), drop_intermediate=False)
-    np.testing.assert_array_equal(fpr, expected_fpr)
-    np.testing.assert_array_equal(tpr, expected_tpr)
-    np.testing.assert_array_equal(thresholds, [np.inf, *np.unique(scores)[::-1]])
-
-
-@thorough
-@given(labelled_scores(), rate_lists, layouts)
-def test_roc_metrics_are_those_of_scikit_learn(data, rates, layout):
-    scores, labels = data
-    metrics = _core.roc_metrics(layout(scores), layout(labels), np.array(rates, np.float64))
-    expected = reference_metrics(finite(scores).ravel(), labels.ravel(), rates)
-    np.testing.assert_allclose(metrics, expected, rtol=1e-14, atol=1e-14)
-
-
-@thorough
-@given(labelled_scores(), rate_lists, seeds, layouts)
-def test_resamples_are_those_of_scikit_learn(data, rates, seed, layout):
-    scores, labels = data
-    rng = np.random.default_rng(seed)
-    targets, points = (rng.multinomial(n, [1 / n] * n, size=4).astype(np.uint16) for n in scores.shape)
-    metrics = _core.roc_resample(
-        layout(scores), layout(labels), layout(targets), layout(points), np.array(rates, np.float64)
-    )
-    for row, target_weights, point_weights in zip(metrics, targets, points, strict=True):
-        weights = np.outer(target_weights, point_weights).ravel().astype(np.float64)
-        if len(np.unique(labels.ravel()[weights > 0])) < 2:
-            np.testing.assert_array_equal(row, [0.5, 0.5] + [0.0] * len(rates))
-            continue
-        expected = reference_metrics(finite(scores).ravel(), labels.ravel(), rates, weights)
-        np.testing.assert_allclose(row, expected, rtol=1e-12, atol=1e-12)
-
-
-@thorough
-@given(labelled_scores(), rate_lists)
-def test_each_entry_once_is_no_resampling(data, rates):
-    scores, labels = data
-    once = [np.ones((1, n), np.uint16) for n in scores.shape]
-    rates = np.array(rates, np.float64)
-    np.testing.assert_array_equal(
-        _core.roc_resample(scores, labels, *once, rates)[0], _core.roc_metrics(scores, labels, rates)
-    )
-
-
-def test_the_largest_weights_do_not_overflow():
-    scores, labels = np.array([[3.0, 2.0, 1.0, 0.0]] * 2), np.array([[True, False, True, False]] * 2)
-    heavy = [np.full((1, n), 65535, np.uint16) for n in scores.shape]
-    metrics = _core.roc_resample(scores, labels, *heavy, np.array([0.5]))[0]
-    np.testing.assert_allclose(metrics, [0.75, 0.75, 1.0], rtol=1e-15)
