@@ -18,6 +18,7 @@ from tmi.data.sources import load_points
 from tmi.errors import TmiError
 from tmi.runs.adversaries import with_attacks
 from tmi.runs.directory import RunDirectory
+from tmi.runs.export import export_pretrained
 from tmi.runs.run import Run
 from tmi.runs.stages import finetune, pretrain, query
 from tmi.system.executor import executor_here
@@ -202,6 +203,11 @@ def test_the_pretrained_models_need_not_be_asked(here: Path) -> None:
     assert not (here / "run" / "pretrained_predictions").exists()
     assert results["models"]["not_pretrained"] == []
     assert "pretraining_train_accuracy" not in results["models"]
+
+
+def test_models_of_functions_are_no_checkpoints(here: Path) -> None:
+    with pytest.raises(TmiError, match="its models are of the functions of recipe, which alone can read them"):
+        export_pretrained(Run(configured(), RunDirectory(here / "run")), 0, here / "checkpoint")
 
 
 def test_texts_come_as_strings(here: Path) -> None:
