@@ -20,8 +20,8 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
-from tmi.report.curves import shadows_figure
-from tmi.report.figures import png_bytes, svg_text
+from tmi.report.figures.aucs import shadows_figure
+from tmi.report.figures.style import png_bytes, svg_text
 from tmi.report.results import Results
 from tmi.runs.adversaries import Adversary, all_adversaries, draw_shadows
 

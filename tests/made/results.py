@@ -14,13 +14,14 @@ from rich.console import Console
 
 from tmi.metrics.estimate import Estimate
 from tmi.report import results as tables
-from tmi.report.adversaries import adversary_tables
+from tmi.report.blocks import Figure, Material, Media, Table
 from tmi.report.exhibits import Exhibit
-from tmi.report.figures import roc_figure, svg_text
-from tmi.report.histogram import histogram_figure
-from tmi.report.page import Figures, render_page
+from tmi.report.figures.style import svg_text
+from tmi.report.html import render_page
 from tmi.report.results import Results
-from tmi.report.table import results_table
+from tmi.report.sections import sections_of
+from tmi.report.sections.attacks import attack_table
+from tmi.report.terminal import fitted
 
 NORMAL = NormalDist()
 
@@ -287,17 +288,27 @@ def as_saved(results: Results) -> Results:
     )
 
 
-def printed(results: Results, width: int = 80) -> list[str]:
+def lines_of(tables: Sequence[Table], width: int = 80) -> list[str]:
+    """Tables as a terminal of so many columns shows them."""
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    console.print(results_table(results, width))
-    output = console.file
-    assert isinstance(output, io.StringIO)
-    return [line.rstrip() for line in output.getvalue().splitlines()]
+    for table in tables:
+        console.print(fitted(table, width))
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
-def page(results: Results, exhibits: list[Exhibit] | None = None, config: str = 'name = "x"') -> str:
-    histogram = {"histogram": svg_text(histogram_figure(results))}
-    return render_page(results, exhibits or [], Figures(svg_text(roc_figure(results)), histogram), config)
+def printed(results: Results, width: int = 80) -> list[str]:
+    return lines_of([attack_table(results)], width)
+
+
+def page(
+    results: Results, exhibits: Sequence[Exhibit] = (), config: str = 'name = "x"', drawn: Sequence[str] = ("roc",)
+) -> str:
+    """The page; of the figures, only some are drawn."""
+    sections = sections_of(Material(results, exhibits, config_toml=config))
+    shown = [block for section in sections for block in section.blocks if isinstance(block, Figure)]
+    made_up = {block.name: f"<svg><title>drawn: {block.name}</title></svg>" for block in shown}
+    return render_page(results, sections, made_up | {b.name: svg_text(b.draw()) for b in shown if b.name in drawn})
 
 
 VOID_TAGS = {"br", "img", "meta"}
@@ -339,8 +350,6 @@ def outline(html: str) -> Outline:
 
 
 def with_adversaries(results: Results, width: int) -> list[str]:
-    console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    for table in [results_table(results, width), *adversary_tables(results, width)]:
-        console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    """All tables of the terminal."""
+    blocks = [block for section in sections_of(Material(results)) for block in section.shown(Media.TERMINAL)]
+    return lines_of([block for block in blocks if isinstance(block, Table)], width)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from made.results import attack, changed, figure, make_results
-from tmi.report.page import Figures, render_page
 from tmi.report.results import Results
 
 ATTACKS = {"tmi": 0.6, "adapted-lira": 0.3}
@@ -66,8 +65,3 @@ def make_seven() -> Results:
     differences = {name: difference("epsilon-inf" if row["private"] else "digits") for name, row in rows.items()}
     differences["epsilon-inf"] = difference("digits", -0.001)
     return make_variants(rows, differences)
-
-
-def page(results: Results) -> str:
-    figures = Figures("<svg></svg>", {"variants": "<svg><title>drawn</title></svg>"})
-    return render_page(results, [], figures, 'name = "x"')

@@ -27,8 +27,8 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.views import LOGITS, View
-from tmi.report.curves import views_figure
-from tmi.report.figures import png_bytes, svg_text
+from tmi.report.figures.aucs import views_figure
+from tmi.report.figures.style import png_bytes, svg_text
 from tmi.report.results import Results
 
 VIEWS = ["logits", "probabilities", "top-3", "top-1", "top-2-unnamed", "label", "rounded-2"]
@@ -370,7 +370,7 @@ def test_the_table_leaves_out_attacks_that_do_not_fit() -> None:
     header = next(line for line in lines if line.startswith("view ")).split()
     assert header[:3] == ["view", "tmi", "[b]x[/b]"]
     assert header[-1] == "direct"
-    assert lines[-1] == f"{14 - (len(header) - 2)} more attacks are in the report"
+    assert lines[-1] == f"{14 - (len(header) - 2)} more columns in the report"
     assert max(map(len, with_adversaries(with_views({"tmi": 0.9, "gaussian": 0.5, "direct": 1.0}), 30))) <= 30
 
 

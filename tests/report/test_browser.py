@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from made.results import changed, make_results, with_target
+from tmi.report.blocks import Material
 from tmi.report.document import write_report
 from tmi.report.exhibits import Exhibit
 from tmi.report.results import Results
@@ -74,7 +75,7 @@ def test_hostile_text_stays_text_and_nothing_is_asked_for(tmp_path: Path, listen
         f'<iframe src={address}/e></iframe>"\' onmouseover="x" [a](javascript:x) ![b]({address}/b)'
     )
     exhibits = [Exhibit("text", hostile)] * 3
-    write_report(tmp_path, hostile_results(hostile), exhibits, hostile, exhibits)
+    write_report(tmp_path, Material(hostile_results(hostile), exhibits, exhibits, hostile))
     dom = dumped(tmp_path / "report.html", tmp_path / "profile")
     assert "owned';fetch" in dom  # it is there, as text
     without_text = re.sub(r">[^<]*<", "><", dom)
@@ -90,7 +91,7 @@ def test_the_policy_stops_requests_even_if_an_escape_were_forgotten(
     tmp_path: Path, listener: tuple[str, list[str]]
 ) -> None:
     address, asked = listener
-    write_report(tmp_path, make_results({"tmi": 0.6}), [], "")
+    write_report(tmp_path, Material(make_results({"tmi": 0.6})))
     page = tmp_path / "report.html"
     injected = f"<img src='{address}/i'><script>document.title='owned'</script><iframe src='{address}/e'></iframe>"
     page.write_text(page.read_text().replace("<main>", f"<main>{injected}"))
@@ -104,7 +105,7 @@ def test_the_policy_stops_requests_even_if_an_escape_were_forgotten(
 def test_120_photographs_load_quickly(tmp_path: Path) -> None:
     photographs = np.random.default_rng(0).random((120, 64, 64, 3))
     results = make_results({"tmi": 0.6}, points=120)
-    write_report(tmp_path, results, [Exhibit("image", photograph) for photograph in photographs], "")
+    write_report(tmp_path, Material(results, [Exhibit("image", photograph) for photograph in photographs]))
     assert (tmp_path / "report.html").stat().st_size < 5e6
     started = time.monotonic()
     dom = dumped(tmp_path / "report.html", tmp_path / "profile")
@@ -117,7 +118,7 @@ def test_nothing_sticks_out_of_a_phone(tmp_path: Path, layout: str) -> None:
     results = make_results({"tmi": 0.6, "a-very-long-name-of-an-attack" * 3: 0.1, "direct": 1.0}, non_members=400)
     results = with_target(results)
     exhibits = {"images": [Exhibit("image", np.eye(8))] * 3, "texts": [Exhibit("text", "x" * 500)] * 3, "table": []}
-    write_report(tmp_path, results, exhibits[layout], "x" * 300, exhibits[layout])
+    write_report(tmp_path, Material(results, exhibits[layout], exhibits[layout], "x" * 300))
     measured = tmp_path / "measured.html"
     page = (tmp_path / "report.html").read_text().replace('http-equiv="Content-Security-Policy"', "name=x")
     # A frame of a phone's width, because a headless window is never narrower than 500 pixels. Open all that folds.

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from made.results import changed, make_results, page, printed
-from tmi.report.figures import png_bytes, roc_figure, svg_text
-from tmi.report.histogram import histogram_figure
+from tmi.report.figures.histogram import histogram_figure
+from tmi.report.figures.roc import roc_figure
+from tmi.report.figures.style import png_bytes, svg_text
 from tmi.report.results import Results
 
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from made.results import as_saved, changed, figure, make_results, with_target
+from tmi.report.blocks import Material
 from tmi.report.markdown import escaped, render_markdown
 from tmi.report.results import Results
-from tmi.report.summary import natural_frequency, plain_words
-from tmi.report.target import target_summary
+from tmi.report.sections import sections_of
+from tmi.report.sections.summary import natural_frequency, plain_words
+from tmi.report.sections.target import target_sentences
 from tmi.report.wording import with_interval
 
 HOSTILE = (
@@ -44,6 +46,14 @@ def rendered(markdown: str) -> Tags:
     parser = Tags()
     parser.feed(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
     return parser
+
+
+def markdown(results: Results) -> str:
+    return render_markdown(results, sections_of(Material(results)))
+
+
+def said_of_target(results: Results) -> str:
+    return " ".join(target_sentences(results))
 
 
 # Plain words
@@ -100,36 +110,36 @@ def test_plain_words_on_a_given_model_compare_with_the_points_alone() -> None:
 
 
 def test_a_target_is_summed_up_without_an_auc(results: Results) -> None:
-    assert target_summary(results) == ""
-    text = target_summary(with_target(results))
+    assert said_of_target(results) == ""
+    text = said_of_target(with_target(results))
     assert text.startswith("their-model: of 300 points, 21 are called members of its pretraining data.")
     assert "about 3 would be called by chance alone" in text
     assert "p = 0.004" in text
     assert "speaks for" in text
     assert "AUC" not in text
-    assert "which is no proof that it was not" in target_summary(with_target(results, p_value=0.4))
-    assert "p < 0.0001" in target_summary(with_target(results, p_value=1e-7))
-    assert "1 is called a member" in target_summary(with_target(results, called=1))
+    assert "which is no proof that it was not" in said_of_target(with_target(results, p_value=0.4))
+    assert "p < 0.0001" in said_of_target(with_target(results, p_value=1e-7))
+    assert "1 is called a member" in said_of_target(with_target(results, called=1))
 
 
 # Markdown
 
 
 def test_markdown_has_summary_table_target_bound_and_limits(results: Results) -> None:
-    text = rendered(render_markdown(with_target(as_saved(results)))).text
+    text = rendered(markdown(with_target(as_saved(results)))).text
     for part in ("In plain words", "The target: their-model", "Lower bound on the ε of the pretraining", "Limits"):
         assert part in text
     for part in (with_interval(results.main.auc), "direct (upper bound)", "no AUC", "on trust"):
         assert part in text
-    assert "The target:" not in render_markdown(results)
+    assert "The target:" not in markdown(results)
 
 
 def test_markdown_holds_nothing_that_users_could_inject(results: Results) -> None:
-    plain = rendered(render_markdown(with_target(results))).tags
+    plain = rendered(markdown(with_target(results))).tags
     results = with_target(make_results({"tmi": 0.6, HOSTILE: 0.7, "direct": 1.0}))
     places = ["name", "description", "target/name", "target/most_suspected/0/label"]
     results = changed(results, dict.fromkeys(places, HOSTILE))
-    found = rendered(render_markdown(results))
+    found = rendered(markdown(results))
     assert sorted(found.tags) == sorted(plain)
     assert "![i](http" in found.text
 

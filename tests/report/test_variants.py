@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from pathlib import Path
@@ -10,17 +9,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
-from made.results import changed, make_results, outline
-from made.variants import ATTACKS, CONTROL, difference, make_seven, make_variants, page, private, row
+from made.results import changed, lines_of, make_results, outline, page
+from made.variants import ATTACKS, CONTROL, difference, make_seven, make_variants, private, row
 from tmi.cli.showing import show_results
-from tmi.report.curves import variants_figure
-from tmi.report.figures import svg_text
+from tmi.report.figures.aucs import variants_figure
+from tmi.report.figures.style import svg_text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_text, finetunings, trained
-from tmi.report.learning import training_warnings
 from tmi.report.results import Results
-from tmi.report.variants import variants_table
+from tmi.report.sections.models import training_warnings
+from tmi.report.sections.variants import variants_table
 
 
 @pytest.fixture
@@ -29,10 +27,7 @@ def results() -> Results:
 
 
 def printed(results: Results, width: int = 80) -> list[str]:
-    console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    console.print(variants_table(results, width))
-    assert isinstance(console.file, io.StringIO)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+    return lines_of([variants_table(results)], width)
 
 
 def flat(lines: list[str]) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from made.results import changed, make_results, outline
-from made.variants import ATTACKS, difference, make_seven, make_variants, page, private, row
+from made.results import changed, make_results, outline, page
+from made.variants import ATTACKS, difference, make_seven, make_variants, private, row
 from tmi.config import Config
-from tmi.report.curves import variants_figure
+from tmi.report.blocks import Material
 from tmi.report.document import write_report
-from tmi.report.figures import png_bytes, svg_text
+from tmi.report.figures.aucs import variants_figure
+from tmi.report.figures.style import png_bytes, svg_text
 from tmi.report.finetunings import finetunings
 from tmi.report.results import Results
 from tmi.runs import pipeline
@@ -90,7 +91,7 @@ def test_the_page_has_a_row_for_every_finetuning(results: Results) -> None:
     assert section.count("to epsilon-inf</small>") == 2
     assert "<td>8<br><small>δ = 0.0002</small></td>" in section
     assert "<td>∞</td>" in section
-    assert "<title>drawn</title>" in section
+    assert "<title>drawn: variants</title>" in section
     assert "What other finetunings" not in page(make_results(ATTACKS))
 
 
@@ -118,6 +119,6 @@ def test_a_run_with_variants_writes_them_and_removes_what_is_no_longer_there(
     assert {path.name for path in tmp_path.glob("variants.*")} == {"variants.png", "variants.svg"}
     assert not list((tmp_path / "variants" / "everything").glob("variants.*"))
     results = Results.load(tmp_path / "results.json")
-    write_report(tmp_path, results.model_copy(update={"variants": None}), [], config.to_toml())
+    write_report(tmp_path, Material(results.model_copy(update={"variants": None})))
     assert not list(tmp_path.glob("variants.*"))
     assert "What other finetunings" not in (tmp_path / "report.html").read_text()

@@ -24,7 +24,9 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare
 from tmi.metrics.estimate import Estimate, detectable
 from tmi.metrics.one_target import auc_interval
-from tmi.report.compared import Compared, configuration_lines, runs_heading, runs_table, runs_verdict
+from tmi.report.blocks import Listing
+from tmi.report.compared import Compared, compared_blocks, runs_verdict
+from tmi.report.terminal import show_blocks
 from tmi.runs.compare import compare_runs, compare_unpaired, compared_runs
 from tmi.runs.directory import RunDirectory
 from tmi.runs.finished import read_run
@@ -154,7 +156,8 @@ def test_audits_of_saved_predictions(tmp_path: Path) -> None:
     assert compared.paired
     assert "A and B have no numbers" in compared.why
     assert compared.configuration is None
-    assert configuration_lines(compared) == ["At least one of the two has no configuration to compare."]
+    said = [block.text for block in compared_blocks(compared) if isinstance(block, Listing)]
+    assert said[-1] == "At least one of the two has no configuration to compare."
     assert compared.attacks["tmi"].difference.auc.high < 0
     assert runs_verdict(compared).startswith("B leaks less than A: tmi has AUC ")
     turned = compared_runs(b, a)
@@ -280,9 +283,7 @@ def test_the_table_of_long_names_fits() -> None:
     }
     compared = Compared.model_validate(document)
     for width, has_rates in ((80, True), (62, False)):
-        console = Console(file=(printed := io.StringIO()), width=width)
-        console.print(runs_heading(compared), markup=False)
-        console.print(runs_table(compared, width))
+        show_blocks(compared_blocks(compared), Console(file=(printed := io.StringIO()), width=width))
         assert max(map(len, printed.getvalue().splitlines())) <= width
         assert "−0.123* [−0.234, −0.012]" in printed.getvalue()
         assert ("TPR" in printed.getvalue()) == has_rates

@@ -150,7 +150,7 @@ def attacks() -> None:
     from rich.table import Table
 
     from tmi.attacks.registry import all_attacks, broken_plugins, options_of
-    from tmi.report.settings import options_text
+    from tmi.report.wording import options_text
 
     table = Table("attack", "what it does", "needs", "options", box=None, pad_edge=False)
     for name, entry in all_attacks().items():

@@ -52,7 +52,8 @@ def compare(run_a: Path, run_b: Path, attacks: tuple[str, ...], rates: list[floa
     """
     from rich.console import Console
 
-    from tmi.report.compared import configuration_lines, runs_heading, runs_table, runs_verdict
+    from tmi.report.compared import compared_blocks, runs_verdict
+    from tmi.report.terminal import show_blocks
     from tmi.runs.compare import compared_runs
     from tmi.system.files import write_json
     from tmi.system.machine import available_cores
@@ -60,12 +61,4 @@ def compare(run_a: Path, run_b: Path, attacks: tuple[str, ...], rates: list[floa
     compared = compared_runs(run_a, run_b, attacks, rates, threads=available_cores(), progress=bars())
     if json_file is not None:
         write_json(json_file, compared.to_dict() | {"verdict": runs_verdict(compared)})
-    console = Console()
-    console.print(runs_heading(compared), markup=False, highlight=False)
-    console.print()
-    console.print(runs_table(compared, console.width))
-    console.print()
-    for line in configuration_lines(compared):
-        console.print(line, markup=False, highlight=False)
-    console.print()
-    console.print(runs_verdict(compared), markup=False, highlight=False)
+    show_blocks(compared_blocks(compared), Console())

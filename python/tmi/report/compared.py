@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from tmi.metrics.differences import Comparison
-from tmi.report.results import Evaluation, Table
-from tmi.report.table import natural_width
+from tmi.report.blocks import Block, Cell, Column, Group, Listing, Paragraph, Table
+from tmi.report.results import Evaluation, ResultsTable
 from tmi.report.wording import (
     CHANCE_AUC,
     NOT_RESOLVABLE,
     difference,
     difference_interval,
-    rate_percent,
     tpr_difference,
+    tpr_label,
 )
 
 SCHEMA = 1
 
 
-class ComparedRun(Table):
+class ComparedRun(ResultsTable):
     """Which run it is, and how large."""
 
     run: str
@@ -36,7 +31,7 @@ class ComparedRun(Table):
     non_members: int
 
 
-class PlainFigures(Table):
+class PlainFigures(ResultsTable):
     """Figures of an attack without intervals."""
 
     auc: float
@@ -44,7 +39,7 @@ class PlainFigures(Table):
     tpr_at_fpr: dict[str, float]
 
 
-class ComparedAttack(Table):
+class ComparedAttack(ResultsTable):
     """An attack on both runs; the difference is B minus A.
 
     Attributes:
@@ -58,7 +53,7 @@ class ComparedAttack(Table):
     detectable: float
 
 
-class Compared(Table):
+class Compared(ResultsTable):
     """What `tmi.compare_runs` finds.
 
     Attributes:
@@ -86,36 +81,69 @@ class Compared(Table):
         return sorted(self.attacks[self.headline].difference.tpr_at_fpr, key=float)
 
 
-def runs_table(compared: Compared, width: int = 80) -> RichTable:
-    """One row per attack: the AUC of both runs, and B minus A.
-
-    Args:
-        compared: from `tmi.runs.compare.compare_runs`.
-        width: columns of the terminal. Where the table does not fit, it is left without the true positive rates at
-            the highest false positive rates. The AUC stays.
-    """
-    rates = compared.rates
-    for count in range(len(rates), 0, -1):
-        table = _table(compared, rates[:count])
-        if natural_width(table) <= width:
-            return table
-    return _table(compared, [])
-
-
-def runs_heading(compared: Compared) -> str:
-    """Which runs these are, and how they were compared; a line each."""
-    lines = [f"A: {_size(compared.a)}", f"B: {_size(compared.b)}"]
-    return "\n".join([*lines, *_pairing(compared)])
-
-
-def configuration_lines(compared: Compared) -> list[str]:
-    """What differs between the configurations: a heading and a line for every key."""
+def compared_blocks(compared: Compared) -> list[Block]:
+    """Which runs these are, a table of all attacks, what differs between the configurations, and the verdict."""
+    pairing = (
+        f"Paired: {compared.why}."
+        if compared.paired
+        else f"Unpaired: {compared.why}. Each run is resampled on its own, so that the intervals are wider than they "
+        "would be for the same targets and points."
+    )
+    heading = Listing(f"A: {_size(compared.a)}\nB: {_size(compared.b)}\n{pairing}")
     changed = compared.configuration
     if changed is None:
-        return ["At least one of the two has no configuration to compare."]
-    if not changed:
-        return ["The configurations do not differ in anything that changes a score."]
-    return ["What differs, from A to B:", *(f"  {line}" for line in changed)]
+        configuration = "At least one of the two has no configuration to compare."
+    elif not changed:
+        configuration = "The configurations do not differ in anything that changes a score."
+    else:
+        configuration = "\n".join(["What differs, from A to B:", *(f"  {line}" for line in changed)])
+    return [heading, compared_table(compared), Listing(configuration), Paragraph(runs_verdict(compared))]
+
+
+def compared_table(compared: Compared) -> Table:
+    """One row per attack: the AUC of both runs, and B minus A."""
+    rates, fewest = compared.rates, min(compared.a.non_members, compared.b.non_members)
+
+    def notes(rate: str) -> list[str]:
+        changes = [entry.difference.tpr_at_fpr[rate] for entry in compared.attacks.values()]
+        unresolved = f"{NOT_RESOLVABLE} not resolvable with {fewest:,} non-members"
+        always = "TPR: B − A in percentage points"
+        return [always] if all(change.resolvable for change in changes) else [always, unresolved]
+
+    columns = [
+        Column("Attack", is_text=True),
+        Column("AUC\nof A"),
+        Column("AUC\nof B"),
+        Column(
+            f"AUC of B − A\n[{compared.evaluation.percent} interval]",
+            detailed=True,
+            notes=["* the interval excludes 0"],
+        ),
+        # The highest false positive rates say least.
+        *(
+            Column(tpr_label(rate).replace("@", "@\n"), spared=len(rates) - place, notes=notes(rate))
+            for place, rate in enumerate(rates)
+        ),
+    ]
+
+    def row(name: str) -> list[Cell]:
+        entry = compared.attacks[name]
+        change = entry.difference
+        # The star has a place of its own, so that the intervals stand below one another.
+        auc = Cell(f"{difference(change.auc):7}", [difference_interval(change.auc)])
+        found = [Cell(tpr_difference(change.tpr_at_fpr[rate])) for rate in rates]
+        return [Cell(name), Cell(f"{entry.a.auc:.3f}"), Cell(f"{entry.b.auc:.3f}"), auc, *found]
+
+    bounds = [name for name, entry in compared.attacks.items() if entry.upper_bound]
+    return Table(
+        columns,
+        [
+            Group([row(name) for name in compared.attacks if name not in bounds]),
+            Group([row(name) for name in bounds], remark="upper bound"),
+        ],
+        main=compared.headline,
+        elsewhere="the file of --json",
+    )
 
 
 def runs_verdict(compared: Compared) -> str:
@@ -145,57 +173,3 @@ def runs_verdict(compared: Compared) -> str:
 def _size(run: ComparedRun) -> str:
     seed = "" if run.seed is None else f", seed {run.seed}"
     return f"{run.run} ({run.name}{seed}, {run.targets:,} targets × {run.points:,} points)"
-
-
-def _pairing(compared: Compared) -> list[str]:
-    if compared.paired:
-        return [f"Paired: {compared.why}."]
-    return [
-        f"Unpaired: {compared.why}. Each run is resampled on its own, so that the intervals are wider than they "
-        "would be for the same targets and points."
-    ]
-
-
-def _table(compared: Compared, rates: Sequence[str]) -> RichTable:
-    table = RichTable(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        caption=Text(_footnotes(compared, rates)),
-        caption_justify="left",
-    )
-    table.add_column("attack", vertical="bottom", overflow="fold")
-    table.add_column("AUC\nof A", justify="right", no_wrap=True)
-    table.add_column("AUC\nof B", justify="right", no_wrap=True)
-    table.add_column(f"AUC of B − A\n[{compared.evaluation.percent} interval]", no_wrap=True)
-    for rate in rates:
-        table.add_column(f"TPR@\n{rate_percent(rate)}FPR", justify="right", no_wrap=True)
-    attacks = compared.attacks
-    for upper_bound in (False, True):
-        for name in (name for name in attacks if attacks[name].upper_bound == upper_bound):
-            style = "dim" if upper_bound else "bold" if name == compared.headline else ""
-            table.add_row(*_row(name, attacks[name], rates), style=style)
-        table.add_section()
-    return table
-
-
-def _row(name: str, entry: ComparedAttack, rates: Sequence[str]) -> list[Text]:
-    change = entry.difference
-    aucs = [f"{figures.auc:.3f}" for figures in (entry.a, entry.b)]
-    # The star has a place of its own, so that the intervals stand below one another.
-    auc = f"{difference(change.auc):7} {difference_interval(change.auc)}"
-    found = [tpr_difference(change.tpr_at_fpr[rate]) for rate in rates]
-    # Text, not str: a name must not be read as console markup.
-    return [Text(cell) for cell in (name, *aucs, auc, *found)]
-
-
-def _footnotes(compared: Compared, rates: Sequence[str]) -> str:
-    notes = ["* the interval excludes 0"]
-    if rates:
-        notes.append("TPR: B − A in percentage points")
-    changes = [entry.difference.tpr_at_fpr for entry in compared.attacks.values()]
-    if not all(change[rate].resolvable for change in changes for rate in rates):
-        fewest = min(compared.a.non_members, compared.b.non_members)
-        notes.append(f"{NOT_RESOLVABLE} not resolvable with {fewest:,} non-members")
-    return "\n".join(notes)

@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from tmi.report.curves import shadows_figure, variants_figure, views_figure
-from tmi.report.exhibits import Exhibit
-from tmi.report.figures import png_bytes, roc_figure, svg_text
-from tmi.report.histogram import histogram_figure
+from tmi.report import figures
+from tmi.report.blocks import Figure, Material, Media
+from tmi.report.figures.style import png_bytes, svg_text
+from tmi.report.html import render_page
 from tmi.report.markdown import render_markdown
-from tmi.report.page import Figures, render_page
-from tmi.report.results import Results
+from tmi.report.sections import sections_of
 from tmi.system.files import atomic, write_text
 
-# Figures by the part of the results that they show.
-FIGURES: dict[str, Callable[[Results], Figure]] = {
-    "views": views_figure,
-    "shadows": shadows_figure,
-    "variants": variants_figure,
-}
 
-
-def write_report(
-    root: Path,
-    results: Results,
-    exhibits: Sequence[Exhibit],
-    config_toml: str,
-    target_exhibits: Sequence[Exhibit] = (),
-) -> None:
+def write_report(root: Path, material: Material) -> None:
     """Write ``report.html``, ``report.md`` and the figures as PNG and SVG; remove figures of what is no longer there.
 
     Args:
         root: the directory that they are written to.
-        results: the content of ``results.json``.
-        exhibits: what the points of ``results.points.most_exposed`` look like, in that order; empty where that is
-            not known.
-        config_toml: the resolved configuration.
-        target_exhibits: what the points of ``results.target.most_suspected`` look like, likewise.
+        material: what the report is made from.
 
     Raises:
         ValueError: the number of exhibits is not that of the points, or one of them cannot be shown.
     """
-    roc = _write_figure(root, "roc", roc_figure(results))
-    further = {
-        name: _write_figure(root, name, draw(results))
-        for name, draw in FIGURES.items()
-        if getattr(results, name) is not None
-    }
-    for name in FIGURES.keys() - further.keys():
-        for ending in ("png", "svg"):
+    sections = sections_of(material)
+    svgs = {}
+    for figure in (block for section in sections for block in section.shown(Media.PAGE) if isinstance(block, Figure)):
+        drawn = figure.draw()
+        with atomic(root / f"{figure.name}.png") as file:
+            file.write(png_bytes(drawn))
+        svgs[figure.name] = svg_text(drawn)
+        write_text(root / f"{figure.name}.svg", svgs[figure.name])
+    for name in set(figures.NAMES) - set(svgs):
+        for ending in figures.ENDINGS:
             (root / f"{name}.{ending}").unlink(missing_ok=True)
-    further["histogram"] = _write_figure(root, "histogram", histogram_figure(results))
-    page = render_page(results, exhibits, Figures(roc, further), config_toml, target_exhibits)
-    write_text(root / "report.html", page)
-    write_text(root / "report.md", render_markdown(results))
-
-
-def _write_figure(root: Path, name: str, figure: Figure) -> str:
-    """Write a figure and return it as SVG."""
-    with atomic(root / f"{name}.png") as file:
-        file.write(png_bytes(figure))
-    svg = svg_text(figure)
-    write_text(root / f"{name}.svg", svg)
-    return svg
+    write_text(root / "report.html", render_page(material.results, sections, svgs))
+    write_text(root / "report.md", render_markdown(material.results, sections))

@@ -6,38 +6,44 @@ Everything that users named is escaped: it can hold no HTML, no link, no image a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tmi.report import bound, limits, target, wording
-from tmi.report.learning import training_warnings
+from tmi.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Figure,
+    Folded,
+    Gallery,
+    Heading,
+    Listing,
+    Media,
+    Note,
+    Paragraph,
+    Section,
+    Strong,
+    Table,
+    Terms,
+    Text,
+)
 from tmi.report.results import Results
-from tmi.report.settings import class_warnings, options_note
-from tmi.report.summary import plain_words
-from tmi.report.table import verdict
 
-SUSPECTS = 12
-"""Points of a target of unknown membership that are listed."""
+# Points of a gallery that are listed.
+MOST_POINTS = 12
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _WORD_JOINER = "\N{WORD JOINER}"
 
 
-def render_markdown(results: Results) -> str:
-    """The summary, the target, the table of attacks, the lower bound and the limits, in GitHub's dialect.
-
-    Args:
-        results: the content of results.json.
-    """
-    sections = [
-        [f"# Report on {escaped(results.name)}: what the finetuned models leak about their pretraining data"],
-        _summary(results),
-        _target(results),
-        _table(results),
-        _bound(results),
-        ["## Limits", "\n".join(f"- {escaped(sentence)}" for sentence in limits.limits(results))],
-        [escaped(f"Made by tmi {results.version}; report.html has the figures and the provenance.")],
-    ]
-    return "\n\n".join(paragraph for section in sections for paragraph in section) + "\n"
+def render_markdown(results: Results, sections: Sequence[Section]) -> str:
+    """What sections have for it, in GitHub's dialect."""
+    parts = [f"# Report on {escaped(results.name)}: what the finetuned models leak about their pretraining data"]
+    for section in sections:
+        blocks = [text for block in section.shown(Media.MARKDOWN) if (text := _block(block))]
+        if blocks:
+            parts += [f"## {escaped(section.title)}", *blocks]
+    parts.append(escaped(f"Made by tmi {results.version}; report.html has the figures and the provenance."))
+    return "\n\n".join(parts) + "\n"
 
 
 def escaped(text: str) -> str:
@@ -53,91 +59,55 @@ def escaped(text: str) -> str:
     return re.sub(r"[\\`*_{}\[\]~$^!]|(?<!&)#", lambda found: f"\\{found[0]}", line)
 
 
-def _summary(results: Results) -> Iterator[str]:
-    yield "## In plain words"
-    for sentence in [*target.target_sentences(results), *plain_words(results)]:
-        yield escaped(sentence)
-    yield f"**{escaped(verdict(results))}**"
-    for sentence in (*training_warnings(results), *class_warnings(results)):
-        yield f"**Caution.** {escaped(sentence)}"
-    if results.description:
-        yield f"What was attacked: {escaped(results.description)}"
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph(text=text):
+            return _text(text)
+        case Heading(text=text):
+            return f"### {escaped(text)}"
+        case Note(texts=texts, lead=lead):
+            return "\n\n".join(f"{f'**{lead}** ' if lead else ''}{escaped(text)}" for text in texts)
+        case Bullets(items=items):
+            return "\n".join(f"- {escaped(item)}" for item in items)
+        case Terms(entries=entries):
+            return "\n".join(f"- **{escaped(name)}**: {' '.join(map(_text, texts))}" for name, texts in entries)
+        case Listing(text=text):
+            return "\n".join(f"    {line}" for line in text.splitlines())
+        case Folded(summary=summary, block=folded):
+            return f"**{escaped(summary)}**\n\n{_block(folded)}"
+        case Table():
+            return _table(block)
+        case Figure(name=name, label=label):
+            return f"![{escaped(label)}]({name}.png)"
+        case Gallery(points=points):
+            return _table(block.table(points[:MOST_POINTS]))
+    raise TypeError(f"Markdown cannot show a {type(block).__name__}")
 
 
-def _target(results: Results) -> Iterator[str]:
-    if results.target is None:
-        return
-    attacked = results.target
-    yield f"## The target: {escaped(attacked.name)}"
+def _text(text: Text) -> str:
+    """A text with its marks, except that what matters least looks like the rest."""
+    parts = (text,) if isinstance(text, str) else text
+    marks = {Strong: "**", Code: "*"}
+    return "".join(f"{mark}{escaped(part)}{mark}" if (mark := marks.get(type(part))) else _kept(part) for part in parts)
+
+
+def _kept(part: str) -> str:
+    """Escaped, with the spaces at its ends, which join it to the parts beside it."""
+    return f"{' ' if part[:1] == ' ' else ''}{escaped(part)}{' ' if part[1:] and part[-1] == ' ' else ''}"
+
+
+def _table(table: Table) -> str:
+    places = [place for place, column in enumerate(table.columns) if Media.MARKDOWN in column.media]
     rows = []
-    for name, found in attacked.attacks.items():
-        for rate in results.target.rates:
-            call = found.calls[rate]
-            rows.append(
-                [
-                    name,
-                    wording.rate_percent(rate),
-                    f"{call.called:,}",
-                    f"{call.expected_false:.3g}",
-                    wording.tpr(call.tpr, rate) if call.resolvable else wording.NOT_RESOLVABLE,
-                ]
-            )
-    yield _cells(["attack", "FPR", "called members", "expected by chance", "of members found"], rows)
-    tests = [
-        [name, target.p_text(found.set_test.p_value) if found.set_test else wording.NOT_RESOLVABLE]
-        for name, found in attacked.attacks.items()
-    ]
-    yield _cells(["attack", "p-value of all points together"], tests)
-    suspects = [
-        [
-            str(point.point),
-            point.label,
-            f"{point.score:.3g}",
-            target.p_text(point.p_value),
-            "member" if point.called else "",
-        ]
-        for point in attacked.most_suspected[:SUSPECTS]
-    ]
-    if suspects:
-        yield f"Most suspected points, by {escaped(attacked.attack)}:"
-        yield _cells(
-            ["point", "label", "score", "p-value", f"called at {wording.rate_percent(attacked.fpr)} FPR"], suspects
-        )
-
-
-def _table(results: Results) -> Iterator[str]:
-    yield "## The attacks"
-    if note := target.expected_note(results):
-        yield note
-    rates = results.rates
-    rows = []
-    for name in [*results.ranked, *results.upper_bounds]:
-        attack = results.attacks[name]
-        bounds = " (upper bound)" if attack.upper_bound else ""
-        found = [
-            f"{wording.tpr(attack.tpr_at_fpr[rate], rate)} {wording.tpr_interval(attack.tpr_at_fpr[rate], rate)}"
-            for rate in rates
-        ]
-        rows.append([name + bounds, wording.with_interval(attack.auc), *found])
-    yield _cells(["attack", "AUC", *map(wording.tpr_label, rates)], rows)
-    notes = [f"In brackets: {results.confidence} intervals."]
-    if note := wording.resolution_note(results):
-        notes.append(f"{note}.")
-    if note := options_note(results):
-        notes.append(f"Options: {note}.")
-    yield escaped(" ".join(notes))
-
-
-def _bound(results: Results) -> Iterator[str]:
-    yield "## Lower bound on the ε of the pretraining"
-    yield escaped(bound.bound_sentence(results) or "No lower bound could be computed for the main attack.")
-    yield escaped(bound.MEANING)
-    yield escaped(bound.NO_MEANING)
-
-
-def _cells(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are figures."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(
-        f"| {' | '.join(cell if index == 1 else escaped(cell) for cell in line)} |" for index, line in enumerate(lines)
-    )
+    for group in table.groups:
+        for row in group.rows:
+            name, *figures = (row[place].line for place in places)
+            rows.append([f"{name} ({group.remark})" if group.remark else name, *figures])
+    if not rows:
+        return ""
+    # The first column is text, the others are figures.
+    header = [escaped(table.columns[place].head) for place in places]
+    lines = [header, ["---", *["---:"] * (len(places) - 1)], *(list(map(escaped, row)) for row in rows)]
+    shown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = [_text(note.text) for note in table.notes if Media.MARKDOWN in note.media]
+    return f"{shown}\n\n{' '.join(notes)}" if notes else shown

@@ -32,7 +32,7 @@ SCHEMA = 1
 REPRESENTATIVE_RATE = 0.01
 
 
-class Table(BaseModel):
+class ResultsTable(BaseModel):
     """A table of the file: unknown and missing keys are errors, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,14 +46,14 @@ class Table(BaseModel):
         return {key: value for key, value in handler(self).items() if key not in left_out}
 
 
-class InputNote(Table):
+class InputNote(ResultsTable):
     """What a check of the input found: ``refused``: no figure can be trusted; ``warning``: read them with care."""
 
     level: Literal["refused", "warning"]
     text: str
 
 
-class Figures(Table):
+class Figures(ResultsTable):
     """What is said of an attack by an adversary who is not the main one."""
 
     auc: Estimate
@@ -61,7 +61,7 @@ class Figures(Table):
     tpr_at_fpr: dict[str, Estimate]
 
 
-class Histogram(Table):
+class Histogram(ResultsTable):
     """Counts of members and non-members between the ``edges``, one more than there are bins."""
 
     edges: list[float]
@@ -69,7 +69,7 @@ class Histogram(Table):
     non_members: list[int]
 
 
-class Attack(Table):
+class Attack(ResultsTable):
     """An attack and how well it does.
 
     Attributes:
@@ -106,7 +106,7 @@ class Attack(Table):
         return table | {"epsilon": {key: value for key, value in epsilon.items() if key != "threshold"}}
 
 
-class Accuracy(Table):
+class Accuracy(ResultsTable):
     """Accuracies of all models, fractions."""
 
     mean: float
@@ -115,7 +115,7 @@ class Accuracy(Table):
     max: float
 
 
-class Models(Table):
+class Models(ResultsTable):
     """The models that were attacked.
 
     Attributes:
@@ -134,7 +134,7 @@ class Models(Table):
     not_finetuned: list[int]
 
 
-class Design(Table):
+class Design(ResultsTable):
     """How membership was drawn; see `tmi.predictions.designs.describe_design`."""
 
     is_independent: bool
@@ -146,7 +146,7 @@ class Design(Table):
     said: str
 
 
-class Pool(Table):
+class Pool(ResultsTable):
     """What was pretrained on."""
 
     source: str
@@ -158,7 +158,7 @@ class Pool(Table):
     fingerprint: str
 
 
-class Private(Table):
+class Private(ResultsTable):
     """What differentially private finetuning promises its own points; no epsilon without noise."""
 
     epsilon: float | None = None
@@ -168,7 +168,7 @@ class Private(Table):
     steps: int
 
 
-class Downstream(Table):
+class Downstream(ResultsTable):
     """What was finetuned on, and how."""
 
     source: str
@@ -181,7 +181,7 @@ class Downstream(Table):
     fingerprint: str
 
 
-class ReadFile(Table):
+class ReadFile(ResultsTable):
     """A file of an audit of saved predictions."""
 
     role: str
@@ -191,7 +191,7 @@ class ReadFile(Table):
     dtype: str
 
 
-class Data(Table):
+class Data(ResultsTable):
     """The points; of a run its pool and downstream task, of saved predictions the files and how they were read.
 
     Attributes:
@@ -210,7 +210,7 @@ class Data(Table):
     non_members: int = 0
 
 
-class Evaluation(Table):
+class Evaluation(ResultsTable):
     """How intervals were made."""
 
     confidence: float
@@ -222,14 +222,14 @@ class Evaluation(Table):
         return f"{100 * self.confidence:g}%"
 
 
-class Resolution(Table):
+class Resolution(ResultsTable):
     """Whether the sample resolves a false positive rate, and how many challenge points would."""
 
     resolvable: bool
     points_needed: int
 
 
-class Machine(Table):
+class Machine(ResultsTable):
     """Where it was computed."""
 
     system: str
@@ -237,7 +237,7 @@ class Machine(Table):
     cores: int | None
 
 
-class Provenance(Table):
+class Provenance(ResultsTable):
     """What the figures rest on besides the configuration: versions, SHA-256 of what was read, keys of the stages."""
 
     packages: dict[str, str]
@@ -247,7 +247,7 @@ class Provenance(Table):
     keys: dict[str, str]
 
 
-class ExposedPoint(Table):
+class ExposedPoint(ResultsTable):
     """A point by itself, over the targets; None where a figure is not defined."""
 
     point: int
@@ -263,7 +263,7 @@ class ExposedPoint(Table):
     targets_out: int
 
 
-class Exposed(Table):
+class Exposed(ResultsTable):
     """How many of the ``tested`` points are exposed beyond chance at the false discovery rate ``fdr``."""
 
     fdr: float
@@ -271,7 +271,7 @@ class Exposed(Table):
     tested: int
 
 
-class Points(Table):
+class Points(ResultsTable):
     """Single points, by the headline attack."""
 
     attack: str
@@ -279,7 +279,7 @@ class Points(Table):
     exposed: Exposed
 
 
-class Comparisons(Table):
+class Comparisons(ResultsTable):
     """The headline attack ``against`` every other: differences by the other's name, beside that key in the file."""
 
     model_config = ConfigDict(extra="allow")
@@ -293,7 +293,7 @@ class Comparisons(Table):
         return self.__pydantic_extra__
 
 
-class Calls(Table):
+class Calls(ResultsTable):
     """Points of a target that are called members at a false positive rate; see `tmi.metrics.unknown_target.Calls`."""
 
     called: int
@@ -303,14 +303,14 @@ class Calls(Table):
     resolvable: bool
 
 
-class TargetAttack(Table):
+class TargetAttack(ResultsTable):
     """What an attack finds at a target; ``set_test`` is None where it cannot be computed."""
 
     set_test: SetTest | None
     calls: dict[str, Calls]
 
 
-class Suspect(Table):
+class Suspect(ResultsTable):
     """A point that a target may have been pretrained on; the score is None where it is infinite."""
 
     index: int
@@ -321,7 +321,7 @@ class Suspect(Table):
     label: str
 
 
-class Target(Table):
+class Target(ResultsTable):
     """A target of unknown membership."""
 
     name: str
@@ -338,7 +338,7 @@ class Target(Table):
         return sorted(self.attacks[self.attack].calls, key=float)
 
 
-class VariantAttack(Table):
+class VariantAttack(ResultsTable):
     """An attack on one of several finetunings."""
 
     auc: Estimate
@@ -346,7 +346,7 @@ class VariantAttack(Table):
     upper_bound: bool
 
 
-class VariantRow(Table):
+class VariantRow(ResultsTable):
     """One of several finetunings."""
 
     transfer: str
@@ -359,7 +359,7 @@ class VariantRow(Table):
     attacks: dict[str, VariantAttack]
 
 
-class VariantDifference(Table):
+class VariantDifference(ResultsTable):
     """A finetuning minus the one that it is compared with, by the headline attack."""
 
     against: str
@@ -368,7 +368,7 @@ class VariantDifference(Table):
     tpr_at_fpr: dict[str, Estimate]
 
 
-class Variants(Table):
+class Variants(ResultsTable):
     """The finetunings by name, that of the run itself first, and their differences."""
 
     attack: str
@@ -376,7 +376,7 @@ class Variants(Table):
     differences: dict[str, VariantDifference]
 
 
-class Results(Table):
+class Results(ResultsTable):
     """Everything that a report shows.
 
     Attributes:

@@ -1,7 +1,4 @@
-"""How the figures of results.json are ordered and worded.
-
-The terminal, the ROC figure and the page all read from here, so that they never disagree.
-"""
+"""How figures are worded, wherever they are shown."""
 
 from __future__ import annotations
 
@@ -10,19 +7,18 @@ from itertools import chain
 
 from tmi.metrics.estimate import Estimate
 from tmi.predictions.views import LOGITS, View
-from tmi.report.results import ExposedPoint, Results
+from tmi.report.blocks import Cell
+from tmi.report.results import Results
 
-DEFAULT_ATTACK = "tmi"
-GIVEN_MODEL_ATTACK = "inputs-and-answers"
-"""What stands for an audit of one given model, and what it is compared with."""
-WITHOUT_MODEL = "inputs-alone"
+# What stands for an audit of one given model, and what it is compared with: the points alone.
+GIVEN_MODEL_ATTACK, WITHOUT_MODEL = "inputs-and-answers", "inputs-alone"
+# The baseline of the paper, by which finetunings are compared besides the headline attack.
 BASELINE_ATTACK = "adapted-lira"
-"""The baseline of the paper, which finetunings are compared by besides the main attack."""
+# What would make a verdict on one given model possible.
 CONTRAST = (
     "To tell memory from such a difference, run the same audit on a model of the same kind that has not seen the "
     "points, and compare the two (tmi compare)."
 )
-"""What would make a verdict on one given model possible."""
 CHANCE_AUC = 0.5
 NOT_RESOLVABLE = "–"
 
@@ -57,19 +53,19 @@ def tpr_interval(estimate: Estimate, rate: str) -> str:
     return percent_interval(estimate, _decimals(rate)) if estimate.resolvable else ""
 
 
-def interval(estimate: Estimate) -> str:
-    """An interval to three decimals: ``[0.631, 0.673]``."""
-    return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+def tpr_cell(estimate: Estimate, rate: str) -> Cell:
+    """A true positive rate above its interval."""
+    return Cell(tpr(estimate, rate), [tpr_interval(estimate, rate)] if estimate.resolvable else [])
 
 
-def point_interval(figure: ExposedPoint) -> str:
-    """The interval of the AUC at one point, to two decimals; empty where it has none."""
-    return "" if figure.low is None else f"[{figure.low:.2f}, {figure.high:.2f}]"
+def auc_cell(estimate: Estimate) -> Cell:
+    """A figure to three decimals above its interval."""
+    return Cell(f"{estimate.estimate:.3f}", [f"[{estimate.low:.3f}, {estimate.high:.3f}]"])
 
 
 def with_interval(estimate: Estimate) -> str:
     """A figure and its interval to three decimals: ``0.652 [0.631, 0.673]``."""
-    return f"{estimate.estimate:.3f} {interval(estimate)}"
+    return auc_cell(estimate).line
 
 
 def signed(value: float) -> str:
@@ -87,6 +83,11 @@ def difference_interval(estimate: Estimate) -> str:
     return _true_minus(f"[{estimate.low:+.3f}, {estimate.high:+.3f}]")
 
 
+def difference_cell(estimate: Estimate, against: str | None = None) -> Cell:
+    """A difference of AUCs above its interval, and with what it was compared where that needs saying."""
+    return Cell(difference(estimate), [difference_interval(estimate), *([f"to {against}"] if against else [])])
+
+
 def tpr_difference(estimate: Estimate) -> str:
     """A difference of true positive rates in percentage points, ``+5.2*``; a dash where it cannot be resolved."""
     if not estimate.resolvable:
@@ -94,11 +95,20 @@ def tpr_difference(estimate: Estimate) -> str:
     return _true_minus(f"{100 * estimate.estimate:+.1f}{_star(estimate)}")
 
 
-def tpr_difference_interval(estimate: Estimate) -> str:
-    """Its interval, ``[+2.2, +8.0]``; empty where the data cannot resolve it."""
-    if not estimate.resolvable:
-        return ""
-    return _true_minus(f"[{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]")
+def tpr_difference_cell(estimate: Estimate) -> Cell:
+    """The same above its interval."""
+    interval = _true_minus(f"[{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]")
+    return Cell(tpr_difference(estimate), [interval] if estimate.resolvable else [])
+
+
+def p_text(p_value: float) -> str:
+    """A p-value to two digits: ``0.032``, ``0.0004``; tiny ones as ``< 0.0001``."""
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """``1 core``, ``2 cores``."""
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def resolution_note(results: Results) -> str:
@@ -130,6 +140,13 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def options_text(options: dict[str, bool | int | float | str]) -> str:
+    """Options with their values: ``variance = global, location = mean``."""
+    return ", ".join(
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in options.items()
+    )
 
 
 def _star(difference: Estimate) -> str:

@@ -186,13 +186,13 @@ class Audit:
     @property
     def verdict(self) -> str:
         """What was found, in plain sentences."""
-        from tmi.report.table import verdict
+        from tmi.report.sections.summary import verdict
 
         return verdict(self.found)
 
     def roc_figure(self) -> Figure:
         """The ROC curves of all attacks with simultaneous bands."""
-        from tmi.report.figures import roc_figure
+        from tmi.report.figures.roc import roc_figure
 
         return roc_figure(self.found)
 
@@ -202,6 +202,7 @@ class Audit:
         Raises:
             TmiError: the folder is a file.
         """
+        from tmi.report.blocks import Material
         from tmi.report.document import write_report
         from tmi.runs.directory import RunDirectory
         from tmi.system.files import write_text
@@ -214,7 +215,7 @@ class Audit:
         for name, attack_scores in self.scores.items():
             directory.save_array(directory.scores(name), attack_scores, key="audit")
         directory.save_array(directory.membership, self.membership, key="audit")
-        write_report(directory.root, self.found, [], self.config.to_toml())
+        write_report(directory.root, Material(self.found, config_toml=self.config.to_toml()))
         return directory.report
 
     def __str__(self) -> str:

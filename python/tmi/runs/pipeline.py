@@ -180,6 +180,7 @@ def require(subject: StoredSubject, stages: Sequence[str], command: str) -> None
 
 
 def _write(subject: StoredSubject, description: Description, results: Results) -> None:
+    from tmi.report.blocks import Material
     from tmi.report.document import write_report
 
     results.save(subject.directory.results)
@@ -191,7 +192,7 @@ def _write(subject: StoredSubject, description: Description, results: Results) -
     exhibits = [
         subject.exhibits([point.point for point in points]) for points in (results.points.most_exposed, suspected)
     ]
-    write_report(subject.directory.root, results, exhibits[0], config.to_toml(), exhibits[1])
+    write_report(subject.directory.root, Material(results, exhibits[0], exhibits[1], config.to_toml()))
 
 
 def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:

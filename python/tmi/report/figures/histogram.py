@@ -7,7 +7,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tmi.report.figures import MEMBER_COLOUR, NON_MEMBER_COLOUR, STYLE, shortened
+from tmi.report.figures.style import MEMBER_COLOUR, NON_MEMBER_COLOUR, STYLE, shortened
 from tmi.report.results import Results
 
 _SIZE = (6.4, 3.2)

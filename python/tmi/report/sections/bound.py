@@ -1,10 +1,11 @@
-"""The lower bound on the epsilon of the pretraining, in words."""
+"""The lower bound on the epsilon of the pretraining."""
 
 from __future__ import annotations
 
 import math
 
 from tmi.metrics.epsilon import EpsilonBound
+from tmi.report.blocks import Cell, Column, Group, Material, Media, Paragraph, Section, Strong, Table
 from tmi.report.results import Results
 from tmi.report.wording import percent
 
@@ -23,24 +24,50 @@ NO_MEANING = (
 )
 
 
-def bounded_attacks(results: Results) -> list[str]:
-    """The attacks for which a bound could be computed, in the order of the report."""
-    return [name for name in [*results.ranked, *results.upper_bounds] if results.attacks[name].epsilon]
+def section(material: Material) -> Section:
+    """What the headline attack shows, the bounds of all attacks, and what they mean."""
+    results = material.results
+    sentence = bound_sentence(results)
+    first = (Strong(sentence),) if sentence else f"No lower bound could be computed for {results.headline}."
+    heads = ["ε at least", "δ", "Confidence", "Looks for", "Finds at least", "Wrongly at most", "Decisions"]
+    rows, methods = [], []
+    for name in [*results.ranked, *results.upper_bounds]:
+        if (bound := results.attacks[name].epsilon) is None:
+            continue
+        methods.append(bound.method)
+        cells = [
+            bound.stage,
+            bound_text(bound.lower_bound),
+            f"{bound.delta:g}",
+            percent(bound.confidence, 0),
+            bound.direction,
+            percent(bound.tpr_low, 2),
+            percent(bound.fpr_high, 2),
+            f"{bound.decisions:,}",
+        ]
+        rows.append([Cell(name, ["upper bound"] if results.attacks[name].upper_bound else []), *map(Cell, cells)])
+    table = Table(
+        [Column(head) for head in ("Attack", "Stage", *heads)],
+        [Group(rows)],
+        main=results.headline,
+        notes=[Paragraph(f"Method: {methods[0]}")] if methods else [],
+        media=Media.PAGE,
+    )
+    return Section(
+        "Lower bound on the ε of the pretraining", [Paragraph(first), table, Paragraph(MEANING), Paragraph(NO_MEANING)]
+    )
 
 
 def bound_sentence(results: Results) -> str:
     """What the attack of the verdict shows about the stage; empty where no bound could be computed for it."""
-    name = results.headline
-    bound = results.attacks[name].epsilon
-    if bound is None:
+    if (bound := results.main.epsilon) is None:
         return ""
-    confident = f"{100 * bound.confidence:g}% confidence"
-    delta = f" at δ = {bound.delta:g}"
+    confident, delta = f"{100 * bound.confidence:g}% confidence", f" at δ = {bound.delta:g}"
     if bound.lower_bound <= 0:
-        return f"ε of the {bound.stage}: {name} shows no lower bound above 0{delta} ({confident})."
+        return f"ε of the {bound.stage}: {results.headline} shows no lower bound above 0{delta} ({confident})."
     return (
-        f"ε of the {bound.stage} is at least {bound_text(bound.lower_bound)}{delta}, with {confident}: {name} "
-        f"finds {evidence(bound)}, of {bound.decisions:,} decisions."
+        f"ε of the {bound.stage} is at least {bound_text(bound.lower_bound)}{delta}, with {confident}: "
+        f"{results.headline} finds {_evidence(bound)}, of {bound.decisions:,} decisions."
     )
 
 
@@ -49,7 +76,7 @@ def bound_text(bound: float) -> str:
     return f"{math.floor(100 * bound + 1e-9) / 100:.2f}"
 
 
-def evidence(bound: EpsilonBound) -> str:
+def _evidence(bound: EpsilonBound) -> str:
     """The two rates that a bound rests on: ``at least 3.1% of the members and at most 0.2% of the non-members``."""
     sought = bound.direction
     if sought == "both":

@@ -1,16 +1,13 @@
-"""What the figures do not say, as sentences for the page and for Markdown, adapted to what was attacked."""
+"""What the figures do not say, adapted to what was attacked."""
 
 from __future__ import annotations
 
-from tmi.report.results import Results
+from tmi.report.blocks import Bullets, Material, Section
 
 
-def limits(results: Results) -> list[str]:
-    """Sentences on what the figures do not say.
-
-    Args:
-        results: the content of results.json.
-    """
+def section(material: Material) -> Section:
+    """A sentence for each limit."""
+    results = material.results
     sentences = [
         "Measured was whether points were in the pretraining data. Nothing here says how much the models leak about "
         "their finetuning data.",
@@ -50,4 +47,4 @@ def limits(results: Results) -> list[str]:
             "stated, or fewer are found."
         )
     sentences.append("The figures are averages over points. Single points may be exposed far more or not at all.")
-    return sentences
+    return Section("Limits", [Bullets(sentences)])

@@ -1,14 +1,44 @@
-"""Sentences on models that did not learn their task, for the terminal and the page."""
+"""How well the models learned their tasks, and which did not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmi.report import wording
+from tmi.report.blocks import Cell, Column, Group, Material, Media, Paragraph, Section, Table
 from tmi.report.results import Accuracy, Results
+from tmi.report.wording import percent
 
+# Models that a sentence names one by one.
 MOST_NAMED = 12
-"""Models that a sentence names one by one."""
+
+
+def section(material: Material) -> Section | None:
+    """Accuracies over all models; None where nobody knows them, as of saved predictions."""
+    models = material.results.models
+    accuracies = {
+        f"{task.capitalize()}, {data}": getattr(models, f"{task}_{data}_accuracy")
+        for task in ("pretraining", "downstream")
+        for data in ("train", "test")
+    }
+    rows = [
+        [
+            Cell(name),
+            Cell(percent(accuracy.mean)),
+            Cell(percent(accuracy.sd)),
+            Cell(f"{percent(accuracy.min)} to {percent(accuracy.max)}"),
+        ]
+        for name, accuracy in accuracies.items()
+        if accuracy is not None
+    ]
+    if not rows:
+        return None
+    heads = (f"Accuracy over {models.count} models", "Mean", "Standard deviation", "Range")
+    note = Paragraph(
+        "The further a model's training accuracy lies above its test accuracy, the more it has memorised, and the more "
+        "there is to leak."
+    )
+    table = Table([Column(head) for head in heads], [Group(rows)], notes=[note], has_words=True)
+    return Section("How well the models learned their tasks", [table], Media.PAGE)
 
 
 def training_warnings(results: Results) -> list[str]:
@@ -56,17 +86,17 @@ def _of_task(
     if classes is None:
         return sentences
     chance = 1 / classes
-    context = f"({wording.percent(chance)} is chance among {classes} classes)"
+    context = f"({percent(chance)} is chance among {classes} classes)"
     if _near_chance(accuracy.mean, chance):
         sentences.append(
-            f"The {task} test accuracy{where} is near chance: {wording.percent(accuracy.mean)} on average "
+            f"The {task} test accuracy{where} is near chance: {percent(accuracy.mean)} on average "
             f"{context}. The models have hardly learned the task, so these results say little about "
             "models that have."
         )
     elif _near_chance(accuracy.min, chance) and not unlearned:
         sentences.append(
             f"At least one model has hardly learned the {task} task{where}: its test accuracy is "
-            f"{wording.percent(accuracy.min)} {context}."
+            f"{percent(accuracy.min)} {context}."
         )
     return sentences
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tmi.metrics.estimate import Estimate
-from tmi.report.figures import CHANCE_LINE, STYLE, LineStyle, line_styles
+from tmi.report.figures.style import CHANCE_LINE, STYLE, LineStyle, line_styles
 from tmi.report.finetunings import PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results
 from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, percent

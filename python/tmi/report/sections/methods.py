@@ -1,21 +1,34 @@
-"""How the attacks were set: their options, and which class those look at that look at one."""
+"""What the attacks are, how they were set, and which class those look at that look at one."""
 
 from __future__ import annotations
 
+from tmi.report.blocks import Material, Media, Muted, Section, Terms, Text
 from tmi.report.results import Results
+from tmi.report.wording import counted, duration, options_text
+
+
+def section(material: Material) -> Section:
+    """What each attack is, what it needs and how long it took."""
+    results = material.results
+    rows = []
+    for name in [*results.ranked, *results.upper_bounds]:
+        attack = results.attacks[name]
+        source = [" ", Muted(f"({attack.source})")] if attack.source else []
+        needs = f"Needs {attack.needs}; took {duration(attack.seconds)}"
+        if attack.options:
+            needs = f"Options: {options_text(attack.options)}. {needs}"
+        if attack.neutral:
+            scores = counted(attack.neutral, "neutral score", "neutral scores")
+            needs += f"; {scores}, where no shadow was trained on the point or all were"
+        lines: list[Text] = [(attack.summary, *source), (Muted(f"{needs}."),)]
+        rows.append((name, lines))
+    return Section("The attacks", [Terms(rows)], Media.PAGE)
 
 
 def options_note(results: Results) -> str:
     """Footnote with the options of all attacks that have some; empty where none has."""
     attacks = results.attacks.items()
     return "; ".join(f"{name}: {options_text(attack.options)}" for name, attack in attacks if attack.options)
-
-
-def options_text(options: dict[str, bool | int | float | str]) -> str:
-    """Options with their values: ``variance = global, location = mean``."""
-    return ", ".join(
-        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}" for name, value in options.items()
-    )
 
 
 def class_warnings(results: Results) -> list[str]:

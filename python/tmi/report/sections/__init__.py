@@ -1,0 +1,49 @@
+"""What the report says, a section in a file: a function from what it is made of to blocks, or None without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tmi.report.blocks import Material, Section
+from tmi.report.sections import (
+    attacked,
+    attacks,
+    bound,
+    limits,
+    methods,
+    models,
+    points,
+    provenance,
+    reading,
+    shadows,
+    summary,
+    target,
+    variants,
+    views,
+)
+
+SectionOf: TypeAlias = Callable[[Material], Section | None]
+
+# From top to bottom. The first one is the head of the page, and the last thing that a terminal shows.
+ORDER: list[SectionOf] = [
+    summary.section,
+    attacked.section,
+    target.section,
+    attacks.section,
+    views.section,
+    shadows.section,
+    variants.section,
+    bound.section,
+    methods.section,
+    models.section,
+    points.section,
+    reading.section,
+    limits.section,
+    provenance.section,
+]
+
+
+def sections_of(material: Material) -> list[Section]:
+    """All sections that have something to say, in their order."""
+    return [section for make in ORDER if (section := make(material)) is not None]

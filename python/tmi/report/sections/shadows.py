@@ -1,0 +1,34 @@
+"""How the leak grows with the number of shadow models."""
+
+from __future__ import annotations
+
+from tmi.report.blocks import Column, Figure, Material, Media, Paragraph, Section
+from tmi.report.sections.views import auc_table
+
+
+def section(material: Material) -> Section | None:
+    """The AUC of every attack for every number of shadow models."""
+    results = material.results
+    if results.shadows is None:
+        return None
+    from tmi.report.figures.aucs import shadows_figure
+
+    introduction = (
+        "The same targets, attacked by adversaries who have trained fewer shadow models. For each target, its shadows "
+        "are drawn at random from the other models; who has more of them has all those of who has fewer. AUC with "
+        f"{results.confidence} interval."
+    )
+    title = "How the leak grows with the number of shadow models"
+    return Section(
+        title,
+        [
+            Paragraph(introduction, media=Media.DOCUMENTS),
+            auc_table(results, results.shadows, title, Column("Shadow models", "shadows")),
+            Figure(
+                "shadows",
+                lambda: shadows_figure(results),
+                "AUC of every attack against the number of shadow models; the figures are in the table above",
+            ),
+        ],
+        Media.DOCUMENTS | Media.TERMINAL,
+    )

@@ -1,0 +1,146 @@
+"""What was found about a target whose membership nobody knows. No AUC is told of it: nobody could know that."""
+
+from __future__ import annotations
+
+from tmi.metrics.set_test import SetTest
+from tmi.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Gallery,
+    Group,
+    Heading,
+    Material,
+    Paragraph,
+    Point,
+    Section,
+    Table,
+)
+from tmi.report.results import Calls, Results, Suspect, Target
+from tmi.report.sections.points import with_exhibits
+from tmi.report.wording import NOT_RESOLVABLE, p_text, percent_interval, rate_percent, signed, tpr
+
+# p-values up to this are called unlikely to be luck.
+CLEAR = 0.05
+
+
+def section(material: Material) -> Section | None:
+    """How many points each attack calls members, and the most suspected ones.
+
+    Raises:
+        ValueError: there are exhibits, but not one for each suspected point.
+    """
+    results, target = material.results, material.results.target
+    if target is None:
+        return None
+    introduction = (
+        f"How many of {target.points:,} points each attack calls members, at several false positive rates, and the "
+        "test of all points together."
+    )
+    blocks: list[Block] = [Paragraph(introduction), _table(results, target)]
+    if target.most_suspected:
+        text = (
+            f"The points with the highest scores of {target.attack}, best first. The p-value of each is its own: of "
+            f"{target.points:,} points that were never members, about {target.fpr * target.points:.3g} would have one "
+            f"below {target.fpr:g}. The points are shown as they are: who may not see them should not see this page."
+        )
+        shown = [
+            Point(str(point.point), point.label, _facts(point), exhibit)
+            for point, exhibit in with_exhibits(target.most_suspected, material.target_exhibits)
+        ]
+        blocks += [Heading("The most suspected points"), Paragraph(text), Gallery(shown)]
+    return Section(f"The target: {target.name}", blocks)
+
+
+def _table(results: Results, target: Target) -> Table:
+    rows = []
+    for name, found in target.attacks.items():
+        cells = [Cell(name)]
+        for rate in target.rates:
+            call = found.calls[rate]
+            finds = f"finds {tpr(call.tpr, rate)}" if call.resolvable else "not resolvable"
+            cells.append(Cell(f"{call.called:,}", [f"{call.expected_false:.3g} by chance", finds]))
+        if test := found.set_test:
+            excess = f"mean excess {signed(test.mean_excess)}"
+            cells.append(Cell(_p_equals(test), [excess, f"[{signed(test.low)}, {signed(test.high)}]"]))
+        else:
+            cells.append(Cell(NOT_RESOLVABLE))
+        rows.append(cells)
+    heads = ["Attack", *(f"Called at {rate_percent(rate)}FPR" for rate in target.rates), "All points together"]
+    note = (
+        f"By chance: how many would be called if none of the {target.points:,} points were in the pretraining data of "
+        "the target. Finds: what share of the members is called, judged by the shadow models. No AUC is given for the "
+        f"target: nobody knows its members. The attack that counts, {target.attack}, was fixed beforehand; the others "
+        "are shown beside it, and nothing is corrected for their number."
+    )
+    columns = [Column(head) for head in heads]
+    return Table(columns, [Group(rows)], main=target.attack, notes=[Paragraph(note)])
+
+
+def _facts(point: Suspect) -> list[tuple[str, str]]:
+    return [
+        ("Score", "∞" if point.score is None else signed(point.score)),
+        ("p-value", p_text(point.p_value)),
+        ("Called", "member" if point.called else NOT_RESOLVABLE),
+    ]
+
+
+def target_sentences(results: Results) -> list[str]:
+    """The calls at the false positive rate of the audit, what chance would call, the test of the whole set.
+
+    Returns:
+        Sentences; none where no target of unknown membership was attacked.
+    """
+    if results.target is None:
+        return []
+    target = results.target
+    attack = target.attacks[target.attack]
+    rate = min(attack.calls, key=lambda rate: abs(float(rate) - target.fpr))
+    return [
+        f"{target.name}: {_called(target, attack.calls[rate], rate)}",
+        *([_set_test(attack.set_test, target.points)] if attack.set_test else []),
+    ]
+
+
+def _called(target: Target, call: Calls, rate: str) -> str:
+    points, called = target.points, call.called
+    verb = "is called a member" if called == 1 else "are called members"
+    text = (
+        f"of {points:,} points, {called:,} {verb} of its pretraining data. The rule behind this wrongly calls "
+        f"{rate_percent(rate)} of the points that were not in it: if none of them were, about "
+        f"{call.expected_false:.3g} would be called by chance alone"
+    )
+    if not call.resolvable:
+        return f"{text}. No score would be enough at this rate: it takes more shadow models or points to resolve it."
+    return (
+        f"{text}. Of points that were, it finds about {tpr(call.tpr, rate)} {percent_interval(call.tpr)}, on "
+        f"average over the {target.shadows:,} shadow models; one model may differ. Any single call may be wrong."
+    )
+
+
+def _set_test(test: SetTest, points: int) -> str:
+    whole = (
+        "Chance alone would rarely do this, which speaks for its having been pretrained on at least some of them, "
+        "if target and shadows differ in nothing else."
+        if test.p_value <= CLEAR
+        else "That is what chance alone would often do: the set as a whole shows no sign of having been in its "
+        "pretraining data, which is no proof that it was not."
+    )
+    return (
+        f"All {points:,} points taken together, against {test.shadows:,} shadow models: {_p_equals(test)} for a target "
+        f"that was pretrained on none of them. {whole}"
+    )
+
+
+def _p_equals(test: SetTest) -> str:
+    return f"p = {p_text(test.p_value)}".replace("= <", "<")
+
+
+def expected_note(results: Results) -> str:
+    """Why the table of attacks is not about the target; empty where there is no such target."""
+    if results.target is None:
+        return ""
+    return (
+        "These figures are those of the shadow models, each played as the target: what to expect of the attacks on "
+        "a target like them. The target itself has no AUC, because nobody knows its members."
+    )
