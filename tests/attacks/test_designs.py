@@ -171,10 +171,11 @@ def test_a_target_of_unknown_membership_before_balanced_shadows() -> None:
     target = np.random.default_rng(9).normal(size=answers.predictions.shape[1:]).astype(np.float32)
     asked = answers.with_target(target)
     assert not asked.design.is_independent
-    assert asked.design.sizes[0].tolist() == [4, 4]
+    # As many as the shadows have, of whom each has three on its own side.
+    assert asked.design.sizes.tolist() == [[3, 3]] * 9
     scores = score(attack_named("gaussian"), asked, range(1))[0]
-    # All eight shadows are compared, as they are without a design.
-    np.testing.assert_allclose(scores, attack_named("gaussian").score(asked, range(1))[0], rtol=1e-4, atol=1e-6)
+    every = attack_named("gaussian").score(asked, range(1))[0]
+    assert 0.5 < np.corrcoef(scores, every)[0, 1] < 1
 
 
 @pytest.mark.parametrize("name", ["conditional", "gaussian", "tmi"])

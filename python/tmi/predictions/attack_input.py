@@ -114,7 +114,7 @@ class AttackInput:
             membership=np.concatenate([unknown, self.membership]),
             pretrained=None,
             reference=None if self.reference is None or reference is None else self.reference.with_first(reference),
-            of_all_points=None,
+            of_all_points=self.design.with_first(),
         )
 
     def seen_through(self, view: View) -> AttackInput:

@@ -74,6 +74,14 @@ class Design:
         """The same for the points from ``first`` on."""
         return replace(self, first=self.first + first)
 
+    def with_first(self) -> Design:
+        """The same before one more model, whose membership nobody knows.
+
+        It is compared with as many shadows as the shadows are with one another, so that its scores can be read against
+        theirs.
+        """
+        return replace(self, sizes=np.concatenate([self.sizes.min(axis=0, keepdims=True), self.sizes]))
+
     def shadows_of(self, target: int, membership: NDArray[np.bool_], seed: int) -> MatchedShadows:
         """The shadows that a target is compared with.
 
