@@ -50,9 +50,10 @@ class Config(AttackedConfig):
             return self
         if self.given:
             raise ValueError("pool.non_members is for given models, which no recipe trains")
-        changed = [table for table, unused in UNUSED_TABLES.items() if not self._is_unused(table, unused)]
-        if changed:
-            raise ValueError(f"{changed[0]} is configured, but recipe trains and reads: leave the table out")
+        for table, unused in UNUSED_TABLES.items():
+            found = getattr(self, table)
+            if found != type(found).model_validate(unused):
+                raise ValueError(f"{table} is configured, but recipe trains and reads: leave the table out")
         if self.variants:
             raise ValueError("variants are other finetunings by the tool, which a recipe has none of")
         return self
@@ -64,10 +65,6 @@ class Config(AttackedConfig):
         if self.target is not None and self.target.kind == "predictions" and self.query.reference_points:
             raise ValueError("target.kind is 'predictions', which holds no answers about query.reference_points")
         return self
-
-    def _is_unused(self, table: str, unused: dict[str, Any]) -> bool:
-        value = getattr(self, table)
-        return bool(value == type(value).model_validate(unused))
 
     @model_validator(mode="after")
     def _given_model_is_named(self) -> Config:

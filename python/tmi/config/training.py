@@ -57,7 +57,9 @@ class ModelConfig(Table):
     def _keys_are_of_the_kind(self) -> ModelConfig:
         for kinds, keys in KEYS_OF_MODELS.items():
             for key in keys:
-                if key in self.model_fields_set and self.kind not in kinds and getattr(self, key) != _default(key):
+                default = type(self).model_fields[key].default
+                # The complete configuration that a run writes has every default.
+                if key in self.model_fields_set and self.kind not in kinds and getattr(self, key) != default:
                     raise ValueError(
                         f"model.{key} is for model.kind {' or '.join(map(repr, kinds))}, not {self.kind!r}"
                     )
@@ -158,10 +160,6 @@ class FinetuneConfig(TrainingConfig):
     def _is_known(cls, transfer: str) -> str:
         transfer_method(transfer)
         return transfer
-
-
-def _default(key: str) -> Any:
-    return ModelConfig.model_fields[key].default
 
 
 def transfer_method(transfer: str) -> tuple[str, int]:

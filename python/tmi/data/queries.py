@@ -63,7 +63,8 @@ def make_queries(
     variations = [points.raw]
     if query.augmentation == "shift":
         images = as_floats(points.raw)
-        directions = _directions(query.count - 1)
+        others = query.count - 1
+        directions = [2 * math.pi * index / others for index in range(others)]
         variations = [images, *(shift(images, direction, query.strength) for direction in directions)]
     elif query.augmentation == "word-dropout":
         random = stream(seed, purpose)
@@ -180,7 +181,3 @@ def _whole_pixels(points: Points, query: QueryConfig) -> int:
             "images, with query.augmentation 'flip-crop'"
         )
     return int(query.strength)
-
-
-def _directions(number: int) -> list[float]:
-    return [2 * math.pi * index / number for index in range(number)]

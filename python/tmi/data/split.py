@@ -76,11 +76,13 @@ def load_task(config: Config) -> Task:
         _ = source.digests
     pool_classes = _chosen_classes(source, config.pool.classes, "pool")
     candidates = _of_classes(source, pool_classes)
-    pool_indices = (
-        _draw(candidates, config.pool.size, config.seed, "pool")
-        if members is None
-        else _draw_of_both(candidates, members, config.pool.size, config.seed)
-    )
+    if members is None:
+        pool_indices = _draw(candidates, config.pool.size, config.seed, "pool")
+    else:
+        # As many members as non-members, or all of both.
+        half = None if config.pool.size is None else config.pool.size // 2
+        sides = [candidates[members[candidates] == side] for side in (True, False)]
+        pool_indices = np.concatenate([_draw(side, half, config.seed, "pool") for side in sides])
     pool = _restrict(source, pool_indices, pool_classes)
     _require_classes(pool, config)
     runs = _word_runs(pool, config.pool.overlap_words)
@@ -110,15 +112,6 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
     raw = np.concatenate([source.raw, others.raw])
     members = np.arange(len(raw)) < len(source)
     return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind), members
-
-
-def _draw_of_both(
-    candidates: NDArray[np.int64], members: NDArray[np.bool_], size: int | None, seed: int
-) -> NDArray[np.int64]:
-    """As many members as non-members, or all of both."""
-    sides = [candidates[members[candidates] == side] for side in (True, False)]
-    half = None if size is None else size // 2
-    return np.concatenate([_draw(side, half, seed, "pool") for side in sides])
 
 
 def _same_points(config: Config) -> bool:

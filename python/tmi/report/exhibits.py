@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
+
+from tmi.system.images import picture_of, png_of
 
 LONGEST_SIDE = 256
 """Pixels to which larger images are shrunk: a page with full-size photographs would hardly load."""
@@ -73,14 +73,9 @@ def png_of_image(image: NDArray[Any], longest_side: int = LONGEST_SIDE) -> bytes
     Raises:
         ValueError: the array has another shape.
     """
-    pixels = _channels_last(image)
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(np.clip(np.nan_to_num(pixels), 0, 1) * 255).astype(np.uint8)
-    picture = Image.fromarray(pixels)
+    picture = picture_of(_channels_last(image))
     picture.thumbnail((longest_side, longest_side))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png_of(picture)
 
 
 def _channels_last(image: NDArray[Any]) -> NDArray[Any]:

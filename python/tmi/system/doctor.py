@@ -104,7 +104,7 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "cores": {"present": os.cpu_count(), "available": visible_cores(), "limit": core_limit()},
         "threads": {name: _number(os.environ[name]) for name in THREAD_VARIABLES if name in os.environ},
         "memory": {"total": _total_memory(), "limit": memory_limit()},
-        "simd": _simd(),
+        "simd": {"architecture": platform.machine(), "kernels": kernel_level(_features(), platform.machine())},
         "disk_free": _disk_free(Path() if directory is None else directory),
         "hub": _hub(),
     }
@@ -269,10 +269,6 @@ def _torch() -> dict[str, Any] | None:
         "nvidia_driver": Path("/proc/driver/nvidia/version").exists(),
         "warnings": sorted({str(entry.message).splitlines()[0] for entry in caught if str(entry.message)}),
     }
-
-
-def _simd() -> dict[str, Any]:
-    return {"architecture": platform.machine(), "kernels": kernel_level(_features(), platform.machine())}
 
 
 def _features() -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,8 +20,12 @@ def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, 
         hashes: SHA-256 of what was read, by name.
         keys: artefact keys of the stages.
     """
+    packages = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[name] = version(name)
     return {
-        "packages": dict(_versions()),
+        "packages": packages,
         "python": platform.python_version(),
         "machine": {
             "system": platform.platform(),
@@ -31,9 +35,3 @@ def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, 
         "hashes": dict(hashes),
         "keys": dict(keys),
     }
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            yield name, version(name)

@@ -128,7 +128,8 @@ class Endpoint:
         """The text of the answer, after as many requests as it takes."""
         for attempt in range(self._config.retries + 1):
             _require_budget(self._config, self._answers, points)
-            self._wait_for_turn()
+            time.sleep(max(0.0, self._may_send - time.monotonic()))
+            self._may_send = time.monotonic() + 1 / self._config.per_second
             self._answers.count(points)
             asked_to_wait = 0.0
             try:
@@ -171,10 +172,6 @@ class Endpoint:
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout(f"the answer took longer than {self._config.timeout_seconds:g} seconds")
             return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
-
-    def _wait_for_turn(self) -> None:
-        time.sleep(max(0.0, self._may_send - time.monotonic()))
-        self._may_send = time.monotonic() + 1 / self._config.per_second
 
 
 def seconds_to_wait(retry_after: str) -> float:

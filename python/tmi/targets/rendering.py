@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tmi.system.images import picture_of, png_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,21 +23,15 @@ def as_json(point: Any, kind: PointKind, image: Literal["png", "list"]) -> str:
     if kind == "text":
         return json.dumps(str(point))
     if kind == "image" and image == "png":
-        stream = io.BytesIO()
-        as_picture(point).save(stream, format="PNG")
-        return json.dumps(base64.b64encode(stream.getvalue()).decode("ascii"))
+        return json.dumps(base64.b64encode(png_of(as_picture(point))).decode("ascii"))
     return json.dumps(np.asarray(point).tolist())
 
 
 def as_picture(image: NDArray[Any]) -> Image:
     """An image ``[height, width]`` or ``[channels, height, width]``, uint8 or float in [0, 1], with 8 bits a pixel."""
-    from PIL import Image
-
-    if image.dtype != np.uint8:
-        image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     if image.ndim == 3:
         image = image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
-    return Image.fromarray(np.ascontiguousarray(image))
+    return picture_of(image)
 
 
 def digest(point: Any) -> bytes:

@@ -27,7 +27,11 @@ def load(name: str) -> Points:
         TmiError: there is no such file or folder, a folder without such files, or a file that is empty or not UTF-8.
     """
     path = Path(name)
-    texts = _texts_of_folder(path) if path.is_dir() else _paragraphs(_content(path))
+    texts = (
+        _texts_of_folder(path)
+        if path.is_dir()
+        else [paragraph.strip() for paragraph in BLANK_LINES.split(_content(path)) if paragraph.strip()]
+    )
     return unlabelled(np.array(texts, dtype=object), "text")
 
 
@@ -40,10 +44,6 @@ def _texts_of_folder(folder: Path) -> list[str]:
     if not files:
         raise TmiError(f"{folder}: holds no files *.txt")
     return [checked_text(_content(file), str(file)).strip() for file in files]
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [paragraph.strip() for paragraph in BLANK_LINES.split(text) if paragraph.strip()]
 
 
 def _content(path: Path) -> str:
