@@ -47,6 +47,13 @@ def test_what_a_stranger_asks_for_is_where_the_guide_says() -> None:
         assert re.search(rf"^(def|class) {name}\b", (PACKAGE / file).read_text(encoding="utf-8"), re.MULTILINE), file
 
 
+def test_no_test_imports_another() -> None:
+    importing = re.compile(r"^\s*(?:from|import) (?:tests\.)?(?:[a-z_]+\.)*test_", re.MULTILINE)
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 50
+    assert [file.name for file in files if importing.search(file.read_text(encoding="utf-8"))] == []
+
+
 def test_targets_of_make_that_are_named_exist() -> None:
     known = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
     assert set(re.findall(r"^make (\w+)", text("CONTRIBUTING.md"), re.MULTILINE)) <= known

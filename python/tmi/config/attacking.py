@@ -18,7 +18,7 @@ class AttackConfig(Table):
     """Which attacks are run, in the order of the report, and what the adversaries have."""
 
     names: list[str] = []
-    """Those that are the default (`tmi.attacks.registry.Attack`) and possible if left out."""
+    """If left out, those that are the default and possible; ``config.toml`` in a run's directory lists them."""
     views: Annotated[list[str], Field(min_length=1)] = ["logits"]
     """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
     shadows: list[int] = []
