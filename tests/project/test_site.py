@@ -85,6 +85,10 @@ def test_commands_that_do_not_exist_are_noticed(line: str) -> None:
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_every_configuration_in_the_documentation_is_valid(text: str, tmp_path: Path) -> None:
     document = tomllib.loads(text)
+    if "project" in document:  # of a pyproject.toml, which names entry points
+        assert list(document["project"]) == ["entry-points"]
+        assert set(document["project"]["entry-points"]) <= {"tmi.attacks", "tmi.sources", "tmi.transfers"}
+        return
     if "name" in document:
         path = tmp_path / "mine.toml"
         path.write_text(text, encoding="utf-8")
