@@ -46,7 +46,7 @@ def test_svg_keeps_its_text_and_carries_no_date(results: Results) -> None:
     svg = svg_text(roc_figure(results))
     assert ">False positive rate</text>" in svg
     assert ">True positive rate</text>" in svg
-    assert "below 1 / 9,600 non-members" in svg
+    assert "below 10 of 9,600 non-members" in svg
     assert "<dc:date>" not in svg
     labels = re.findall(r">(0\.\d{3} \[.*?)</text>", svg)
     assert [label.split()[3] for label in labels] == [*results.ranked, "direct"]

@@ -152,7 +152,7 @@ def point_aucs(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArra
 def resolution(rates: Sequence[float], labels: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
     """Which false positive rates the sample resolves, and how many challenge points the others would take.
 
-    A rate means something from where it stands for ten non-members at least.
+    A rate means something from where it stands for about ten non-members.
 
     Args:
         rates: false positive rates, in (0, 1).
@@ -173,7 +173,7 @@ def resolution(rates: Sequence[float], labels: NDArray[np.bool_]) -> dict[str, d
         f"{rate:g}": {
             "resolvable": resolves(rate, non_members),
             # Rounding must not ask for a point more than there are.
-            "points_needed": math.ceil(LEAST_FALSE_POSITIVES * points / (rate * non_members) * (1 - 1e-9)),
+            "points_needed": math.ceil((LEAST_FALSE_POSITIVES - 0.5) * points / (rate * non_members) * (1 - 1e-9)),
         }
         for rate in rates
     }

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from tmi.metrics.estimate import LEAST_FALSE_POSITIVES
 from tmi.report.figures.style import CHANCE_LINE, GREY, STYLE, LineStyle, line_styles, shortened
 from tmi.report.results import Results
 from tmi.report.wording import rate_percent, with_interval
@@ -35,7 +36,7 @@ _UNRESOLVABLE: Mapping[str, Any] = {
 def roc_figure(results: Results) -> Figure:
     """ROC curves on two logarithmic axes, with a simultaneous band around that of the attack of the verdict.
 
-    The rates below 1 / (number of non-members), which the data cannot resolve, are hatched over. The headline
+    The rates that stand for too few non-members, which the data cannot resolve, are hatched over. The headline
     attack is drawn thick, the upper bound as a dashed grey line, chance as a thin dashed diagonal. The
     other curves have no band: bands would hide one another, and the table has their intervals.
 
@@ -78,15 +79,15 @@ def _set_axes(axes: Axes, lowest_resolvable: float) -> None:
 
 
 def _cover_unresolvable(axes: Axes, non_members: int) -> None:
-    """Hatch the rates below 1 / (number of non-members) over the curves, which are no evidence there."""
-    start, edge = axes.get_xlim()[0], 1 / non_members
+    """Hatch the rates that stand for too few non-members over the curves, which are no evidence there."""
+    start, edge = axes.get_xlim()[0], min(LEAST_FALSE_POSITIVES / non_members, 1.0)
     if edge <= start:
         return
     axes.axvspan(start, edge, **_UNRESOLVABLE)
     axes.text(
         math.sqrt(start * edge),
         0.03,
-        f"below 1 / {non_members:,} non-members",
+        f"below {LEAST_FALSE_POSITIVES} of {non_members:,} non-members",
         transform=axes.get_xaxis_transform(),
         rotation=90,
         ha="center",

@@ -84,14 +84,17 @@ def expected_extreme(results: Results) -> float:
     """The highest per-point AUC to expect if nothing leaked at all, from noise alone, at most 1.
 
     The AUC of one point is a Mann-Whitney statistic of its IN and OUT targets: without a leak it has mean 1/2
-    and variance (in + out + 1) / (12 in out). The expected maximum over the challenge points is that of
+    and variance (in + out + 1) / (12 in out), or up to 1 + s times that where a share s of a target's shadows are
+    targets as well (see `tmi.metrics.points`). The expected maximum over the challenge points is that of
     independent normal variables (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
 
     Args:
         results: with at least one ranked point.
     """
     first = results.points.most_exposed[0]
-    deviation = math.sqrt((first.targets_in + first.targets_out + 1) / (12 * first.targets_in * first.targets_out))
+    models, inside, outside = results.models, first.targets_in, first.targets_out
+    shared = (models.targets - 1) / (models.count - 1) if models.count > 1 else 0.0
+    deviation = math.sqrt((1 + shared) * (inside + outside + 1) / (12 * inside * outside))
     number = results.data.challenge_points
     quantile = NormalDist().inv_cdf((number - 0.375) / (number + 0.25))
     return min(1.0, 0.5 + deviation * quantile)

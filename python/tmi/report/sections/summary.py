@@ -255,7 +255,7 @@ def _coverage(results: Results) -> str:
     if not speaks_for_others(results):
         return (
             f"The ranges are {confidence} intervals for models and points of this kind, but {targets} models show "
-            "little of how much models differ: they hold the true figure somewhat less often than they say."
+            "little of how much models differ: take them with care."
         )
     return (
         f"The ranges are {confidence} intervals: they hold the true figure in about {confidence.removesuffix('%')} of "
