@@ -14,8 +14,7 @@ from rich.console import Console
 from tmi import _core
 from tmi.bench import reference
 from tmi.bench.cases import Case, Size, attack_cases, feature_cases, made_up, metric_cases
-from tmi.bench.measure import Spread, interleaved
-from tmi.bench.run import document, machine, run_bench
+from tmi.bench.run import Result, Spread, document, interleaved, machine, run_bench
 from tmi.bench.table import bench_table
 from tmi.cli import tmi as cli
 from tmi.errors import TmiError
@@ -79,17 +78,15 @@ def test_scores_with_ties_are_resampled_alike() -> None:
 
 def test_calls_take_turns() -> None:
     order: list[str] = []
-    times = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3)
+    seconds = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3)
     assert "".join(order) == "abababab", "a warm-up and three rounds"
-    assert [len(seconds) for seconds in times.seconds.values()] == [3, 3]
-    assert times.ratio("a", "missing") is None
-    assert times.spread("missing") is None
+    assert [len(each) for each in seconds.values()] == [3, 3]
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    times = interleaved({"slow": int, "fast": int}, 3)
-    times.seconds["slow"][:], times.seconds["fast"][:] = [2.0, 40.0, 9.0], [1.0, 10.0, 3.0]
-    assert times.ratio("slow", "fast") == Spread(3.0, 2.0, 4.0)
+    result = Result(cases()[0], {"slow": [2.0, 40.0, 9.0], "fast": [1.0, 10.0, 3.0]})
+    assert result.ratio("slow", "fast") == Spread(3.0, 2.0, 4.0)
+    assert result.ratio("slow", "missing") is None
 
 
 def test_the_command_prints_and_writes(tmp_path: Path) -> None:

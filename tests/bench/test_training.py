@@ -18,8 +18,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from tmi.bench import training
+from tmi.bench.rivals import TokenizedTexts, WithLoss
 from tmi.bench.table import training_table
-from tmi.bench.trainer_loop import TokenizedTexts, WithLoss
 from tmi.bench.training import Load, Speed, bench_training, made_up, tokens_in
 from tmi.cli import tmi as cli
 from tmi.config import load_config

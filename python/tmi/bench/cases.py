@@ -78,44 +78,35 @@ def feature_cases(answers: AttackInput) -> list[Case]:
     """The kernels between predictions and scores."""
     predictions, membership = answers.predictions.block(slice(None)), answers.membership
     scaled = _core.reduce_logits(predictions)[0]
-    models = len(predictions)
-    queries = predictions.size // predictions.shape[-1]
-    everyone = np.arange(models)
-    ridges = list(RIDGES)
-    return [
-        Case(
+    models, everyone, ridges = len(predictions), np.arange(len(predictions)), list(RIDGES)
+    cases: list[tuple[str, NDArray[Any], Callable[[int], Any], Callable[[], Any]]] = [
+        (
             "scale and reduce",
-            "predictions",
-            queries,
             predictions,
             lambda threads: _core.reduce_logits(predictions, threads=threads),
             lambda: reference.reduce_logits(predictions),
         ),
-        Case(
+        (
             "features, 1 target",
-            "predictions",
-            queries,
             scaled,
             lambda threads: _core.leave_one_out_features(scaled, membership, 0, ridges=ridges, threads=threads),
             lambda: reference.leave_one_out_features(scaled, membership, 0, ridges),
         ),
-        Case(
+        (
             f"gaussian scores, {models} targets",
-            "predictions",
-            queries,
             scaled,
             lambda threads: _core.gaussian_scores(scaled, membership, everyone, ridge=RIDGE, threads=threads),
             lambda: reference.gaussian_scores(scaled, membership, everyone, RIDGE),
         ),
-        Case(
+        (
             f"adapted LiRA, {models} targets",
-            "predictions",
-            queries,
             predictions,
             lambda threads: _core.adapted_lira(predictions, membership, everyone, threads=threads),
             lambda: reference.adapted_lira(predictions, membership, everyone),
         ),
     ]
+    queries = predictions.size // predictions.shape[-1]
+    return [Case(name, "predictions", queries, source, ours, theirs) for name, source, ours, theirs in cases]
 
 
 def metric_cases(shape: tuple[int, int] = SCORES_SHAPE, resamples: int = RESAMPLES) -> list[Case]:
@@ -166,9 +157,7 @@ def attack_cases(answers: AttackInput, names: Sequence[str], targets: int) -> li
         # Predictions that no attack has seen: what several attacks share is computed once per object.
         return lambda threads: score(
             attack_named(name),
-            AttackInput(
-                Predictions(list(predictions)), membership, pretrained=Predictions(list(predictions)), threads=threads
-            ),
+            AttackInput(Predictions(list(predictions)), membership, Predictions(list(predictions)), threads=threads),
             chosen.tolist(),
         )
 

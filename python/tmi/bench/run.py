@@ -1,9 +1,11 @@
-"""Timing the cases and describing the machine."""
+"""Timing the cases, interleaved, so that what else the machine does hits all calls; and describing the machine."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,10 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from tmi import __version__
 from tmi.bench.cases import Case, Size, attack_cases, feature_cases, made_up, metric_cases
-from tmi.bench.measure import Spread, Times, interleaved
 from tmi.errors import TmiError
 from tmi.system.files import write_json
-from tmi.system.machine import available_cores
+from tmi.system.machine import available_cores, text_of
 from tmi.system.progress import Progress
 
 SCHEMA = 1
@@ -26,16 +27,32 @@ KERNEL, REFERENCE, COPY, MORE_THREADS = "kernel", "reference", "copy", "more_thr
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The middle of some numbers and how far they reach."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Median, smallest and largest."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
 class Result:
-    """The times of one case."""
+    """The seconds of every round of one case, by what was timed; the rounds of all are in step."""
 
     case: Case
-    times: Times
+    seconds: Mapping[str, list[float]]
 
-    @property
-    def seconds(self) -> Spread:
-        """Of one call of the kernel."""
-        return Spread.of(list(self.times.seconds[KERNEL]))
+    def ratio(self, slower: str, faster: str) -> Spread | None:
+        """How many times as long one takes as the other, round by round; None if either was not timed."""
+        if slower not in self.seconds or faster not in self.seconds:
+            return None
+        pairs = zip(self.seconds[slower], self.seconds[faster], strict=True)
+        return Spread.of([numerator / denominator for numerator, denominator in pairs])
 
     def to_dict(self) -> dict[str, Any]:
         """As in the JSON file.
@@ -44,9 +61,9 @@ class Result:
         the kernel takes, ``more_threads`` how many times as long as with twice the threads. Times are in seconds.
         """
         ratios = {
-            "to_reference": self.times.ratio(REFERENCE, KERNEL),
-            "to_copy": self.times.ratio(KERNEL, COPY),
-            "more_threads": self.times.ratio(KERNEL, MORE_THREADS),
+            "to_reference": self.ratio(REFERENCE, KERNEL),
+            "to_copy": self.ratio(KERNEL, COPY),
+            "more_threads": self.ratio(KERNEL, MORE_THREADS),
         }
         return {
             "name": self.case.name,
@@ -54,7 +71,7 @@ class Result:
             "items": self.case.items,
             "bytes": self.case.source.nbytes,
             "reference": self.case.rival if self.case.reference else None,
-            "seconds": dict(self.times.seconds),
+            "seconds": dict(self.seconds),
             "ratios": {name: asdict(ratio) for name, ratio in ratios.items() if ratio is not None},
         }
 
@@ -68,15 +85,7 @@ def run_bench(
     repeat: int = 7,
     progress: Progress,
 ) -> list[Result]:
-    """Time every case.
-
-    Args:
-        size: of the made-up answers.
-        attacks: names of the attacks.
-        targets: how many targets the attacks score.
-        threads: of the kernels, and of the linear algebra in NumPy.
-        repeat: rounds.
-        progress: shows how far the work is.
+    """Time every case in so many rounds; the linear algebra in NumPy has as many threads as the kernels.
 
     Raises:
         TmiError: no such attack, or the answers do not fit the memory.
@@ -84,7 +93,16 @@ def run_bench(
     try:
         answers = made_up(size)
         cases = [*feature_cases(answers), *metric_cases(), *attack_cases(answers, attacks, targets)]
-        return list(_results(cases, threads, repeat, progress))
+        progress.begin("bench", len(cases))
+        results = []
+        try:
+            with threadpool_limits(threads):
+                for case in cases:
+                    results.append(Result(case, _timed(case, threads, repeat)))
+                    progress.advance(1)
+        finally:
+            progress.end()
+        return results
     except MemoryError:
         raise TmiError("the answers do not fit the memory; choose fewer --models or --points") from None
 
@@ -117,8 +135,10 @@ def write(path: Path, results: dict[str, Any]) -> None:
 
 def machine() -> dict[str, Any]:
     """The processor, the cores that this process may use, and the system."""
+    lines = text_of(Path("/proc/cpuinfo")).splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
-        "processor": _processor(),
+        "processor": names[0] if names else platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": available_cores(),
         "system": platform.system(),
@@ -131,18 +151,7 @@ def versions() -> dict[str, str]:
     return {"tmi": __version__, "python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _results(cases: Sequence[Case], threads: int, repeat: int, progress: Progress) -> Iterator[Result]:
-    progress.begin("bench", len(cases))
-    try:
-        with threadpool_limits(threads):
-            for case in cases:
-                yield Result(case, _timed(case, threads, repeat))
-                progress.advance(1)
-    finally:
-        progress.end()
-
-
-def _timed(case: Case, threads: int, repeat: int) -> Times:
+def _timed(case: Case, threads: int, repeat: int) -> dict[str, list[float]]:
     copy = np.empty_like(case.source)
     calls: dict[str, Callable[[], Any]] = {KERNEL: lambda: case.kernel(threads)}
     if case.reference is not None:
@@ -153,11 +162,14 @@ def _timed(case: Case, threads: int, repeat: int) -> Times:
     return interleaved(calls, min(repeat, case.most_rounds or repeat))
 
 
-def _processor() -> str:
-    """The name of the processor as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of calls in turn, A B C A B C ..., after one call of each that does not count."""
+    for call in calls.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds

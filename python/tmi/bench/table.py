@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from tmi.bench.measure import Spread
-from tmi.bench.run import COPY, KERNEL, MORE_THREADS, REFERENCE, Result, machine, versions
+from tmi.bench.run import COPY, KERNEL, MORE_THREADS, REFERENCE, Result, Spread, machine, versions
 from tmi.bench.training import Load, Speed
 
 # Points of CIFAR-100's training set, for a preset that takes all of them.
@@ -30,13 +29,13 @@ def bench_table(results: Sequence[Result], threads: int, width: int) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        seconds, case = result.seconds, result.case
+        seconds, case = Spread.of(result.seconds[KERNEL]), result.case
         cells = [
             _spread(seconds, wide, scale=1e3),
             _short(case.items / seconds.median / 1e6),
-            _spread(result.times.ratio(REFERENCE, KERNEL), wide),
-            _spread(result.times.ratio(KERNEL, COPY), False),
-            _spread(result.times.ratio(KERNEL, MORE_THREADS), wide),
+            _spread(result.ratio(REFERENCE, KERNEL), wide),
+            _spread(result.ratio(KERNEL, COPY), False),
+            _spread(result.ratio(KERNEL, MORE_THREADS), wide),
             _short(case.source.nbytes / seconds.median / 1e9),
         ]
         table.add_row(case.name, *cells[: len(headings)])
@@ -56,16 +55,12 @@ def training_table(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> Table:
     table.add_column(f"{config.models} models x {config.pretrain.epochs} epochs x {points:,}{texts}", justify="right")
     ratios = Spread.of([fast.rate / plain.rate for plain, fast in rounds])
     for speeds in ([plain for plain, _ in rounds], [fast for _, fast in rounds]):
-        name = speeds[0].name
-        shown = Spread.of([speed.token_rate if load.of_tokens else speed.rate for speed in speeds])
-        samples = Spread.of([speed.rate for speed in speeds])
-        hours = config.models * points * config.pretrain.epochs / samples.median / 3600
-        table.add_row(
-            name,
-            f"{shown.median:,.0f} [{shown.low:,.0f}-{shown.high:,.0f}]",
-            "1" if name != "tmi" else _spread(ratios, True),
-            f"{hours:,.2f} h",
-        )
+        shown = Spread.of([speed.tokens / speed.seconds if load.of_tokens else speed.rate for speed in speeds])
+        rate = Spread.of([speed.rate for speed in speeds]).median
+        hours = config.models * points * config.pretrain.epochs / rate / 3600
+        ratio = "1" if speeds[0].name != "tmi" else _spread(ratios, True)
+        shown_rate = f"{shown.median:,.0f} [{shown.low:,.0f}-{shown.high:,.0f}]"
+        table.add_row(speeds[0].name, shown_rate, ratio, f"{hours:,.2f} h")
     return table
 
 

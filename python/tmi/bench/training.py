@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tmi.bench.plain_loop import train_plainly
-from tmi.bench.trainer_loop import train_with_trainer
+from tmi.bench.rivals import train_plainly, train_with_trainer
 from tmi.config import Config
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
@@ -68,23 +67,15 @@ class Load:
     def shape(self) -> tuple[int, ...]:
         """Of one made-up point."""
         encoder = self.config.encoder
-        shapes = {
-            "pixels": SHAPE,
-            "hashed-words": (encoder.dimensions,),
-            "tokens": (min(encoder.length, LONGEST_TEXT),),
-        }
-        return shapes[encoder.kind]
+        text = (min(encoder.length, LONGEST_TEXT),)
+        return {"pixels": SHAPE, "hashed-words": (encoder.dimensions,), "tokens": text}[encoder.kind]
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one loop was.
+    """How fast one loop was: its name, and in how many seconds it trained on how many samples.
 
-    Attributes:
-        name: of the loop.
-        samples: points that it trained on, counted again for every epoch and model.
-        seconds: that this took.
-        tokens: of these points, without padding; 0 if they are none of tokens.
+    Points and their tokens, without padding, are counted again for every epoch and model; 0 tokens if they are none.
     """
 
     name: str
@@ -97,22 +88,11 @@ class Speed:
         """Samples per second."""
         return self.samples / self.seconds
 
-    @property
-    def token_rate(self) -> float:
-        """Tokens per second."""
-        return self.tokens / self.seconds
-
 
 def bench_training(
     load: Load, rounds: int, progress: Progress, loader_workers: int | None = None
 ) -> list[tuple[Speed, Speed]]:
-    """Time both loops by turns.
-
-    Args:
-        load: what is trained.
-        rounds: how often each loop is timed.
-        progress: where it is shown.
-        loader_workers: processes that prepare the batches of the plain loop; one per core if left out.
+    """Time both loops by turns, the plain one with so many loader workers: one per core if left out.
 
     Returns:
         For every round the speeds of the plain loop and of this package's.
@@ -147,7 +127,7 @@ def _plain(load: Load, device: torch.device, epochs: int, loader_workers: int) -
         )
         return Speed("transformers Trainer", samples, seconds, tokens_in(load, inputs) * epochs)
     started = time.perf_counter()
-    train_plainly([network], inputs, labels, recipe, epochs, device, loader_workers)
+    train_plainly(network, inputs, labels, recipe, epochs, device, loader_workers)
     _synchronize(device)
     return Speed("plain PyTorch", samples, time.perf_counter() - started)
 
@@ -207,14 +187,10 @@ def _masking(load: Load) -> Masking | None:
 
 def _network(load: Load, seed: int) -> Classifier:
     config = load.config
+    vocabulary = config.encoder.vocabulary if load.of_tokens else None
+    shape, objective = load.shape, config.pretrain.objective
     return build_classifier(
-        config.model,
-        config.encoder,
-        load.shape,
-        load.classes,
-        seed,
-        vocabulary=config.encoder.vocabulary if load.of_tokens else None,
-        objective=config.pretrain.objective,
+        config.model, config.encoder, shape, load.classes, seed, vocabulary=vocabulary, objective=objective
     )
 
 

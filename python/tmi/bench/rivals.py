@@ -1,6 +1,8 @@
-"""Training of a text network as it is usually done, to compare with: the ``Trainer`` of the transformers library.
+"""Training as it is usually written, to compare with: one model at a time in float32, a DataLoader with workers.
 
-One model at a time in float32, its texts padded beforehand, a DataLoader with workers and the library's own collation.
+Images and vectors go through a plain PyTorch loop; they are augmented as the recipe says, one at a time in the loader's
+processes, as in most training scripts. Texts, padded beforehand, go through the ``Trainer`` of the transformers library
+with its own collation.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from tmi.bench.plain_loop import plain_optimizer
 from tmi.config import TrainingConfig
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
 from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.data import Masking
+from tmi.shadows.training.recipe import learning_rate
 
 MISSING = (
     "tmi bench train times texts next to the Trainer of the transformers library, which is missing here or needs "
@@ -27,13 +29,80 @@ MISSING = (
 )
 
 
+class AugmentedImages(Dataset[tuple[Tensor, Tensor]]):
+    """Labelled images, flipped and cropped at random when they are read; or vectors, which stay what they are."""
+
+    def __init__(self, images: Tensor, labels: Tensor, recipe: TrainingConfig) -> None:
+        self._images, self._labels, self._recipe = images, labels, recipe
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = self._images[index]
+        if image.dtype == torch.uint8:
+            image = image.float() / 255
+        if self._recipe.flip and torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        if crop := self._recipe.crop:
+            height, width = image.shape[-2:]
+            padded = functional.pad(image[None], [crop] * 4, mode="reflect")[0]
+            top, left = torch.randint(2 * crop + 1, (2,)).tolist()
+            image = padded[:, top : top + height, left : left + width]
+        return image, self._labels[index]
+
+
+def train_plainly(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    recipe: TrainingConfig,
+    epochs: int,
+    device: torch.device,
+    loader_workers: int,
+) -> None:
+    """Train a network on uint8 ``[points, channels, height, width]`` or float32 ``[points, dimensions]``, in place.
+
+    All of the recipe is followed but its precision and its epochs, which go at the rates with which it begins.
+    """
+    loader = DataLoader(
+        AugmentedImages(images, labels, recipe),
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=loader_workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=loader_workers > 0,
+    )
+    optimizer = plain_optimizer(network, recipe)
+    network.train()
+    for epoch in range(epochs):
+        for batch, (inputs, targets) in enumerate(loader):
+            progress = (epoch + batch / len(loader)) / recipe.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, progress)
+            optimizer.zero_grad()
+            outputs = network(inputs.to(device, non_blocking=True))
+            loss = functional.cross_entropy(
+                outputs, targets.to(device, non_blocking=True), label_smoothing=recipe.label_smoothing
+            )
+            torch.autograd.backward(loss)
+            optimizer.step()
+
+
+def plain_optimizer(network: nn.Module, recipe: TrainingConfig) -> torch.optim.Optimizer:
+    """With PyTorch's defaults, as most people leave them."""
+    parameters = network.parameters()
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
 class TokenizedTexts(Dataset[dict[str, Tensor]]):
     """Texts as tokens with attention masks and labels, some tokens masked at random when they are read."""
 
     def __init__(self, ids: Tensor, labels: Tensor, masking: Masking | None) -> None:
-        real = ids != PADDING
-        self._ids, self._real, self._labels = ids.masked_fill(~real, 0), real, labels
-        self._masking = masking
+        self._real = ids != PADDING
+        self._ids, self._labels, self._masking = ids.masked_fill(~self._real, 0), labels, masking
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -47,30 +116,23 @@ class TokenizedTexts(Dataset[dict[str, Tensor]]):
 
 
 class WithLoss(nn.Module):
-    """A network as the ``Trainer`` expects it: it is called with labels and computes the loss itself.
-
-    Args:
-        network: reads ids that end in ``PADDING``.
-        predicts_next: whether the label of a token is the target of the one before it, as for causal models.
-        label_smoothing: of the cross entropy.
-    """
+    """A network as the ``Trainer`` expects it: it is called with labels and computes the loss itself."""
 
     def __init__(self, network: nn.Module, predicts_next: bool, label_smoothing: float) -> None:
         super().__init__()
         self.network = network
-        self._predicts_next = predicts_next
-        self._label_smoothing = label_smoothing
+        self._predicts_next, self._label_smoothing = predicts_next, label_smoothing
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Mean loss, and logits ``[points, ..., classes]``, of labels int64 ``[points, ...]``."""
+        """Mean loss, and logits ``[points, ..., classes]``, of labels int64 ``[points, ...]``.
+
+        If the network predicts the next token, the label of a token is the target of the one before it.
+        """
         logits = self.network(input_ids.masked_fill(attention_mask == 0, PADDING))
         if self._predicts_next:
             labels = functional.pad(labels[:, 1:], (0, 1), value=NO_TARGET)
         loss = functional.cross_entropy(
-            logits.flatten(0, -2),
-            labels.flatten(),
-            ignore_index=NO_TARGET,
-            label_smoothing=self._label_smoothing,
+            logits.flatten(0, -2), labels.flatten(), ignore_index=NO_TARGET, label_smoothing=self._label_smoothing
         )
         return {"loss": loss, "logits": logits}
 
@@ -83,14 +145,14 @@ def train_with_trainer(
     epochs: int,
     device: torch.device,
     loader_workers: int,
-    predicts_next: bool = False,
-    masking: Masking | None = None,
+    predicts_next: bool,
+    masking: Masking | None,
 ) -> float:
     """Train one text network, in place.
 
     Args:
-        network: reads ids ``[points, length]`` that end in ``PADDING``; its logits are ``[points, length, vocabulary]``
-            or ``[points, classes]``.
+        network: reads ids that end in ``PADDING``; gives logits ``[points, length, vocabulary]`` or
+            ``[points, classes]``.
         ids: int64 ``[points, length]``, on the processor.
         labels: int64 ``[points, length]``, the ids themselves with ``NO_TARGET`` where padding is, or ``[points]``.
         recipe: optimiser, batch size and label smoothing; the rates are those of the library's default schedule.
@@ -98,7 +160,7 @@ def train_with_trainer(
         device: the processor; else the library takes the first accelerator that it finds.
         loader_workers: processes that prepare batches.
         predicts_next: whether the label of a token is the target of the one before it.
-        masking: how tokens are masked, other ones in every epoch; none are if left out.
+        masking: how tokens are masked, other ones in every epoch.
 
     Returns:
         Seconds of the training alone: setting up the library's objects takes as long for few texts as for many.
