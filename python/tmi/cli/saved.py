@@ -44,8 +44,7 @@ def convert(
     IN is a file or a folder. What is written, predictions.npy, membership.npy and labels.npy or target.npy if there
     are any, is read by `tmi attack --predictions DIR` and by numpy.load.
     """
-    from tmi.predictions.formats import read_saved
-    from tmi.predictions.formats.writing import write_saved
+    from tmi.predictions.formats import read_saved, write_saved
 
     arrays = read_saved(predictions, membership, labels, layout)
     written = write_saved(arrays, out, force=force)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
-from tmi.predictions.rows import FileRows, copy_rows, unmapped
+from tmi.predictions.rows import FileRows, unmapped
 from tmi.predictions.views import LOGITS, View
 from tmi.system.memory import DEFAULT_MEMORY
 
@@ -46,8 +46,7 @@ class Predictions:
                 )
         view.require_classes(first.shape[-1])
         self._models = [unmapped(model) for model in models]
-        self.memory = memory
-        self.view = view
+        self.memory, self.view = memory, view
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -105,7 +104,10 @@ class Predictions:
         rows = range(self.shape[1])[points]
         block = np.empty((len(self._models), len(rows), *self.shape[2:]), dtype=self._models[0].dtype)
         for answers, model in zip(block, self._models, strict=True):
-            copy_rows(model[points], answers)
+            if isinstance(source := model[points], FileRows):
+                source.read_into(answers)
+            else:
+                answers[...] = source
         if holds_nan(block):
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return self.view.apply(block)

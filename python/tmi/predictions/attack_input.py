@@ -53,8 +53,17 @@ class AttackInput:
             )
         if models < 3:
             raise TmiError(f"predictions hold {models} models, expected at least 3: a target and two shadows")
-        if self.labels is not None:
-            _require_labels(self.labels, points, classes)
+        if (labels := self.labels) is None:
+            return
+        if labels.dtype != np.int64 or labels.shape != (points,):
+            raise TmiError(
+                f"labels have type {labels.dtype} and shape {labels.shape}, expected int64 {(points,)}, one per point"
+            )
+        if labels.min() < 0 or labels.max() >= classes:
+            raise TmiError(
+                f"labels lie between {labels.min()} and {labels.max()}, expected 0 to {classes - 1}, "
+                "the classes of the predictions"
+            )
 
     @cached_property
     def design(self) -> Design:
@@ -64,8 +73,7 @@ class AttackInput:
     @property
     def points_in_memory(self) -> int:
         """How many points the working memory has room for, at least 1."""
-        predictions = (self.predictions, self.pretrained or self.predictions)
-        return min(each.points_in_memory for each in predictions)
+        return min(each.points_in_memory for each in (self.predictions, self.pretrained or self.predictions))
 
     def at(self, points: slice) -> AttackInput:
         """The answers about some points, not copied; the same object for all points."""
@@ -142,18 +150,6 @@ def neutral(membership: NDArray[np.bool_], targets: Sequence[int]) -> NDArray[np
     members = membership.sum(axis=0)[None, :] - membership[list(targets)]
     one_sided: NDArray[np.bool_] = (members == 0) | (members == len(membership) - 1)
     return one_sided
-
-
-def _require_labels(labels: NDArray[np.int64], points: int, classes: int) -> None:
-    if labels.dtype != np.int64 or labels.shape != (points,):
-        raise TmiError(
-            f"labels have type {labels.dtype} and shape {labels.shape}, expected int64 {(points,)}, one per point"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise TmiError(
-            f"labels lie between {labels.min()} and {labels.max()}, expected 0 to {classes - 1}, "
-            "the classes of the predictions"
-        )
 
 
 # The name under which users of the Python API know it.

@@ -83,15 +83,10 @@ class Design:
         return replace(self, sizes=np.concatenate([self.sizes.min(axis=0, keepdims=True), self.sizes]))
 
     def shadows_of(self, target: int, membership: NDArray[np.bool_], seed: int) -> MatchedShadows:
-        """The shadows that a target is compared with.
+        """The shadows that a target, whose membership is not looked at, is compared with.
 
         At every point models are walked through in an order that the seed draws and the index of the point turns; the
         first ones of either side are taken. Where a side has too few, the other one fills in.
-
-        Args:
-            target: index of a model, whose membership is not looked at.
-            membership: bool ``[models, points]`` of the points at hand.
-            seed: of the order.
         """
         models, points = membership.shape
         order = stream(seed, "matched shadows", target).permutation(models)
@@ -151,11 +146,7 @@ def complementary_pairs(membership: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def describe_design(membership: NDArray[np.bool_]) -> dict[str, Any]:
-    """The table ``design`` of ``results.json``.
-
-    Args:
-        membership: bool ``[models, points]``.
-    """
+    """The table ``design`` of ``results.json``, for bool ``[models, points]``."""
     design, pairs = Design.of(membership), complementary_pairs(membership)
     counts = membership.sum(axis=0)
     fewest, most = int(counts.min()), int(counts.max())

@@ -68,12 +68,7 @@ def taken_in(
 
 
 def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = _ignore) -> list[NDArray[Any]]:
-    """The predictions of all models, one array ``[points, augmentations, classes]`` each; see `as_model`.
-
-    Args:
-        arrays: one array with the models along its first axis, or one array per model.
-        where: begins error messages.
-        note: told what had to be understood.
+    """All models, in one array along its first axis or in one each, as `as_model` has them.
 
     Raises:
         TmiError: there are no models, or one is not as `as_model` expects it.
@@ -105,13 +100,11 @@ def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]
             as it is read.
     """
     array = np.asanyarray(array)
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = array.shape
     if array.ndim == 2:
         shape = (len(array), 1, array.shape[1])
     elif array.ndim == 4 and array.shape[1] == 1:
         shape = (len(array), *array.shape[2:])
-    else:
-        shape = array.shape
     if len(shape) != 3 or 0 in shape:
         raise TmiError(
             f"{where}: has type {array.dtype} and shape {array.shape}, expected floats [points, (augmentations,) "
@@ -147,13 +140,7 @@ def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[
 
 
 def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: Note = _ignore) -> NDArray[np.bool_]:
-    """Membership as bool ``[models, points]``.
-
-    Args:
-        array: of that shape or transposed; bool, or numbers that are all 0 or 1.
-        shape: ``(models, points)`` of the predictions.
-        where: begins error messages.
-        note: told what had to be understood.
+    """Membership as bool of the shape ``(models, points)``, from that or transposed, and from bool or zeros and ones.
 
     Raises:
         TmiError: another shape, or other values.
@@ -163,15 +150,15 @@ def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: No
         if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
             raise TmiError(f"{where}: has type {array.dtype} and other values than 0 and 1, expected bool")
         note(f"Membership of type {array.dtype} holds only 0 and 1 and was read as false and true.")
-    if array.shape == shape:
-        return np.array(array, dtype=np.bool_)
-    if array.shape == shape[::-1]:
+    if array.shape not in (shape, shape[::-1]):
+        raise TmiError(
+            f"{where}: has shape {array.shape}, expected membership {shape}, one row per model and one column per "
+            "point of the predictions"
+        )
+    if array.shape != shape:
         note("Membership was stored as [points, models] and has been transposed.")
-        return np.array(array.T, dtype=np.bool_)
-    raise TmiError(
-        f"{where}: has shape {array.shape}, expected membership {shape}, one row per model and one column per point "
-        "of the predictions"
-    )
+        array = array.T
+    return np.array(array, dtype=np.bool_)
 
 
 def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 
 
+@dataclass(frozen=True)
 class FileRows:
     """Rows of an array in a file, read when they are wanted and not through a memory map.
 
@@ -20,7 +22,7 @@ class FileRows:
     late or, under a limit, by ending the process; with large pages that is megabytes around every row. Letting go of
     them early costs more than reading.
 
-    Args:
+    Attributes:
         path: the file.
         offset: bytes before the first row.
         shape: of the array, rows first.
@@ -28,20 +30,17 @@ class FileRows:
         state: of the file, as `file_state` gives it; another one later is an error.
     """
 
-    def __init__(
-        self, path: str, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], state: tuple[int, ...]
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self._path = path
-        self._offset = offset
-        self._state = state
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    state: tuple[int, ...]
 
     def __getitem__(self, rows: slice) -> FileRows:
         """Some consecutive rows, not read yet."""
         chosen = range(self.shape[0])[rows]
-        offset = self._offset + chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
-        return FileRows(self._path, offset, (len(chosen), *self.shape[1:]), self.dtype, self._state)
+        offset = self.offset + chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
+        return replace(self, offset=offset, shape=(len(chosen), *self.shape[1:]))
 
     def read_into(self, rows: NDArray[Any]) -> None:
         """Read into a C-contiguous array of the same shape and type.
@@ -51,15 +50,15 @@ class FileRows:
         """
         try:
             # Not through `Path`, which takes as long as reading a small block does.
-            with open(self._path, "rb", buffering=0) as file:  # noqa: PTH123
-                is_whole = file_state(os.fstat(file.fileno())) == self._state
-                file.seek(self._offset)
+            with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123
+                is_whole = file_state(os.fstat(file.fileno())) == self.state
+                file.seek(self.offset)
                 # A raw read may stop early where it is very large; such blocks are not asked for.
                 is_whole &= file.readinto(rows.reshape(-1).view(np.uint8).data) == rows.nbytes
         except OSError as error:
-            raise TmiError(f"{self._path}: cannot be read: {error}") from None
+            raise TmiError(f"{self.path}: cannot be read: {error}") from None
         if not is_whole:
-            raise TmiError(f"{self._path}: was changed while it was in use")
+            raise TmiError(f"{self.path}: was changed while it was in use")
 
 
 def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
@@ -85,14 +84,6 @@ def mapped_part(array: NDArray[Any], first: int, shape: tuple[int, ...]) -> NDAr
         return None
     part: NDArray[Any] = np.memmap(array.filename, array.dtype, "r", array.offset + first * array.itemsize, shape)
     return part
-
-
-def copy_rows(source: NDArray[Any] | FileRows, rows: NDArray[Any]) -> None:
-    """Copy an array, in memory or in a file, into another one."""
-    if isinstance(source, FileRows):
-        source.read_into(rows)
-    else:
-        rows[...] = source
 
 
 def file_state(status: os.stat_result) -> tuple[int, ...]:

@@ -49,7 +49,10 @@ class View:
         Raises:
             TmiError: there is no such view, or its number is outside its range.
         """
-        pattern, number = _split(name)
+        # ``top-3-unnamed`` is of the pattern ``top-K-unnamed``.
+        found = re.fullmatch(r"([a-z]+-)(0|[1-9]\d*)((?:-[a-z]+)?)", name)
+        number = int(found[2]) if found else 0
+        pattern = f"{found[1]}{'D' if found[1] == 'rounded-' else 'K'}{found[3]}" if found else name
         if pattern not in NAMES:
             raise TmiError(f"there is no view named {name!r}{did_you_mean(pattern, list(NAMES))}")
         kind = NAMES[pattern]
@@ -121,12 +124,3 @@ class View:
 
 
 LOGITS = View()
-
-
-def _split(name: str) -> tuple[str, int]:
-    """``top-3-unnamed`` as the pattern ``top-K-unnamed`` and 3; the number is 0 where there is none."""
-    found = re.fullmatch(r"([a-z]+-)(0|[1-9]\d*)((?:-[a-z]+)?)", name)
-    if found is None:
-        return name, 0
-    start, number, end = found.groups()
-    return f"{start}{'D' if start == 'rounded-' else 'K'}{end}", int(number)

@@ -1,4 +1,4 @@
-"""Saved predictions in the layouts of other tools, read as the arrays that attacks take.
+"""Saved predictions in the layouts of other tools, read as the arrays that attacks take, and written in the own one.
 
 A module per family of tools, which says how its layout is recognised and read. Adding one is adding a module and its
 entry in `LAYOUTS`. Nothing here imports torch or reads a pickle.
@@ -16,8 +16,10 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.formats import leakpro, lira, plain, privacy_meter, privacyguard, tmi_pets24
 from tmi.predictions.formats.files import PICKLE_SUFFIXES
 from tmi.predictions.formats.reading import PREDICTIONS, TARGET, Layout, Reading, SavedArrays, in_numeric_order
+from tmi.predictions.intake import as_model
+from tmi.system.files import atomic
 
-__all__ = ["LAYOUTS", "Layout", "SavedArrays", "read_saved", "read_target"]
+__all__ = ["LAYOUTS", "Layout", "SavedArrays", "read_saved", "read_target", "write_saved"]
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -68,17 +70,61 @@ def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArr
     """
     path = Path(path)
     _require_readable(path)
-    file: Path | None = path
+    checkpoints = [path]
     if path.is_dir():
-        folder = path / "logits"
-        checkpoints = in_numeric_order(list(folder.glob("*.npy"))) or list(path.glob("logits.npy"))
-        file = checkpoints[-1] if checkpoints else None
-    if file is None:
+        checkpoints = in_numeric_order(list((path / "logits").glob("*.npy"))) or list(path.glob("logits.npy"))
+    if not checkpoints:
         raise TmiError(f"{path}: holds neither logits.npy nor logits/*.npy, expected the answers of one model")
+    file = checkpoints[-1]
     reading = Reading()
     if leakpro.row_numbers(file) is not None:
         return leakpro.read_rows(reading, file, point_ids)
-    return reading.model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file))
+    return as_model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file), reading.note)
+
+
+def write_saved(arrays: SavedArrays, folder: Path, *, force: bool = False) -> list[Path]:
+    """Write arrays that were read from any layout as files of the own one, which are returned.
+
+    The predictions are written one model at a time, so that they need not fit the memory.
+
+    Args:
+        arrays: what was read.
+        folder: is made if it is missing.
+        force: replace what is there; arrays of another conversion that have no successor are removed.
+
+    Raises:
+        TmiError: one of them is there already, or one that was read would be overwritten.
+    """
+    others = {
+        folder / "membership.npy": arrays.membership,
+        folder / "labels.npy": arrays.labels,
+        folder / "target.npy": arrays.target,
+        folder / "target_membership.npy": arrays.target_membership,
+    }
+    predictions = folder / "predictions.npy"
+    present = [file for file in (predictions, *others) if file.exists()]
+    read = {file.resolve() for file in arrays.files}
+    for file in present:
+        if file.resolve() in read:
+            raise TmiError(f"{file}: was read from and would be overwritten; name another folder")
+        if not force:
+            raise TmiError(f"{file}: exists already; name another folder, or replace it with --force")
+    first = arrays.models[0]
+    shape = (len(arrays.models), *first.shape)
+    with atomic(predictions) as opened:
+        header = {"descr": np.lib.format.dtype_to_descr(first.dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(opened, header)
+        for model in arrays.models:
+            opened.write(np.ascontiguousarray(model).data)
+    written = [predictions]
+    for file, array in others.items():
+        if array is not None:
+            with atomic(file) as opened:
+                np.save(opened, array, allow_pickle=False)
+            written.append(file)
+    for leftover in set(present) - set(written):
+        leftover.unlink()
+    return written
 
 
 def _require_readable(path: Path) -> None:

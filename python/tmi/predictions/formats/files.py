@@ -1,7 +1,7 @@
 """Arrays and tables from files of unknown origin, without running or unpacking anything that they should not.
 
 No pickle is read. A ``.npy`` header must fit its file and an archive is looked through before it is unpacked: either
-could otherwise ask for more memory than there is.
+could otherwise ask for more memory than there is. What is missing, damaged or too large is a `TmiError`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,11 @@ LARGEST_ARCHIVE = 64 << 30
 LARGEST_RATIO = 1000
 RATIO_MATTERS_FROM = 64 << 20
 
-Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
-
 
 def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name, those in ``wanted`` alone; if it has a single one, that.
 
     A ``.npy`` file is opened as a read-only memory map, under the name ``""``.
-
-    Raises:
-        TmiError: the file is missing, damaged, too large once unpacked, or no file of plain arrays.
     """
     if path.suffix == ".npy":
         return {"": open_npy(path)}
@@ -50,11 +45,7 @@ def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
 
 
 def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
-    """The array of a file under the first of ``names`` that it has, or the only one that it has.
-
-    Raises:
-        TmiError: as `read_arrays`, or there is no such array.
-    """
+    """The array of a file under the first of ``names`` that it has, or the only one that it has."""
     arrays = read_arrays(path, names)
     for name in (*names, *arrays):
         if name in arrays:
@@ -63,11 +54,7 @@ def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
 
 
 def open_npy(path: Path) -> NDArray[Any]:
-    """A ``.npy`` file as a read-only memory map.
-
-    Raises:
-        TmiError: the file is missing, no array, a pickle, or shorter than its header says.
-    """
+    """A ``.npy`` file as a read-only memory map."""
     try:
         with path.open("rb") as file:
             shape, fortran, dtype = _header(file, str(path))
@@ -84,15 +71,12 @@ def open_npy(path: Path) -> NDArray[Any]:
 
 
 def read_table(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a ``.csv`` or ``.parquet`` file; those that are numbers or true and false as float64.
-
-    Raises:
-        TmiError: the file is missing or damaged, pyarrow is missing, or a row is shorter or longer than the header.
-    """
-    return _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    """The columns of a ``.csv`` or ``.parquet`` file; those that are numbers or true and false as float64."""
+    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    return {name: _numbers(column) for name, column in columns.items()}
 
 
-def _header(file: IO[bytes], where: str) -> Header:
+def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """The header of a ``.npy`` file; the stream then stands at the first number."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
@@ -112,20 +96,16 @@ def _read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            _require_reasonable_size(path, list(members.values()))
+            declared, packed = sum(member.file_size for member in members.values()), path.stat().st_size
+            if declared > LARGEST_ARCHIVE or declared > max(RATIO_MATTERS_FROM, LARGEST_RATIO * packed):
+                raise TmiError(
+                    f"{path}: {packed} bytes would unpack to {declared}, expected at most {LARGEST_ARCHIVE >> 30} GiB "
+                    f"and {LARGEST_RATIO} times the file; save large arrays as .npy"
+                )
             names = list(members) if len(members) == 1 else [name for name in members if name in wanted]
             return {name: _read_member(archive, members[name], f"{path}: array {name!r}") for name in names}
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, ".npz file", error) from None
-
-
-def _require_reasonable_size(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    declared, packed = sum(member.file_size for member in members), path.stat().st_size
-    if declared > LARGEST_ARCHIVE or declared > max(RATIO_MATTERS_FROM, LARGEST_RATIO * packed):
-        raise TmiError(
-            f"{path}: {packed} bytes would unpack to {declared}, expected at most {LARGEST_ARCHIVE >> 30} GiB and "
-            f"{LARGEST_RATIO} times the file; save large arrays as .npy"
-        )
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> NDArray[Any]:
@@ -164,7 +144,7 @@ def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
     for number, row in enumerate(cells):
         if len(row) != len(names):
             raise TmiError(f"{path}: row {number + 1} has {len(row)} cells, expected {len(names)} as in the header")
-    return {name: _numbers(np.array([row[index] for row in cells])) for index, name in enumerate(names)}
+    return {name: np.array([row[index] for row in cells]) for index, name in enumerate(names)}
 
 
 def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
@@ -175,7 +155,7 @@ def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
         raise TmiError(f'{path}: reading .parquet files needs pyarrow: pip install "tmi-audit[data]"') from None
     try:
         table = parquet.ParquetFile(path).read()
-        return {name: _numbers(table.column(name).to_numpy()) for name in table.column_names}
+        return {name: table.column(name).to_numpy() for name in table.column_names}
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreadable(path, ".parquet file", error) from None
 

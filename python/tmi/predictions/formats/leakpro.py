@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
-from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order, sentence
+from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order
+from tmi.predictions.intake import as_labels, as_model
 
 # The number of the shadow model and, since hashes are written, that of the population that it was asked about.
 SHADOW = re.compile(r"sm_(\d+)(?:_(\w+))?_logits\.npy")
@@ -38,9 +39,7 @@ def _populations(path: Path) -> dict[str, list[Path]]:
     for files in populations.values():
         files.sort(key=_number)
     if path.is_file():
-        found = SHADOW.fullmatch(path.name)
-        own = "" if found is None else found[2] or ""
-        return {own: populations[own]} if found else {}
+        return {population: files for population, files in populations.items() if path in files}
     return populations
 
 
@@ -55,11 +54,7 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read the cache, points in ascending order of their indices; the target becomes `SavedArrays.target`.
-
-    Raises:
-        TmiError: something is missing, damaged or does not fit, or shadow models of several populations are there.
-    """
+    """Read the cache, points in ascending order of their indices; the target becomes `SavedArrays.target`."""
     reading = Reading()
     populations = _populations(path)
     if not populations:
@@ -78,7 +73,6 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     (files,) = populations.values()
     points = row_numbers(files[0])
     models = [read_rows(reading, file, points) for file in files]
-    reading.read_as.insert(0, sentence("LeakPro", models))
     names = ", ".join(str(_number(file)) for file in files)
     reading.note(f"Models are the files sm_{names} in this order, which is taken to be that of the membership.")
     if points is not None:
@@ -88,35 +82,22 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     assert mask is not None
     beside = _cache(path) / "labels.npy"
     if classes is None and beside.is_file():
-        classes = reading.labels(reading.array(beside, LABELS), shape[1], str(beside))
+        classes = as_labels(reading.array(beside, LABELS), shape[1], str(beside))
     target = _target(reading, _cache(path), points)
-    return SavedArrays(models, mask, classes, reading.read_as, reading.files, target, point_ids=points)
+    return reading.result("LeakPro", models, mask, classes, target=target, point_ids=points)
 
 
 def row_numbers(file: Path) -> NDArray[np.int64] | None:
-    """Which points the rows of a file of logits are about, in ascending order; None if nothing beside it says so.
-
-    Raises:
-        TmiError: they are no different whole numbers.
-    """
+    """Which points the rows of a file of logits are about, in ascending order; None if nothing beside it says so."""
     rows = _indices(Reading(), file)
     return None if rows is None else np.sort(rows)
 
 
 def read_rows(reading: Reading, file: Path, points: NDArray[np.int64] | None) -> NDArray[Any]:
-    """The answers in a file, its rows in the order of ``points``.
-
-    Args:
-        reading: is told of the files.
-        file: named ``*_logits.npy``.
-        points: ascending; None where the files do not say which points they are about.
-
-    Raises:
-        TmiError: the file is about other points.
-    """
+    """The answers in a file ``*_logits.npy``, its rows in the order of ``points``; None where no file says which."""
     array, rows = reading.array(file), _indices(reading, file)
     # LeakPro squeezes: a single class leaves no axis behind.
-    model = reading.model(array[:, None] if array.ndim == 1 else array, str(file))
+    model = as_model(array[:, None] if array.ndim == 1 else array, str(file), reading.note)
     if rows is None and points is None:
         return model
     if rows is None or points is None:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order, sentence
+from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order
+from tmi.predictions.intake import as_labels, as_membership, as_model
 
 # The file of one kind, "logits" or "scores", in the folder of a model.
 Find = Callable[[Path, str], "Path | None"]
@@ -53,11 +54,7 @@ def is_one_model(path: Path) -> bool:
 
 
 def refuse_one_model(path: Path) -> None:
-    """Say what is meant to be named, where one model's folder was.
-
-    Raises:
-        TmiError: it was.
-    """
+    """Say what is meant to be named, where one model's folder was."""
     if is_one_model(path):
         raise TmiError(
             f"{path}: is the folder of a single model, as lira-pytorch and TensorFlow Privacy write it (keep.npy has "
@@ -83,8 +80,13 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
     for folder, file in zip(folders, files, strict=True):
         if file is None:
             raise TmiError(f"{folder}: has no {kind}, expected them for each of the {len(folders)} models in {path}")
-        models.append(_answers(reading, reading.array(file), kind, str(file)))
-    reading.read_as.insert(0, sentence(tool, models, "logits" if kind == "logits" else "two, made of scores"))
+        array = reading.array(file)
+        if kind == "logits":
+            models.append(as_model(array, str(file), reading.note))
+        elif array.ndim in (1, 2):
+            models.append(reading.signals(array.reshape(len(array), -1), str(file)))
+        else:
+            raise TmiError(f"{file}: scores have shape {array.shape}, expected [points, augmentations]")
     if kind == "scores":
         reading.note("Not all models have logits; the scores, log-odds of the right class, were read in their place.")
     checkpoints = {file.name for file in files if file is not None}
@@ -95,23 +97,15 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
         )
     shape = (len(models), len(models[0]))
     given, classes = reading.given(membership, labels, shape)
-    mask = reading.membership(_keeps(reading, folders, shape[1]), shape, str(path)) if given is None else given
+    mask = as_membership(_keeps(reading, folders, shape[1]), shape, str(path), reading.note) if given is None else given
     beside = path / "y_train.npy"
     if kind == "scores":
         classes = np.zeros(shape[1], dtype=np.int64)
     elif classes is None and beside.is_file():
-        classes = reading.labels(reading.array(beside, LABELS)[: shape[1]], shape[1], str(beside))
+        classes = as_labels(reading.array(beside, LABELS)[: shape[1]], shape[1], str(beside))
     elif classes is None:
         classes = _labels_from_scores(reading, models, [find(folder, "scores") for folder in folders])
-    return SavedArrays(models, mask, classes, reading.read_as, reading.files)
-
-
-def _answers(reading: Reading, array: NDArray[Any], kind: str, where: str) -> NDArray[Any]:
-    if kind == "logits":
-        return reading.model(array, where)
-    if array.ndim not in (1, 2):
-        raise TmiError(f"{where}: scores have shape {array.shape}, expected [points, augmentations]")
-    return reading.signals(array.reshape(len(array), -1), where)
+    return reading.result(tool, models, mask, classes, "logits" if kind == "logits" else "two, made of scores")
 
 
 def _keeps(reading: Reading, folders: list[Path], points: int) -> NDArray[Any]:

@@ -12,16 +12,8 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import ARRAY_SUFFIXES, read_arrays
 from tmi.predictions.formats.lira import is_one_model, refuse_one_model
-from tmi.predictions.formats.reading import (
-    LABELS,
-    MEMBERSHIP,
-    PREDICTIONS,
-    TARGET,
-    Layout,
-    Reading,
-    SavedArrays,
-    sentence,
-)
+from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PREDICTIONS, TARGET, Layout, Reading, SavedArrays
+from tmi.predictions.intake import as_labels, as_membership, as_model, as_models
 
 # Files that tmi-pets24 and LeakPro write, which have layouts of their own.
 OF_OTHERS = re.compile(r"target_point_logits.*|sm_\d+(_\w+)?_logits\.npy")
@@ -37,27 +29,25 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read a file or a folder; membership, labels and a target may lie beside the predictions or in the same file.
-
-    Raises:
-        TmiError: something is missing, damaged or does not fit.
-    """
+    """Read a file or a folder; membership, labels and a target may lie beside the predictions or in the same file."""
     refuse_one_model(path)
     reading = Reading()
     file = path if path.is_file() else _named(path, PREDICTIONS)
     if file is not None:
         inside = read_arrays(file, (*PREDICTIONS, *MEMBERSHIP, *LABELS, *TARGET))
         reading.files.append(file)
-        models = reading.models(_one_of(inside, PREDICTIONS, file), str(file))
+        name = next((name for name in PREDICTIONS if name in inside), next(iter(inside)) if len(inside) == 1 else None)
+        if name is None:
+            raise TmiError(f"{file}: holds no array named {' or '.join(PREDICTIONS)}")
+        models = as_models(inside[name], str(file), reading.note)
         folder = file.parent
     else:
         numbered = _numbered(path) or _numbered(path / "predictions")
         if not numbered:
             raise TmiError(f"{path}: holds neither predictions.npy nor a file per model, 000.npy, 001.npy and so on")
         inside = {}
-        models = [reading.model(reading.array(each), str(each)) for each in numbered]
+        models = [as_model(reading.array(each), str(each), reading.note) for each in numbered]
         folder = path if _named(path, MEMBERSHIP) else path.parent
-    reading.read_as.insert(0, sentence("tmi", models))
     shape = (len(models), len(models[0]))
 
     def found(names: tuple[str, ...], given: Path | None) -> tuple[NDArray[Any], str] | None:
@@ -73,23 +63,13 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     if mask is None:
         raise TmiError(f"{path}: has no membership beside it; name its file, bool [models, points], with --membership")
     classes, target = found(LABELS, labels), found(TARGET, None)
-    return SavedArrays(
+    return reading.result(
+        "tmi",
         models,
-        reading.membership(mask[0], shape, mask[1]),
-        None if classes is None else reading.labels(classes[0], shape[1], classes[1]),
-        reading.read_as,
-        reading.files,
-        None if target is None else reading.model(*target),
+        as_membership(mask[0], shape, mask[1], reading.note),
+        classes and as_labels(classes[0], shape[1], classes[1]),
+        target=target and as_model(*target, reading.note),
     )
-
-
-def _one_of(arrays: dict[str, NDArray[Any]], names: tuple[str, ...], path: Path) -> NDArray[Any]:
-    for name in names:
-        if name in arrays:
-            return arrays[name]
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    raise TmiError(f"{path}: holds no array named {' or '.join(names)}")
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -99,11 +79,7 @@ def _named(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The files ``000.npy``, ``001.npy`` and so on of a folder, one per model.
-
-    Raises:
-        TmiError: a number is missing.
-    """
+    """The files ``000.npy``, ``001.npy`` and so on of a folder, one per model, of which none may be missing."""
     files = sorted((file for file in folder.glob("*.npy") if file.stem.isdecimal()), key=lambda file: int(file.stem))
     missing = np.setdiff1d(np.arange(len(files)), [int(file.stem) for file in files])
     if missing.size:

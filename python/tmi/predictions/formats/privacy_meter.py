@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tmi.errors import TmiError
-from tmi.predictions.formats.reading import Layout, Reading, SavedArrays, sentence
+from tmi.predictions.formats.reading import Layout, Reading, SavedArrays
+from tmi.predictions.intake import as_membership
 
 MEMBERSHIPS = Path("models") / "memberships.npy"
 
@@ -24,11 +25,7 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read a log directory.
-
-    Raises:
-        TmiError: something is missing, damaged or does not fit.
-    """
+    """Read a log directory; what has no classes gets label 0 everywhere."""
     reading = Reading()
     files = _signal_files(path)
     if not files:
@@ -55,19 +52,14 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         )
     logits = reading.signals(signals, where, loss=files[0].name.startswith("loss"))
     models = [np.ascontiguousarray(logits[:, model, None]) for model in range(logits.shape[1])]
-    reading.read_as.insert(0, sentence("Privacy Meter", models, "two, made of signals [samples, models]"))
     if len(files) > 1:
         reading.note(f"Of {len(files)} files of signals {files[0].name} was read.")
     shape = (len(models), len(models[0]))
     if labels is not None:
         reading.note("The labels were not read: signals are those of the right class already.")
-    return SavedArrays(
-        models,
-        reading.membership(mask, shape, str(mask_file)),
-        np.zeros(shape[1], dtype=np.int64),
-        reading.read_as,
-        reading.files,
-    )
+    membership_of_all = as_membership(mask, shape, str(mask_file), reading.note)
+    classes = np.zeros(shape[1], dtype=np.int64)
+    return reading.result("Privacy Meter", models, membership_of_all, classes, "two, made of signals [samples, models]")
 
 
 LAYOUT = Layout("privacy-meter", "a log directory: models/memberships.npy and signals/*_signals.npy", detect, read)

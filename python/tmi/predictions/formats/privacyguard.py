@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import TABLE_SUFFIXES, read_table
-from tmi.predictions.formats.reading import Layout, Reading, SavedArrays, sentence
+from tmi.predictions.formats.reading import Layout, Reading, SavedArrays
+from tmi.predictions.intake import as_membership
 
 ORIGINAL = "score_orig"
 # What the frames of its LiRA have in place of the scores of each reference; offline they have score_mean alone.
@@ -39,11 +40,7 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read a frame, or the two of a folder one after the other.
-
-    Raises:
-        TmiError: a column is missing, or holds something else than numbers.
-    """
+    """Read a frame, or the two of a folder one after the other."""
     reading = Reading()
     frames = _frames(path)
     if not frames:
@@ -71,7 +68,6 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     # Together, so that the target's scores are read in the same way as those of the others.
     logits = [np.ascontiguousarray(model[:, None]) for model in reading.signals(scores, str(path))]
     models = logits[1:] if has_target else logits
-    reading.read_as.insert(0, sentence("PrivacyGuard", models, "two, made of score_ref_*"))
     if has_target:
         reading.note(f"{ORIGINAL} is the model under attack.")
     if len(frames) == 2:
@@ -79,15 +75,16 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     shape = (len(models), len(models[0]))
     given, _ = reading.given(membership, None, shape)
     if given is None:
-        given = reading.membership(rows([f"member_ref_{number}" for number in numbers]), shape, str(path))
-    return SavedArrays(
+        members = rows([f"member_ref_{number}" for number in numbers])
+        given = as_membership(members, shape, str(path), reading.note)
+    return reading.result(
+        "PrivacyGuard",
         models,
         given,
         np.zeros(shape[1], dtype=np.int64),
-        reading.read_as,
-        reading.files,
-        logits[0] if has_target else None,
-        _target_membership(reading, tables, frames) if has_target else None,
+        "two, made of score_ref_*",
+        target=logits[0] if has_target else None,
+        target_membership=_target_membership(reading, tables, frames) if has_target else None,
     )
 
 
@@ -102,8 +99,7 @@ def _target_membership(
         return None
     reading.note(f"{column} tells what the model under attack was trained on.")
     values = _columns(tables[0], [column], frames[0])
-    mask = reading.membership(values, (1, lengths[0]), f"{frames[0]}: column {column!r}")
-    return mask.reshape(-1)
+    return as_membership(values, (1, lengths[0]), f"{frames[0]}: column {column!r}", reading.note).reshape(-1)
 
 
 def _columns(table: dict[str, NDArray[Any]], names: list[str], where: Path) -> NDArray[np.float64]:

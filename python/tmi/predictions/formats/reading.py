@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import read_array
-from tmi.predictions.intake import as_floats, as_labels, as_membership, as_model, as_models
+from tmi.predictions.intake import as_labels, as_membership
 
 PREDICTIONS = ("predictions", "logits")
 MEMBERSHIP = ("membership", "memberships", "keep", "mask")
@@ -94,50 +94,25 @@ class Reading:
             self.read_as.append(sentence)
 
     def array(self, path: Path, names: Sequence[str] = ()) -> NDArray[Any]:
-        """One array of a file; see `tmi.predictions.formats.files.read_array`."""
+        """One array of a file, as `read_array` finds it."""
         array = read_array(path, names)
         if path not in self.files:
             self.files.append(path)
         return array
 
-    def model(self, array: NDArray[Any], where: str) -> NDArray[Any]:
-        """The answers of one model; see `tmi.predictions.intake.as_model`."""
-        return as_model(array, where, self.note)
-
-    def models(self, array: NDArray[Any], where: str) -> list[NDArray[Any]]:
-        """The answers of all models in one array; see `tmi.predictions.intake.as_models`."""
-        return as_models(array, where, self.note)
-
     def log_of_probabilities(self, models: list[NDArray[Any]], who: str) -> list[NDArray[Any]]:
-        """Logits of all models: the logarithm, in memory, if every answer of theirs is a distribution over classes.
-
-        Args:
-            models: ``[points, augmentations, classes]`` each.
-            who: the tool, for the note.
-        """
+        """Logits of all models: the logarithm, in memory, if every answer of theirs is a distribution over classes."""
         if not all(are_probabilities(model) for model in models):
             return models
         self.note(f"{who} saves probabilities, of which the logarithm was taken.")
         # The smallest number of float16 is far above that of float32.
         return [np.log(np.maximum(model.astype(np.float32), LEAST_PROBABILITY)) for model in models]
 
-    def floats(self, array: NDArray[Any], where: str) -> NDArray[Any]:
-        """Logits as float32 or float16; see `tmi.predictions.intake.as_floats`."""
-        return as_floats(array, where, self.note)
-
     def signals(self, values: NDArray[Any], where: str, *, loss: bool = False) -> NDArray[np.float32]:
         """One number per answer as two-class logits ``(s, 0)``, so that ``s`` is the log-odds that attacks see.
 
         Probabilities, numbers that all lie in [0, 1], become their log-odds, losses are negated, anything else is
-        taken as it is: higher = more confident.
-
-        Args:
-            values: any shape.
-            where: begins error messages.
-            loss: whether numbers outside [0, 1] are losses.
-
-        Returns:
-            float32 ``[..., 2]``.
+        taken as it is: higher = more confident. The logits are float32 ``[..., 2]``.
         """
         if values.dtype.kind not in "fiu":
             raise TmiError(f"{where}: has type {values.dtype}, expected numbers")
@@ -159,22 +134,37 @@ class Reading:
             logits[..., 0] = numbers
         return logits
 
-    def membership(self, array: NDArray[Any], shape: tuple[int, int], where: str) -> NDArray[np.bool_]:
-        """Membership as bool ``[models, points]``; see `tmi.predictions.intake.as_membership`."""
-        return as_membership(array, shape, where, self.note)
-
-    def labels(self, array: NDArray[Any], points: int, where: str) -> NDArray[np.int64]:
-        """Labels as int64 ``[points]``; see `tmi.predictions.intake.as_labels`."""
-        return as_labels(array, points, where)
-
     def given(
         self, membership: Path | None, labels: Path | None, shape: tuple[int, int]
     ) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
         """Membership and labels from files that the user named, None for those not named."""
         return (
-            None if membership is None else self.membership(self.array(membership, MEMBERSHIP), shape, str(membership)),
-            None if labels is None else self.labels(self.array(labels, LABELS), shape[1], str(labels)),
+            None
+            if not membership
+            else as_membership(self.array(membership, MEMBERSHIP), shape, str(membership), self.note),
+            None if not labels else as_labels(self.array(labels, LABELS), shape[1], str(labels)),
         )
+
+    def result(
+        self,
+        tool: str,
+        models: list[NDArray[Any]],
+        membership: NDArray[np.bool_],
+        labels: NDArray[np.int64] | None,
+        what: str = "logits",
+        *,
+        target: NDArray[Any] | None = None,
+        target_membership: NDArray[np.bool_] | None = None,
+        point_ids: NDArray[np.int64] | None = None,
+    ) -> SavedArrays:
+        """What was read: the arrays, and before all notes a sentence with the tool, the shape and what was taken."""
+        points, augmentations, classes = models[0].shape
+        self.read_as.insert(
+            0,
+            f"{tool}: {len(models)} models, {points} points, {augmentations} "
+            f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype}).",
+        )
+        return SavedArrays(models, membership, labels, self.read_as, self.files, target, target_membership, point_ids)
 
 
 def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
@@ -182,15 +172,6 @@ def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
     if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:
         return False
     return bool(np.abs(np.sum(array, axis=axis, dtype=np.float32) - 1).max() < SUM_TOLERANCE)
-
-
-def sentence(tool: str, models: Sequence[NDArray[Any]], what: str = "logits") -> str:
-    """What was read, with its shape."""
-    points, augmentations, classes = models[0].shape
-    return (
-        f"{tool}: {len(models)} models, {points} points, {augmentations} "
-        f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype})."
-    )
 
 
 def in_numeric_order(paths: Sequence[Path]) -> list[Path]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.predictions.formats.reading import MEMBERSHIP, PREDICTIONS, Layout, Reading, SavedArrays, sentence
+from tmi.predictions.formats.reading import MEMBERSHIP, PREDICTIONS, Layout, Reading, SavedArrays
+from tmi.predictions.intake import as_floats, as_membership
 
 EXPORT = (
     'numpy.save("target_point_logits.npy", torch.load("target_point_logits.pth", map_location="cpu").numpy()) and '
@@ -34,11 +35,7 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read the logits, exported as ``.npy``, and the mask beside them.
-
-    Raises:
-        TmiError: something is missing, damaged or does not fit.
-    """
+    """Read the logits, exported as ``.npy``, and the mask beside them."""
     reading = Reading()
     files = sorted(path.glob("target_point_logits*.npy")) if path.is_dir() else [path]
     if len(files) > 1:
@@ -51,10 +48,11 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     logits = reading.array(files[0], ("target_point_logits", *PREDICTIONS))
     if logits.ndim != 4:
         raise TmiError(f"{files[0]}: has shape {logits.shape}, expected [points, models, augmentations, classes]")
-    models = [reading.floats(logits[:, model], f"{files[0]}: model {model}") for model in range(logits.shape[1])]
+    models = [
+        as_floats(logits[:, model], f"{files[0]}: model {model}", reading.note) for model in range(logits.shape[1])
+    ]
     # Its function that fills "logits" ends in a softmax.
     models = reading.log_of_probabilities(models, "tmi-pets24")
-    reading.read_as.insert(0, sentence("tmi-pets24, [points, models, augmentations, classes]", models))
     shape = (len(models), len(models[0]))
     mask = reading.array(mask_file, MEMBERSHIP)
     # Theirs is [points, models]: said to be so even where both lengths are equal.
@@ -62,13 +60,8 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     if shape[0] == shape[1] and membership is None:
         reading.note("The mask was read as [points, models].")
     _, classes = reading.given(None, labels, shape)
-    return SavedArrays(
-        models,
-        np.ascontiguousarray(reading.membership(stored, shape, str(mask_file))),
-        classes,
-        reading.read_as,
-        reading.files,
-    )
+    members = np.ascontiguousarray(as_membership(stored, shape, str(mask_file), reading.note))
+    return reading.result("tmi-pets24, [points, models, augmentations, classes]", models, members, classes)
 
 
 LAYOUT = Layout(
