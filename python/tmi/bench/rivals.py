@@ -148,14 +148,14 @@ def train_with_trainer(
     predicts_next: bool,
     masking: Masking | None,
 ) -> float:
-    """Train one text network, in place.
+    """Train one text network, in place, at the rates of the library's default schedule.
 
     Args:
         network: reads ids that end in ``PADDING``; gives logits ``[points, length, vocabulary]`` or
             ``[points, classes]``.
         ids: int64 ``[points, length]``, on the processor.
         labels: int64 ``[points, length]``, the ids themselves with ``NO_TARGET`` where padding is, or ``[points]``.
-        recipe: optimiser, batch size and label smoothing; the rates are those of the library's default schedule.
+        recipe: of which optimiser, batch size and label smoothing are taken.
         epochs: how many to train.
         device: the processor; else the library takes the first accelerator that it finds.
         loader_workers: processes that prepare batches.
@@ -164,9 +164,6 @@ def train_with_trainer(
 
     Returns:
         Seconds of the training alone: setting up the library's objects takes as long for few texts as for many.
-
-    Raises:
-        TmiError: the library or accelerate, which its ``Trainer`` needs, is missing.
     """
     try:
         from transformers import PrinterCallback, Trainer, TrainingArguments

@@ -38,14 +38,9 @@ MASK_ID = 2
 
 @dataclass(frozen=True)
 class Load:
-    """What is trained.
+    """What is trained: the model and the recipe of a configuration's pretraining, on its device.
 
-    Attributes:
-        config: whose model, pretraining recipe and device are taken.
-        models: that the fast loop trains; the plain one trains one.
-        points: images or texts that each model sees in an epoch.
-        epochs: that are timed.
-        classes: of the made-up labels.
+    The fast loop trains so many models, the plain one a single one; each sees all points in each epoch.
     """
 
     config: Config

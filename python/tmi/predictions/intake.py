@@ -46,10 +46,10 @@ def taken_in(
         membership: ``[models, points]`` or transposed, bool or numbers that are 0 or 1.
         labels: whole numbers ``[points]``, the class of each point among those of the predictions.
         pretrained: predictions of the pretrained models, in as many classes as these have.
-        seed: for attacks that draw random numbers.
-        threads: for kernels; never changes a score.
-        memory: bytes that working on a block of points may take.
-        view: what the adversary sees of the logits.
+        seed: as in `AttackInput`.
+        threads: as in `AttackInput`.
+        memory: as in `Predictions`.
+        view: as in `Predictions`.
         note: told what had to be understood, in sentences.
 
     Raises:
@@ -68,11 +68,7 @@ def taken_in(
 
 
 def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = _ignore) -> list[NDArray[Any]]:
-    """All models, in one array along its first axis or in one each, as `as_model` has them.
-
-    Raises:
-        TmiError: there are no models, or one is not as `as_model` expects it.
-    """
+    """All models, in one array along its first axis or in one each, as `as_model` has them."""
     if isinstance(arrays, np.ndarray):
         if arrays.ndim not in (3, 4):
             raise TmiError(f"{where}: has shape {arrays.shape}, expected [models, points, (augmentations,) classes]")
@@ -124,11 +120,7 @@ def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]
 
 
 def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[Any]:
-    """An array as float32 or float16, not copied if it is one.
-
-    Raises:
-        TmiError: it holds no real numbers.
-    """
+    """An array of real numbers as float32 or float16, not copied if it is one."""
     if array.dtype.kind != "f":
         raise TmiError(f"{where}: has type {array.dtype}, expected float32 or float16 logits")
     if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
@@ -140,11 +132,7 @@ def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[
 
 
 def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: Note = _ignore) -> NDArray[np.bool_]:
-    """Membership as bool of the shape ``(models, points)``, from that or transposed, and from bool or zeros and ones.
-
-    Raises:
-        TmiError: another shape, or other values.
-    """
+    """Membership as bool of the shape ``(models, points)``; it may come transposed, and as numbers 0 and 1."""
     array = np.asarray(array)
     if array.dtype != np.bool_:
         if array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all():
@@ -162,11 +150,7 @@ def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: No
 
 
 def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
-    """Labels as int64 ``[points]``.
-
-    Raises:
-        TmiError: another number of them, or no whole numbers.
-    """
+    """So many labels, all whole numbers, as int64 ``[points]``."""
     array = np.asarray(array)
     flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
     if flat.shape != (points,):

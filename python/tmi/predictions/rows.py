@@ -43,11 +43,7 @@ class FileRows:
         return replace(self, offset=offset, shape=(len(chosen), *self.shape[1:]))
 
     def read_into(self, rows: NDArray[Any]) -> None:
-        """Read into a C-contiguous array of the same shape and type.
-
-        Raises:
-            TmiError: the file cannot be read, or is no longer the one that it was.
-        """
+        """Read into a C-contiguous array of the same shape and type."""
         try:
             # Not through `Path`, which takes as long as reading a small block does.
             with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123

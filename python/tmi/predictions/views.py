@@ -89,14 +89,14 @@ class View:
         Raises:
             TmiError: the view shows more than ``classes``.
         """
-        if self._shows_classes and self.number > classes:
+        if self.kind.startswith("top") and self.number > classes:
             raise TmiError(
                 f"the view {self.name!r} shows {self.number} classes, expected at most {classes}, all there are"
             )
 
     def within(self, classes: int) -> View:
         """The same view of models that may have fewer classes: it shows all of them rather than too many."""
-        return View(self.kind, min(self.number, classes)) if self._shows_classes else self
+        return View(self.kind, min(self.number, classes)) if self.kind.startswith("top") else self
 
     def apply(self, logits: NDArray[Any]) -> NDArray[Any]:
         """What is seen of some answers.
@@ -117,10 +117,6 @@ class View:
         self.require_classes(logits.shape[-1])
         rows = logits.reshape(-1, logits.shape[-1])
         return _core.apply_view(rows, self.kind, self.number).reshape(logits.shape)
-
-    @property
-    def _shows_classes(self) -> bool:
-        return self.kind in ("top", "top-unnamed")
 
 
 LOGITS = View()

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
-from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order
-from tmi.predictions.intake import as_labels, as_model
+from tmi.predictions.formats.reading import Layout, Reading, SavedArrays, in_numeric_order
+from tmi.predictions.intake import as_model
 
 # The number of the shadow model and, since hashes are written, that of the population that it was asked about.
 SHADOW = re.compile(r"sm_(\d+)(?:_(\w+))?_logits\.npy")
@@ -32,20 +32,13 @@ def _cache(path: Path) -> Path:
 def _populations(path: Path) -> dict[str, list[Path]]:
     """The shadow models' files by the hash of their population, in the order of the models; of one file, its own."""
     populations: dict[str, list[Path]] = {}
+    # Of one population the names differ in the number of the model alone, whatever digits its hash has.
     for file in in_numeric_order(list(_cache(path).glob(f"sm_*{ENDING}"))):
         if found := SHADOW.fullmatch(file.name):
             populations.setdefault(found[2] or "", []).append(file)
-    # In numeric order of the number alone: hashes have digits as well.
-    for files in populations.values():
-        files.sort(key=_number)
     if path.is_file():
         return {population: files for population, files in populations.items() if path in files}
     return populations
-
-
-def _number(file: Path) -> int:
-    found = SHADOW.fullmatch(file.name)
-    return int(found[1]) if found else -1
 
 
 def detect(path: Path, membership: Path | None) -> bool:
@@ -73,16 +66,14 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     (files,) = populations.values()
     points = row_numbers(files[0])
     models = [read_rows(reading, file, points) for file in files]
-    names = ", ".join(str(_number(file)) for file in files)
+    names = ", ".join(str(int(file.name.split("_")[1])) for file in files)
     reading.note(f"Models are the files sm_{names} in this order, which is taken to be that of the membership.")
     if points is not None:
         reading.note("Points are in ascending order of _indices.npy, which is taken to be that of the membership.")
     shape = (len(models), len(models[0]))
-    mask, classes = reading.given(membership, labels, shape)
-    assert mask is not None
     beside = _cache(path) / "labels.npy"
-    if classes is None and beside.is_file():
-        classes = as_labels(reading.array(beside, LABELS), shape[1], str(beside))
+    mask, classes = reading.given(membership, labels or (beside if beside.is_file() else None), shape)
+    assert mask is not None
     target = _target(reading, _cache(path), points)
     return reading.result("LeakPro", models, mask, classes, target=target, point_ids=points)
 

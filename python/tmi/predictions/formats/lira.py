@@ -8,7 +8,7 @@ shape ``[points, augmentations, classes]`` and ``*/scores.npy``, and no labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,13 @@ def _single_file(model: Path, kind: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def is_one_model(path: Path) -> bool:
+def is_one_model(path: Path, finds: Sequence[Find] = (_single_file, _last_checkpoint)) -> bool:
     """Whether a path is the folder of one model or its logits, where that of all models is meant."""
     folder = path.parent if path.is_file() and path.name in ("logits.npy", "scores.npy") else path
     keep = folder / "keep.npy"
     if not keep.is_file() or open_npy(keep).ndim != 1:
         return False
-    return any(find(folder, kind) for find in (_single_file, _last_checkpoint) for kind in ("logits", "scores"))
+    return any(find(folder, kind) for find in finds for kind in ("logits", "scores"))
 
 
 def refuse_one_model(path: Path) -> None:
@@ -127,10 +127,7 @@ def _labels_from_scores(
 ) -> NDArray[np.int64] | None:
     """The class of each point whose log-odds are the scores in all models that are looked at; None if there is none.
 
-    Args:
-        reading: is told what was found.
-        models: logits ``[points, augmentations, classes]`` of each.
-        files: the scores ``[points, augmentations]`` of each.
+    The logits are ``[points, augmentations, classes]``, the scores in the files ``[points, augmentations]``.
     """
     chosen = np.linspace(0, len(models) - 1, min(MODELS_WITH_LABELS, len(models))).astype(int)
     if any(files[model] is None for model in chosen):
@@ -172,14 +169,9 @@ def _layout(name: str, summary: str, find: Find) -> Layout:
         name,
         summary,
         # One model's folder is refused by name in `_read`.
-        lambda path, membership: bool(_models(path, find)) or (is_one_model(path) and _is_of(path, find)),
+        lambda path, membership: bool(_models(path, find)) or is_one_model(path, [find]),
         lambda path, membership, labels: _read(name, find, path, membership, labels),
     )
-
-
-def _is_of(path: Path, find: Find) -> bool:
-    folder = path.parent if path.is_file() else path
-    return bool(find(folder, "logits") or find(folder, "scores"))
 
 
 TENSORFLOW_PRIVACY = _layout(

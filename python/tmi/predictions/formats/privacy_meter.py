@@ -25,7 +25,7 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read a log directory; what has no classes gets label 0 everywhere."""
+    """Read a log directory, as two-class logits."""
     reading = Reading()
     files = _signal_files(path)
     if not files:
@@ -57,9 +57,8 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     shape = (len(models), len(models[0]))
     if labels is not None:
         reading.note("The labels were not read: signals are those of the right class already.")
-    membership_of_all = as_membership(mask, shape, str(mask_file), reading.note)
-    classes = np.zeros(shape[1], dtype=np.int64)
-    return reading.result("Privacy Meter", models, membership_of_all, classes, "two, made of signals [samples, models]")
+    members, classes = as_membership(mask, shape, str(mask_file), reading.note), np.zeros(shape[1], dtype=np.int64)
+    return reading.result("Privacy Meter", models, members, classes, "two, made of signals [samples, models]")
 
 
 LAYOUT = Layout("privacy-meter", "a log directory: models/memberships.npy and signals/*_signals.npy", detect, read)

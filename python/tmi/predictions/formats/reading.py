@@ -100,14 +100,6 @@ class Reading:
             self.files.append(path)
         return array
 
-    def log_of_probabilities(self, models: list[NDArray[Any]], who: str) -> list[NDArray[Any]]:
-        """Logits of all models: the logarithm, in memory, if every answer of theirs is a distribution over classes."""
-        if not all(are_probabilities(model) for model in models):
-            return models
-        self.note(f"{who} saves probabilities, of which the logarithm was taken.")
-        # The smallest number of float16 is far above that of float32.
-        return [np.log(np.maximum(model.astype(np.float32), LEAST_PROBABILITY)) for model in models]
-
     def signals(self, values: NDArray[Any], where: str, *, loss: bool = False) -> NDArray[np.float32]:
         """One number per answer as two-class logits ``(s, 0)``, so that ``s`` is the log-odds that attacks see.
 
@@ -138,12 +130,12 @@ class Reading:
         self, membership: Path | None, labels: Path | None, shape: tuple[int, int]
     ) -> tuple[NDArray[np.bool_] | None, NDArray[np.int64] | None]:
         """Membership and labels from files that the user named, None for those not named."""
-        return (
-            None
-            if not membership
-            else as_membership(self.array(membership, MEMBERSHIP), shape, str(membership), self.note),
-            None if not labels else as_labels(self.array(labels, LABELS), shape[1], str(labels)),
-        )
+        mask = classes = None
+        if membership is not None:
+            mask = as_membership(self.array(membership, MEMBERSHIP), shape, str(membership), self.note)
+        if labels is not None:
+            classes = as_labels(self.array(labels, LABELS), shape[1], str(labels))
+        return mask, classes
 
     def result(
         self,

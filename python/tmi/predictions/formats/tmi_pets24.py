@@ -12,7 +12,15 @@ import numpy as np
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.predictions.formats.reading import MEMBERSHIP, PREDICTIONS, Layout, Reading, SavedArrays
+from tmi.predictions.formats.reading import (
+    LEAST_PROBABILITY,
+    MEMBERSHIP,
+    PREDICTIONS,
+    Layout,
+    Reading,
+    SavedArrays,
+    are_probabilities,
+)
 from tmi.predictions.intake import as_floats, as_membership
 
 EXPORT = (
@@ -52,7 +60,10 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         as_floats(logits[:, model], f"{files[0]}: model {model}", reading.note) for model in range(logits.shape[1])
     ]
     # Its function that fills "logits" ends in a softmax.
-    models = reading.log_of_probabilities(models, "tmi-pets24")
+    if all(are_probabilities(model) for model in models):
+        reading.note("tmi-pets24 saves probabilities, of which the logarithm was taken.")
+        # The smallest number of float16 is far above that of float32.
+        models = [np.log(np.maximum(model.astype(np.float32), LEAST_PROBABILITY)) for model in models]
     shape = (len(models), len(models[0]))
     mask = reading.array(mask_file, MEMBERSHIP)
     # Theirs is [points, models]: said to be so even where both lengths are equal.
