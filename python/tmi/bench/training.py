@@ -40,7 +40,7 @@ MASK_ID = 2
 class Load:
     """What is trained: the model and the recipe of a configuration's pretraining, on its device.
 
-    The fast loop trains so many models, the plain one a single one; each sees all points in each epoch.
+    The fast loop trains all models, the plain one a single one; each sees all points in each epoch.
     """
 
     config: Config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 
 
-@dataclass(frozen=True)
+@dataclass
 class FileRows:
     """Rows of an array in a file, read when they are wanted and not through a memory map.
 
@@ -22,12 +22,7 @@ class FileRows:
     late or, under a limit, by ending the process; with large pages that is megabytes around every row. Letting go of
     them early costs more than reading.
 
-    Attributes:
-        path: the file.
-        offset: bytes before the first row.
-        shape: of the array, rows first.
-        dtype: of the array, which is in C order.
-        state: of the file, as `file_state` gives it; another one later is an error.
+    The array is in C order and begins ``offset`` bytes into the file; another `file_state` than ``state`` is an error.
     """
 
     path: str
@@ -40,7 +35,7 @@ class FileRows:
         """Some consecutive rows, not read yet."""
         chosen = range(self.shape[0])[rows]
         offset = self.offset + chosen.start * self.dtype.itemsize * math.prod(self.shape[1:])
-        return replace(self, offset=offset, shape=(len(chosen), *self.shape[1:]))
+        return FileRows(self.path, offset, (len(chosen), *self.shape[1:]), self.dtype, self.state)
 
     def read_into(self, rows: NDArray[Any]) -> None:
         """Read into a C-contiguous array of the same shape and type."""

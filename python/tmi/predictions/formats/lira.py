@@ -96,8 +96,9 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
             "other times are compared."
         )
     shape = (len(models), len(models[0]))
-    given, classes = reading.given(membership, labels, shape)
-    mask = as_membership(_keeps(reading, folders, shape[1]), shape, str(path), reading.note) if given is None else given
+    mask, classes = reading.given(membership, labels, shape)
+    if mask is None:
+        mask = as_membership(_keeps(reading, folders, shape[1]), shape, str(path), reading.note)
     beside = path / "y_train.npy"
     if kind == "scores":
         classes = np.zeros(shape[1], dtype=np.int64)
@@ -143,7 +144,10 @@ def _labels_from_scores(
         here = slice(start, start + BLOCK)
         furthest = np.zeros((len(labels[here]), classes))
         for model, score in zip(chosen, scores, strict=True):
-            difference = _log_odds(models[model][here]) - np.clip(score[here, :, None], -LARGEST_SCORE, LARGEST_SCORE)
+            logits = np.ascontiguousarray(models[model][here], dtype=np.float32)
+            log_odds = _core.scale_logits(logits.reshape(-1, classes)).reshape(logits.shape)
+            bounded = [np.clip(each, -LARGEST_SCORE, LARGEST_SCORE) for each in (log_odds, score[here, :, None])]
+            difference = bounded[0] - bounded[1]
             # Not a number is no agreement.
             furthest = np.maximum(furthest, np.nan_to_num(np.abs(difference), nan=np.inf).max(axis=1))
         labels[here] = furthest.argmin(axis=1)
@@ -156,12 +160,6 @@ def _labels_from_scores(
         f"that are the scores of {len(chosen)} models."
     )
     return labels
-
-
-def _log_odds(logits: NDArray[Any]) -> NDArray[np.float32]:
-    """The log-odds of every class ``[points, augmentations, classes]``, cut at `LARGEST_SCORE` on either side."""
-    rows = np.ascontiguousarray(logits, dtype=np.float32).reshape(-1, logits.shape[-1])
-    return np.clip(_core.scale_logits(rows), -LARGEST_SCORE, LARGEST_SCORE).reshape(logits.shape)
 
 
 def _layout(name: str, summary: str, find: Find) -> Layout:
