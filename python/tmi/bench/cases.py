@@ -139,11 +139,7 @@ def metric_cases(shape: tuple[int, int] = SCORES_SHAPE, resamples: int = RESAMPL
 
 
 def attack_cases(answers: AttackInput, names: Sequence[str], targets: int) -> list[Case]:
-    """Whole attacks, from raw predictions to scores.
-
-    Raises:
-        TmiError: there is no attack of that name.
-    """
+    """Whole attacks, from raw predictions to scores."""
     predictions, membership = answers.predictions.block(slice(None)), answers.membership
     chosen = np.arange(min(targets, len(predictions)))
     by_hand: dict[str, Callable[[], Any]] = {

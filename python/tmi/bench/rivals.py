@@ -150,17 +150,9 @@ def train_with_trainer(
 ) -> float:
     """Train one text network, in place, at the rates of the library's default schedule.
 
-    Args:
-        network: reads ids that end in ``PADDING``; gives logits ``[points, length, vocabulary]`` or
-            ``[points, classes]``.
-        ids: int64 ``[points, length]``, on the processor.
-        labels: int64 ``[points, length]``, the ids themselves with ``NO_TARGET`` where padding is, or ``[points]``.
-        recipe: of which optimiser, batch size and label smoothing are taken.
-        epochs: how many to train.
-        device: the processor; else the library takes the first accelerator that it finds.
-        loader_workers: processes that prepare batches.
-        predicts_next: whether the label of a token is the target of the one before it.
-        masking: how tokens are masked, other ones in every epoch.
+    Its ids are int64 ``[points, length]`` that end in ``PADDING``, on the processor; the labels int64 ``[points]``, or
+    the ids themselves with ``NO_TARGET`` where padding is. Unless the device is the processor, the library takes the
+    first accelerator that it finds.
 
     Returns:
         Seconds of the training alone: setting up the library's objects takes as long for few texts as for many.

@@ -152,9 +152,8 @@ def train_group(load: Load, models: range, epochs: int) -> None:
 def made_up(load: Load) -> tuple[Tensor, Tensor]:
     """Noise, with labels int64 ``[points]``: how fast a network learns depends on no content.
 
-    Returns:
-        Images uint8 ``[points, 3, 32, 32]``, vectors float32 ``[points, dimensions]``, or ids of tokens int64
-        ``[points, length]``: texts of half the length to all of it, then ``PADDING``.
+    It is images uint8 ``[points, 3, 32, 32]``, vectors float32 ``[points, dimensions]``, or ids of tokens int64
+    ``[points, length]``: texts of half the length to all of it, then ``PADDING``.
     """
     generator = torch.Generator().manual_seed(0)
     shape, encoder = (load.points, *load.shape), load.config.encoder

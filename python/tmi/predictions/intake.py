@@ -1,7 +1,7 @@
 """Arrays as they come, from files, from Python or through the estimator, as the arrays that attacks take.
 
 There is one way in. What is wrong with an array is said in one sentence that names it; what had to be understood is
-told to ``note``.
+told to ``note``, and ``where`` begins error messages.
 """
 
 from __future__ import annotations
@@ -38,19 +38,11 @@ def taken_in(
     view: View = LOGITS,
     note: Note = _ignore,
 ) -> AttackInput:
-    """What attacks see, of arrays as a user has them.
+    """What attacks see, of arrays as a user has them; see `AttackInput` and `Predictions`.
 
-    Args:
-        predictions: floats ``[models, points, augmentations, classes]`` or ``[models, points, classes]``, raw logits;
-            one array, or one per model, memory maps or not.
-        membership: ``[models, points]`` or transposed, bool or numbers that are 0 or 1.
-        labels: whole numbers ``[points]``, the class of each point among those of the predictions.
-        pretrained: predictions of the pretrained models, in as many classes as these have.
-        seed: as in `AttackInput`.
-        threads: as in `AttackInput`.
-        memory: as in `Predictions`.
-        view: as in `Predictions`.
-        note: told what had to be understood, in sentences.
+    Predictions, those of the pretrained models in as many classes as these have, are raw logits as floats
+    ``[models, points, (augmentations,) classes]``, in one array or one per model, memory maps or not. Membership is
+    ``[models, points]`` or transposed, bool or numbers 0 and 1, labels are whole numbers ``[points]``.
 
     Raises:
         TmiError: arrays of another shape or type, that do not fit one another, or that hold NaN.
@@ -85,11 +77,8 @@ def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = 
 def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]:
     """The predictions of one model as ``[points, augmentations, classes]``, float32 or float16, if possible not copied.
 
-    Args:
-        array: floats of that shape, ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow
-            Privacy has them; a single class is the logit of the second of two.
-        where: begins error messages.
-        note: told what had to be understood.
+    It may also be ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow Privacy has them; a
+    single class is the logit of the second of two.
 
     Raises:
         TmiError: another shape, no real numbers, or NaN in an array that is in memory; what is in a file is looked at

@@ -54,14 +54,9 @@ class FileRows:
 
 def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:
     """A read-only memory map as rows of its file; any other array, also a part of a map, as it is."""
-    if not isinstance(array, np.memmap) or array.mode != "r" or array.filename is None:
-        return array
-    # A part of a map knows the file but not where in it the part begins.
-    is_part = isinstance(array.base, np.ndarray)
-    if is_part or not array.flags.c_contiguous:
+    if not isinstance(array, np.memmap) or (file := _file_of(array)) is None:
         return np.asarray(array)
-    state = file_state(Path(array.filename).stat())
-    return FileRows(str(array.filename), array.offset, array.shape, array.dtype, state)
+    return FileRows(file, array.offset, array.shape, array.dtype, file_state(Path(file).stat()))
 
 
 def mapped_part(array: NDArray[Any], first: int, shape: tuple[int, ...]) -> NDArray[Any] | None:
@@ -69,12 +64,16 @@ def mapped_part(array: NDArray[Any], first: int, shape: tuple[int, ...]) -> NDAr
 
     None of any other array. `unmapped` knows where such a map lies in its file, but not where a slice of one does.
     """
-    if not isinstance(array, np.memmap) or array.mode != "r" or array.filename is None:
+    if not isinstance(array, np.memmap) or (file := _file_of(array)) is None:
         return None
-    if isinstance(array.base, np.ndarray) or not array.flags.c_contiguous:
-        return None
-    part: NDArray[Any] = np.memmap(array.filename, array.dtype, "r", array.offset + first * array.itemsize, shape)
+    part: NDArray[Any] = np.memmap(file, array.dtype, "r", array.offset + first * array.itemsize, shape)
     return part
+
+
+def _file_of(array: np.memmap[Any, Any]) -> str | None:
+    # A part of a map knows the file but not where in it the part begins: its base is the map.
+    is_whole = not isinstance(array.base, np.ndarray) and array.flags.c_contiguous
+    return str(array.filename) if array.mode == "r" and array.filename is not None and is_whole else None
 
 
 def file_state(status: os.stat_result) -> tuple[int, ...]:

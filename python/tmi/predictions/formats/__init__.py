@@ -57,13 +57,9 @@ def read_saved(
 
 
 def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArray[Any]:
-    """The answers of one model, ``[points, augmentations, classes]``.
+    """The answers of one model, ``[points, augmentations, classes]``, from a file or its folder of the LiRA codes.
 
-    Args:
-        path: a file with an array of that shape, ``[points, classes]`` or ``[points, 1, augmentations, classes]``, or
-            the folder of one model as the LiRA codes write it.
-        point_ids: those of the shadow models, `SavedArrays.point_ids`; the rows of a file that says which points they
-            are about are put in this order.
+    The rows of a file that says which points they are about are put in the order of the shadow models' ``point_ids``.
 
     Raises:
         TmiError: a file is missing, damaged or unsafe, or of another shape.
@@ -85,12 +81,8 @@ def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArr
 def write_saved(arrays: SavedArrays, folder: Path, *, force: bool = False) -> list[Path]:
     """Write arrays that were read from any layout as files of the own one, which are returned.
 
-    The predictions are written one model at a time, so that they need not fit the memory.
-
-    Args:
-        arrays: what was read.
-        folder: is made if it is missing.
-        force: replace what is there; arrays of another conversion that have no successor are removed.
+    The predictions are written one model at a time, so that they need not fit the memory. With ``force`` files that
+    are there are replaced, and those of another conversion that have no successor removed.
 
     Raises:
         TmiError: one of them is there already, or one that was read would be overwritten.
