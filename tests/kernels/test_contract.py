@@ -190,6 +190,9 @@ def test_arguments_outside_their_domain():
         refuse(ValueError, rf"^target is {target}; expected", "leave_one_out_features", target=target)
         for kernel in ("gaussian_scores", "adapted_lira"):
             refuse(ValueError, rf"^targets is {target}; expected", kernel, targets=np.array([0, target]))
+    apart = np.zeros((4, 4), dtype=bool)
+    refuse(ValueError, "^apart has shape .*models and points of x", "leave_one_out_features", apart=apart)
+    refuse(TypeError, "^apart has dtype.*bool", "leave_one_out_features", apart=apart.astype(int))
     for ridge in (0.0, -1.0, np.nan, np.inf):
         refuse(ValueError, "^ridge is .*between", "gaussian_scores", ridge=ridge)
         refuse(ValueError, "^ridges is .*between", "leave_one_out_features", ridges=(0.5, ridge))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +66,12 @@ class Evidence:
         """
         membership, threads = self._answers.membership, self._answers.threads
         sides = Sides.of_target(membership, target, apart)
-        kernel = _core.leave_one_out_features
-        compare = kernel if apart is None else partial(kernel, apart=apart)
         columns = []
         for x, expected in self._representations(target, sides, apart):
             white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads, apart)
-            compared = compare(white, membership, target, ridges=[RIDGE], threads=threads)
+            compared = _core.leave_one_out_features(
+                white, membership, target, apart=apart, ridges=[RIDGE], threads=threads
+            )
             columns.append(compared[..., _statistics()])
             if self._ingredients.shrinkage:
                 columns.append(shrunken)

@@ -9,7 +9,6 @@ against the point's own estimate (`_core.empirical_bayes_features`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +110,9 @@ def empirical_bayes(
     white, mean = x @ whitening, expected @ whitening
     variance = remaining_variance(white, sides, mean)
     answers = np.ascontiguousarray(white.transpose(1, 0, 2), dtype=np.float32)
-    kernel = _core.empirical_bayes_features
-    compare = kernel if apart is None else partial(kernel, apart=apart)
-    features = compare(answers, membership, target, mean, variance, share=IDENTITY_SHARE, threads=threads)
+    features = _core.empirical_bayes_features(
+        answers, membership, target, mean, variance, apart=apart, share=IDENTITY_SHARE, threads=threads
+    )
     return answers, features
 
 
