@@ -33,7 +33,6 @@ from tmi.shadows.networks import (
     Likelihoods,
     build_classifier,
     language,
-    sequence_logits,
     token_targets,
 )
 from tmi.shadows.networks.text import TextFeatures
@@ -183,7 +182,7 @@ def test_likelihoods_are_those_of_one_token_after_another(monkeypatch: pytest.Mo
     ids = texts(lengths)
     for architecture in CAUSAL:
         model = language_model(architecture)
-        logits = sequence_logits(model, ids)
+        logits = Likelihoods(model)(ids)
         assert not model.training
         assert not logits[:, 1].any()
         for row, length in enumerate(lengths):
@@ -193,7 +192,7 @@ def test_likelihoods_are_those_of_one_token_after_another(monkeypatch: pytest.Mo
             ]
             assert logits[row, 0].item() == pytest.approx(np.mean(steps) if steps else 0.0, abs=1e-4)
         monkeypatch.setattr(language, "LOGITS_AT_ONCE", 2 * LENGTH * VOCABULARY)
-        torch.testing.assert_close(sequence_logits(model, ids), logits)
+        torch.testing.assert_close(Likelihoods(model)(ids), logits)
 
 
 @pytest.mark.parametrize("fraction", [0.15, 0.3, 0.5])
@@ -210,7 +209,7 @@ def test_masked_likelihoods_are_those_of_masked_tokens(fraction: float) -> None:
             total += model(question)[0, place].log_softmax(dim=0)[ids[row, place]].item()
         assert found[row, 0].item() == pytest.approx(total / length, abs=1e-4)
     with pytest.raises(ValueError, match="mask_id is None"):
-        sequence_logits(model, ids)
+        Likelihoods(model)(ids)
 
 
 @pytest.mark.parametrize("architecture", MINIS)

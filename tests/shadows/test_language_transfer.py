@@ -29,12 +29,12 @@ from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
 from tmi.shadows.networks import (
     Classifier,
+    Likelihoods,
     apply_transfer,
     build_classifier,
     changed_weights,
     load_changed,
     load_weights,
-    sequence_logits,
     weights_of,
 )
 
@@ -89,7 +89,7 @@ def test_a_pretrained_model_is_finetuned(architecture: str, transfer: str) -> No
     assert torch.equal(finetuned.eval()(ids), again.eval()(ids))
     torch.testing.assert_close(again(ids), again.head(again.backbone(ids)))
     with pytest.raises(ValueError, match="predicts no tokens"):
-        sequence_logits(again, ids)
+        Likelihoods(again)(ids)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 # As long as the longest labels of a run of the usual attacks, so that the times stand below one another.
 LABEL_WIDTH = 36
@@ -77,7 +71,8 @@ class Bars:
             self._bars.update(self._bars.task_ids[0], advance=advanced, state=self._state())
         elif time.monotonic() - self._last_line > self._between and self._done < self._total:
             self._last_line = time.monotonic()
-            left = self._remaining()
+            done, total = (self._samples, self._all_samples) if self._all_samples else (self._done, self._total)
+            left = (self._last_line - self._started) * (total - done) / done if done else None
             ending = f", {left / 60:.0f} min left" if left is not None else ""
             self._console.print(f"{self._label:<{LABEL_WIDTH}} {self._state()}{ending}", style="dim", highlight=False)
 
@@ -87,8 +82,3 @@ class Bars:
             return f"{self._done}/{self._total}"
         rate = self._samples / max(time.monotonic() - self._started, 1e-9)
         return f"{self._done}/{self._total} models, {rate:,.0f} samples/s"
-
-    def _remaining(self) -> float | None:
-        """Seconds left if it goes on as so far."""
-        done, total = (self._samples, self._all_samples) if self._all_samples else (self._done, self._total)
-        return (time.monotonic() - self._started) * (total - done) / done if done else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -90,22 +90,15 @@ def actual_precision(precision: str, device: str) -> str:
 
 def probe() -> dict[str, Any]:
     """What torch sees of this machine, as ``tmi doctor`` tells it."""
-    return {"cuda": torch.version.cuda, "threads": torch.get_num_threads(), "devices": list(_devices())}
-
-
-def _devices() -> Iterator[dict[str, Any]]:
-    def device(name: str, model: str | None = None, memory: int | None = None) -> dict[str, Any]:
-        return {
-            "name": name,
-            "model": model,
-            "memory": memory,
-            "automatic_precision": actual_precision("auto", name),
-        }
-
-    yield device("cpu", platform.machine())
+    seen: list[tuple[str, str | None, int | None]] = [("cpu", platform.machine(), None)]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
-            yield device(f"cuda:{index}", properties.name, properties.total_memory)
+            seen.append((f"cuda:{index}", properties.name, properties.total_memory))
     if torch.backends.mps.is_available():
-        yield device("mps")
+        seen.append(("mps", None, None))
+    devices = [
+        {"name": name, "model": model, "memory": memory, "automatic_precision": actual_precision("auto", name)}
+        for name, model, memory in seen
+    ]
+    return {"cuda": torch.version.cuda, "threads": torch.get_num_threads(), "devices": devices}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -82,18 +83,12 @@ DEPENDENCIES = (
 
 
 def examine(directory: Path | None = None) -> dict[str, Any]:
-    """Every fact, as JSON takes them.
+    """Every fact, as JSON takes them, and the sentences of `problems` and `notes` about them; sizes are in bytes.
 
-    Imports torch and the other packages with compiled code, which takes some seconds.
-
-    Args:
-        directory: where a run would be written; the current one if left out.
-
-    Returns:
-        ``tmi``, ``python``, ``system``, ``packages``, ``torch``, ``cores``, ``threads``, ``memory``, ``simd``,
-        ``disk_free`` and ``hub``; sizes are in bytes. ``problems``: what is needed and missing or broken, a sentence
-        each. ``notes``: what would be slow or cannot be done.
+    Imports torch and the other packages with compiled code, which takes some seconds. ``disk_free`` is that of the
+    directory in which a run would be written, the current one if left out.
     """
+    architecture = platform.machine()
     facts = {
         "schema": 1,
         "tmi": _extension(),
@@ -103,9 +98,12 @@ def examine(directory: Path | None = None) -> dict[str, Any]:
         "torch": _torch(),
         "cores": {"present": os.cpu_count(), "available": visible_cores(), "limit": core_limit()},
         "threads": {name: _number(os.environ[name]) for name in THREAD_VARIABLES if name in os.environ},
-        "memory": {"total": _total_memory(), "limit": memory_limit()},
-        "simd": {"architecture": platform.machine(), "kernels": kernel_level(_features(), platform.machine())},
-        "disk_free": _disk_free(Path() if directory is None else directory),
+        "memory": {
+            "total": _if_told(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+            "limit": memory_limit(),
+        },
+        "simd": {"architecture": architecture, "kernels": kernel_level(_features(), architecture)},
+        "disk_free": _if_told(lambda: shutil.disk_usage(directory or Path()).free),
         "hub": _hub(),
     }
     found: dict[str, Any] = _without_home(facts | {"problems": problems(facts), "notes": notes(facts)})
@@ -138,7 +136,14 @@ def problems(facts: dict[str, Any]) -> list[str]:
 
 def notes(facts: dict[str, Any]) -> list[str]:
     """What would be slow or cannot be done, one sentence each."""
-    return [*_notes_on_packages(facts), *_notes_on_torch(facts), *_notes_on_machine(facts)]
+    found = [
+        f"{package['name']} is not installed: no {package['needed_by']}; run {INSTALL_DATA}."
+        for package in facts["packages"]
+        if package["optional"] and package["version"] is None
+    ]
+    if facts["hub"]["offline"]:
+        found.append("HF_HUB_OFFLINE is set: nothing is fetched from the Hugging Face hub.")
+    return [*found, *_notes_on_torch(facts["torch"]), *_notes_on_machine(facts)]
 
 
 def kernel_level(features: set[str], architecture: str) -> str:
@@ -149,16 +154,7 @@ def kernel_level(features: set[str], architecture: str) -> str:
     return next(best, "SSE2" if architecture.lower() in ("x86_64", "amd64") else "baseline")
 
 
-def _notes_on_packages(facts: dict[str, Any]) -> Iterator[str]:
-    missing = [package for package in facts["packages"] if package["optional"] and package["version"] is None]
-    for package in missing:
-        yield f"{package['name']} is not installed: no {package['needed_by']}; run {INSTALL_DATA}."
-    if facts["hub"]["offline"]:
-        yield "HF_HUB_OFFLINE is set: nothing is fetched from the Hugging Face hub."
-
-
-def _notes_on_torch(facts: dict[str, Any]) -> Iterator[str]:
-    torch = facts["torch"]
+def _notes_on_torch(torch: dict[str, Any] | None) -> Iterator[str]:
     if torch is None:
         yield "Without torch nothing can be trained; saved predictions can be attacked (`tmi attack --predictions`)."
         return
@@ -241,13 +237,8 @@ def _package(wanted: Dependency) -> dict[str, Any]:
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """The numbers of a version: ``2.8.0+cpu`` is (2, 8, 0)."""
-    numbers = []
-    for part in text.split("+")[0].split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
+    """The numbers of a version up to the last that is not zero: ``2.8.0+cpu`` is (2, 8)."""
+    numbers = [int(digits) for digits in re.split("[^0-9.]", text, maxsplit=1)[0].split(".") if digits]
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
@@ -285,17 +276,11 @@ def _features() -> set[str]:
     return set()
 
 
-def _total_memory() -> int | None:
+def _if_told(ask: Callable[[], int]) -> int | None:
+    """What the system says; None where it has no such figure."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return ask()
     except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _disk_free(directory: Path) -> int | None:
-    try:
-        return shutil.disk_usage(directory).free
-    except OSError:
         return None
 
 

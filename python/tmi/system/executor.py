@@ -63,14 +63,7 @@ class Job:
 
 
 class Executor(ABC):
-    """A place where jobs run.
-
-    Args:
-        progress: where it is shown how far they are.
-
-    Attributes:
-        threads: cores of this machine, for work that is not split into jobs.
-    """
+    """A place where jobs run; ``threads`` are cores of this machine, for work that is not split into jobs."""
 
     threads = 1
 
@@ -143,10 +136,7 @@ class InProcess(Executor):
 class Processes(Executor):
     """Runs jobs in processes of one thread each, which are started with the first jobs.
 
-    Args:
-        progress: where the progress is shown.
-        processes: how many jobs run at the same time.
-        training: how many of them if they train; as many if left out.
+    So many ``processes`` run at the same time; of jobs that train ``training``, or as many if that is left out.
     """
 
     def __init__(self, progress: Progress, processes: int, training: int | None = None) -> None:
@@ -225,13 +215,7 @@ class Processes(Executor):
 
 @contextmanager
 def executor_here(progress: Progress, workers: int = 0, device: str | None = None) -> Iterator[Executor]:
-    """What runs jobs on this machine.
-
-    Args:
-        progress: where the progress is shown.
-        workers: how many jobs run at the same time; 0: one per core.
-        device: on which models are trained, if any are.
-    """
+    """What runs so many jobs at a time on this machine, 0 for one per core; models, if any, train on ``device``."""
     processes, training = workers or available_cores(), None
     if device is not None:
         from tmi.system.devices import training_processes
@@ -254,13 +238,12 @@ def _start_worker(lifeline: Connection, started: Any, samples: Any) -> None:
     def report(number: int) -> None:
         samples[index] += number
 
+    def exit_at_end() -> None:
+        try:
+            lifeline.recv_bytes()
+        except (EOFError, OSError):
+            os._exit(1)
+
     become(index, report)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_at_end_of, args=(lifeline,), daemon=True).start()
-
-
-def _exit_at_end_of(lifeline: Connection) -> None:
-    try:
-        lifeline.recv_bytes()
-    except (EOFError, OSError):
-        os._exit(1)
+    threading.Thread(target=exit_at_end, daemon=True).start()

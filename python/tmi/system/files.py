@@ -1,4 +1,4 @@
-"""Directories as artefacts: written whole or not at all, and known by their content."""
+"""Files and directories that are written whole or not at all, and known by their content."""
 
 from __future__ import annotations
 
@@ -39,10 +39,6 @@ def tree_hash(path: Path) -> str:
 @contextmanager
 def whole_tree(path: Path, where: str) -> Iterator[Path]:
     """A directory to write into that appears as ``path``, in place of what was there, only when the block is done.
-
-    Args:
-        path: the directory to be.
-        where: names who writes it in error messages.
 
     Raises:
         TmiError: nothing was written, or something that a copy of the directory would not hold: a link that leaves it

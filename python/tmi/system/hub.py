@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tmi.errors import TmiError, first_line
@@ -13,13 +14,9 @@ PATIENCE = 4.0
 
 
 def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Callable[[Path], bool]) -> Path:
-    """Some files of a model of the hub, from the local cache or, once, from the hub itself.
+    """Files that match the patterns of a model of the hub, from the local cache or, once, from the hub itself.
 
-    Args:
-        name: for instance ``openai-community/gpt2``.
-        where: what an error message starts with.
-        files: patterns of what to fetch.
-        is_complete: whether a folder has what is needed; the cache may have some files of a model only.
+    ``is_complete`` tells whether a folder has what is needed: the cache may have some files of a model only.
 
     Raises:
         TmiError: the files are not in the cache, and the hub is out of reach, does not have them or does not give them.
@@ -31,8 +28,9 @@ def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Call
         validate_repo_id(name)
     except HFValidationError:
         raise TmiError(f"{where}: there is no such file or directory, and the hub has no such names") from None
-    if (cached := _in_cache(name)) is not None and is_complete(cached):
-        return cached
+    with suppress(Exception):  # which one depends on what of the model the cache has
+        if is_complete(cached := Path(snapshot_download(name, local_files_only=True))):
+            return cached
     problem = "HF_HUB_OFFLINE forbids to ask the hub" if constants.HF_HUB_OFFLINE else _why_unavailable(name)
     if problem is None:
         try:
@@ -46,15 +44,6 @@ def folder_on_hub(name: str, where: str, files: Sequence[str], is_complete: Call
         f"{where}: there is no such file or directory, the local Hugging Face cache does not have it, and {problem}; "
         f"run `hf download {name} --local-dir DIR` where there is a connection, copy DIR here and name it instead"
     )
-
-
-def _in_cache(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except Exception:  # which one depends on what of the model the cache has
-        return None
 
 
 def _why_unavailable(name: str) -> str | None:

@@ -32,14 +32,9 @@ def require_transformers() -> None:
 
 
 def from_folder(auto_class: Any, folder: Path) -> tuple[Any, list[str]]:
-    """A network in float32 from a local folder, without pickles and without code of its own.
+    """A network in float32 from a local folder, and the names of the weights that its checkpoint lacks, sorted.
 
-    Args:
-        auto_class: of transformers, for instance ``AutoModel``.
-        folder: holds ``config.json`` and ``model.safetensors``.
-
-    Returns:
-        The network and the names of the weights that its checkpoint lacks, sorted.
+    ``auto_class`` is one of transformers, such as ``AutoModel``. No pickle is read and no code of the folder is run.
     """
     network, report = auto_class.from_pretrained(
         folder,

@@ -17,20 +17,14 @@ def available_cores(root: Path = Path("/")) -> int:
     """Cores that this process may keep busy: no more than its container grants the time of, but one at least.
 
     More processes than that are stopped for the rest of every period, each with what the others wait for.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
+    ``proc`` and ``sys`` lie below ``root``.
     """
     limit = core_limit(root)
     return visible_cores() if limit is None else min(visible_cores(), max(1, int(limit)))
 
 
 def core_limit(root: Path = Path("/")) -> float | None:
-    """Cores' worth of time that the control group grants, as in a container; None without a limit.
-
-    Args:
-        root: where ``proc`` and ``sys`` are.
-    """
+    """Cores' worth of time that the control group grants, as in a container; None without a limit."""
     found = []
     for text in _in_groups(root, "cpu", "cpu.max"):
         quota, period = text.split()

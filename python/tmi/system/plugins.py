@@ -24,11 +24,6 @@ class Plugin:
 
     entry: EntryPoint
 
-    @property
-    def distribution(self) -> str:
-        """What ``pip`` calls the distribution."""
-        return "an unknown distribution" if self.entry.dist is None else str(self.entry.dist.name)
-
     def load(self) -> object:
         """What the entry point names.
 
@@ -43,8 +38,9 @@ class Plugin:
 
     def broken(self, problem: str) -> TmiError:
         """The error that says what is wrong with the plugin, and whose it is."""
+        distribution = "an unknown distribution" if self.entry.dist is None else self.entry.dist.name
         return TmiError(
-            f"the entry point {self.entry.name!r} of {self.entry.group} in the distribution {self.distribution} "
+            f"the entry point {self.entry.name!r} of {self.entry.group} in the distribution {distribution} "
             f"({self.entry.value}) {problem}"
         )
 
@@ -82,11 +78,7 @@ class Modules:
         return sorted({*self.own(), *plugins(self.group)})
 
     def load(self, name: str, function: str) -> ModuleType:
-        """Import the module of that name.
-
-        Args:
-            name: this project's own come before another distribution's.
-            function: what the module must have.
+        """Import the module of that name, which must have the function; this project's own come first.
 
         Raises:
             TmiError: there is no such module, it cannot be imported, or it has no such function.

@@ -27,17 +27,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def begin(self, label: str, total: int, samples: int = 0) -> None:
-        """Nothing."""
+    def _nothing(self, *_: object, **__: object) -> None:
+        pass
 
-    def advance(self, steps: int) -> None:
-        """Nothing."""
-
-    def trained(self, samples: int) -> None:
-        """Nothing."""
-
-    def end(self) -> None:
-        """Nothing."""
-
-    def note(self, message: str) -> None:
-        """Nothing."""
+    begin = advance = trained = end = note = _nothing

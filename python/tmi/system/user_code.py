@@ -13,18 +13,13 @@ from tmi.errors import TmiError
 
 
 def call_named(path: str, where: str, /, **arguments: Any) -> Any:
-    """Call a function of the user; modules in the current directory are found.
-
-    Args:
-        path: ``module.function``.
-        where: names what asks for it in error messages.
-        arguments: passed on.
+    """Call a function of the user, named ``module.function``; modules in the current directory are found.
 
     Raises:
         TmiError: there is no such module or function, or it fails.
     """
+    function = function_named(path, where)
     with _current_directory_importable():
-        function = _found(path, where)
         try:
             return function(**arguments)
         except TmiError:
@@ -39,16 +34,12 @@ def function_named(path: str, where: str) -> Callable[..., Any]:
     Raises:
         TmiError: there is no such module or function.
     """
-    with _current_directory_importable():
-        return _found(path, where)
-
-
-def _found(path: str, where: str) -> Callable[..., Any]:
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise TmiError(f"{where}: expected module.function, the name of a Python function")
     try:
-        module = import_module(module_name)
+        with _current_directory_importable():
+            module = import_module(module_name)
     except Exception as error:  # importing a module runs it
         raise TmiError(
             f"{where}: the module {module_name!r} cannot be imported from {Path.cwd()} or the installed packages: "

@@ -14,12 +14,7 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers
 
 
 def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
-    """The table ``provenance`` of ``results.json``.
-
-    Args:
-        hashes: SHA-256 of what was read, by name.
-        keys: artefact keys of the stages.
-    """
+    """The table ``provenance`` of ``results.json``: with the SHA-256 of what was read and the stages' artefact keys."""
     packages = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -27,11 +22,7 @@ def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, 
     return {
         "packages": packages,
         "python": platform.python_version(),
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "hashes": dict(hashes),
         "keys": dict(keys),
     }

@@ -23,11 +23,9 @@ def worker_index() -> int:
 
 
 def become(index: int, report: Callable[[int], None] | None) -> None:
-    """Make this process or thread a worker.
+    """Make this process or thread the worker of that index from 0, whose jobs report the samples that they train on.
 
-    Args:
-        index: of the worker, from 0; it tells which of several accelerators is its own.
-        report: is told of the samples that jobs train on.
+    The index tells which of several accelerators is its own.
     """
     _index.set(index)
     _report.set(report)

@@ -5,7 +5,7 @@
 
 from tmi.shadows.networks.building import build_classifier
 from tmi.shadows.networks.classifier import Classifier, blank_head, load_weights, weights_of
-from tmi.shadows.networks.language import LanguageModel, Likelihoods, sequence_logits, token_targets
+from tmi.shadows.networks.language import LanguageModel, Likelihoods, token_targets
 from tmi.shadows.networks.library import export_checkpoint
 from tmi.shadows.networks.private import check_private, point_mixing_layer
 from tmi.shadows.networks.transfer import apply_transfer, changed_weights, load_changed
@@ -23,7 +23,6 @@ __all__ = [
     "load_changed",
     "load_weights",
     "point_mixing_layer",
-    "sequence_logits",
     "token_targets",
     "weights_of",
 ]

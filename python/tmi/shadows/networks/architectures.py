@@ -115,37 +115,25 @@ def _from_configuration(model: ModelConfig, shape: tuple[int, int, int], where: 
     """A randomly initialised network for images of this shape."""
     from transformers import AutoModel
 
+    channels, height, width = shape
     model_type, settings = named_architecture(str(model.architecture), ARCHITECTURES, example="swin")
     if model.stem == "small":
-        settings |= _small_stem_settings(model_type, shape, where)
-    channels, height, width = shape
+        if model_type not in SMALL_STEMS:
+            raise TmiError(f"model.stem is 'small', which {where} does not have, only {', '.join(SMALL_STEMS)}")
+        if model_type == "convnext":
+            settings["patch_size"] = 1 if min(height, width) < SMALL_IMAGE else 2
+        elif model_type == "vit":
+            sizes = range(1, math.ceil(min(height, width) / PATCHES_PER_SIDE) + 1)
+            settings["patch_size"] = max(size for size in sizes if height % size == width % size == 0)
     of_images = {"num_channels": channels, "image_size": height if height == width else [height, width]}
     described = configuration(model_type, settings, of_images, model.settings)
     with explained(f"{where} with these model.settings is refused by the transformers library"):
         network = AutoModel.from_config(described)
     if model.stem == "small" and model_type == "resnet":
-        _give_small_stem(network)
+        # A 3×3 convolution of stride 1 without pooling, as He et al. 2016, section 4.2, use for images of 32×32.
+        embedder, large = network.embedder, network.embedder.embedder.convolution
+        small = nn.Conv2d(large.in_channels, large.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+        # As transformers initialises the convolutions of a ResNet.
+        nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+        embedder.embedder.convolution, embedder.pooler = small, nn.Identity()
     return network
-
-
-def _small_stem_settings(model_type: str, shape: tuple[int, int, int], where: str) -> dict[str, Any]:
-    _, height, width = shape
-    if model_type == "resnet":
-        return {}
-    if model_type == "convnext":
-        return {"patch_size": 1 if min(height, width) < SMALL_IMAGE else 2}
-    if model_type == "vit":
-        largest = math.ceil(min(height, width) / PATCHES_PER_SIDE)
-        return {"patch_size": max(size for size in range(1, largest + 1) if height % size == width % size == 0)}
-    raise TmiError(f"model.stem is 'small', which {where} does not have, only {', '.join(SMALL_STEMS)}")
-
-
-def _give_small_stem(resnet: Any) -> None:
-    """A 3×3 convolution of stride 1 without pooling, as He et al. 2016, section 4.2, use for images of 32×32."""
-    embedder = resnet.embedder
-    large: nn.Conv2d = embedder.embedder.convolution
-    small = nn.Conv2d(large.in_channels, large.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-    # As transformers initialises the convolutions of a ResNet.
-    nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
-    embedder.embedder.convolution = small
-    embedder.pooler = nn.Identity()

@@ -76,12 +76,8 @@ class Pixels(nn.Module):
     """Scales and standardises images; it has no parameters, and its constants are no part of a model's weights.
 
     uint8 inputs are divided by 255, floats are taken as they are; then ``(x - mean) / std`` for every channel if the
-    encoder has them.
-
-    Args:
-        input_shape: of one input: ``(channels, height, width)``, ``(height, width)`` or ``(dimensions,)``.
-        encoder: its ``mean`` and ``std``.
-        channel_axis: give greyscale images ``[points, height, width]`` a channel axis, which convolutions need.
+    encoder has them. Inputs are ``(channels, height, width)``, ``(height, width)`` or ``(dimensions,)``;
+    ``channel_axis`` gives greyscale images a channel axis, which convolutions need.
 
     Raises:
         TmiError: the encoder's means are not one per channel, or the inputs are no images.
@@ -118,11 +114,7 @@ def _per_channel(values: list[float] | None, input_shape: tuple[int, ...]) -> Te
 
 
 def image_shape(input_shape: tuple[int, ...], kind: str) -> tuple[int, int, int]:
-    """Channels, height and width of one input.
-
-    Raises:
-        TmiError: the inputs are no images.
-    """
+    """Channels, height and width of one input; a TmiError where the inputs are no images."""
     if len(input_shape) not in (2, 3):
         raise TmiError(
             f"model.kind {kind!r} reads images, found inputs of shape {input_shape}, "
@@ -136,13 +128,7 @@ def image_shape(input_shape: tuple[int, ...], kind: str) -> tuple[int, int, int]
 def feature_width(
     backbone: nn.Module, input_shape: tuple[int, ...], where: str, dtype: torch.dtype = torch.float32
 ) -> int:
-    """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros.
-
-    Args:
-        backbone: left in training mode.
-        input_shape: shape of one input.
-        where: what an error message starts with, for instance ``model.architecture 'resnet-18'``.
-        dtype: of the inputs; integers are the ids of tokens.
+    """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros; it is left training.
 
     Raises:
         TmiError: the backbone fails on inputs of this shape, or returns something else than features.

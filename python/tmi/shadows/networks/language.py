@@ -57,11 +57,9 @@ class LanguageModel(Classifier):
         self.predicts_tokens = True
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits of ids ``[points, length]``.
+        """Logits ``[points, length, vocabulary]`` of ids ``[points, length]``; those at padding mean nothing.
 
-        Returns:
-            ``[points, length, vocabulary]``; those at padding mean nothing. With the head of another task, as any
-            classifier, ``[points, classes]`` from the pooled features.
+        With the head of another task, as any classifier, ``[points, classes]`` from the pooled features.
         """
         if not self.predicts_tokens:
             return super().forward(ids)
@@ -75,15 +73,10 @@ class LanguageModel(Classifier):
 
 
 def token_targets(ids: Tensor, objective: str) -> Tensor:
-    """What a language model is to predict at every token.
+    """What a language model is to predict at every token, int64 ``[points, length]`` as the ids.
 
-    Args:
-        ids: int64 ``[points, length]``, with padding at the end.
-        objective: ``causal`` or ``masked``.
-
-    Returns:
-        int64 ``[points, length]``: the next token, or the token itself (which of them are masked is left to training);
-        ``NO_TARGET`` where there is none.
+    ``causal``: the next token; ``masked``: the token itself (which of them are masked is left to training);
+    ``NO_TARGET`` where there is none.
     """
     targets = ids.masked_fill(ids == PADDING, NO_TARGET)
     if objective == "masked":
@@ -92,67 +85,48 @@ def token_targets(ids: Tensor, objective: str) -> Tensor:
 
 
 class Likelihoods(nn.Module):
-    """What a pretrained language model says about whole texts: `sequence_logits` of ids ``[points, length]``."""
-
-    def __init__(self, model: Classifier, mask_id: int | None = None, mask_fraction: float = 0.15) -> None:
-        super().__init__()
-        self.model = model
-        self.mask_id = mask_id
-        self.mask_fraction = mask_fraction
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits ``[points, 2]``."""
-        return sequence_logits(self.model, ids, self.mask_id, self.mask_fraction)
-
-
-@torch.no_grad()
-def sequence_logits(model: Classifier, ids: Tensor, mask_id: int | None = None, mask_fraction: float = 0.15) -> Tensor:
-    """What a pretrained language model says about whole texts, as logits of two classes.
+    """What a pretrained language model says about whole texts ``[points, length]``, as logits of two classes.
 
     The logit-scaled confidence in the first class is the mean log-likelihood of the text's tokens, the logarithm of
     one over their perplexity (Carlini et al. 2021, section 4.2). A masked model has no likelihood; in its place are
     those of every token when it is masked (Salazar et al. 2020, equation 1), here with every k-th token masked at a
-    time, so that k passes judge all tokens in a setting like that of the pretraining.
-
-    Args:
-        model: a `LanguageModel` that still predicts tokens; is put in evaluation mode.
-        ids: int64 ``[points, length]``, with padding at the end.
-        mask_id: the token that stands for a masked one; only of ``masked`` models.
-        mask_fraction: share of the tokens that are masked at a time: k = round(1 / mask_fraction).
-
-    Returns:
-        float32 ``[points, 2]``: the mean log-likelihood per token, 0 where there is none to predict, and zeros.
+    time, so that k passes judge all tokens in a setting like that of the pretraining: k = round(1 / mask_fraction).
     """
-    if not isinstance(model, LanguageModel) or not model.predicts_tokens:
-        raise ValueError("the model predicts no tokens")
-    model.eval()
-    points_at_once = max(1, LOGITS_AT_ONCE // (model.head.out_features * ids.shape[1]))
-    means = []
-    for texts in torch.split(ids, points_at_once):
-        targets = token_targets(texts, model.objective)
-        if model.objective == "causal":
-            likelihoods = _log_likelihoods(model, texts, targets)
-        else:
-            likelihoods = _when_masked(model, texts, targets, mask_id, round(1 / mask_fraction))
-        means.append(likelihoods.sum(dim=1) / (targets != NO_TARGET).sum(dim=1).clamp(min=1))
-    likelihood = torch.cat(means)
-    return torch.stack([likelihood, torch.zeros_like(likelihood)], dim=1)
 
+    def __init__(self, model: Classifier, mask_id: int | None = None, mask_fraction: float = 0.15) -> None:
+        super().__init__()
+        if not isinstance(model, LanguageModel) or not model.predicts_tokens:
+            raise ValueError("the model predicts no tokens")
+        self.model, self.mask_id, self.mask_fraction = model, mask_id, mask_fraction
 
-def _log_likelihoods(model: LanguageModel, ids: Tensor, targets: Tensor) -> Tensor:
-    """Of every target, float32 ``[points, length]``; 0 where there is none."""
-    logits = model(ids).float()
-    return -functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=NO_TARGET, reduction="none")
+    @torch.no_grad()
+    def forward(self, ids: Tensor) -> Tensor:
+        """The mean log-likelihood per token, 0 where there is none to predict, and zeros: float32 ``[points, 2]``."""
+        self.model.eval()
+        points_at_once = max(1, LOGITS_AT_ONCE // (self.model.head.out_features * ids.shape[1]))
+        means = []
+        for texts in torch.split(ids, points_at_once):
+            targets = token_targets(texts, self.model.objective)
+            causal = self.model.objective == "causal"
+            likelihoods = self._of_targets(texts, targets) if causal else self._when_masked(texts, targets)
+            means.append(likelihoods.sum(dim=1) / (targets != NO_TARGET).sum(dim=1).clamp(min=1))
+        likelihood = torch.cat(means)
+        return torch.stack([likelihood, torch.zeros_like(likelihood)], dim=1)
 
+    def _of_targets(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """The log-likelihood of every target, float32 ``[points, length]``; 0 where there is none."""
+        logits = self.model(ids).float()
+        return -functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=NO_TARGET, reduction="none")
 
-def _when_masked(model: LanguageModel, ids: Tensor, targets: Tensor, mask_id: int | None, passes: int) -> Tensor:
-    """The log-likelihood of every token when it and every so many-th other are masked; 0 at padding."""
-    if mask_id is None:
-        raise ValueError("mask_id is None, expected the token that stands for a masked one")
-    turns = torch.arange(ids.shape[1], device=ids.device) % passes
-    total = torch.zeros(ids.shape, device=ids.device)
-    for turn in range(min(passes, ids.shape[1])):
-        hidden = (turns == turn) & (targets != NO_TARGET)
-        asked = targets.masked_fill(~hidden, NO_TARGET)
-        total += _log_likelihoods(model, ids.masked_fill(hidden, mask_id), asked)
-    return total
+    def _when_masked(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """The log-likelihood of every token when it and every k-th other are masked; 0 at padding."""
+        if self.mask_id is None:
+            raise ValueError("mask_id is None, expected the token that stands for a masked one")
+        passes = round(1 / self.mask_fraction)
+        turns = torch.arange(ids.shape[1], device=ids.device) % passes
+        total = torch.zeros(ids.shape, device=ids.device)
+        for turn in range(min(passes, ids.shape[1])):
+            hidden = (turns == turn) & (targets != NO_TARGET)
+            asked = targets.masked_fill(~hidden, NO_TARGET)
+            total += self._of_targets(ids.masked_fill(hidden, self.mask_id), asked)
+        return total

@@ -30,11 +30,7 @@ Architectures = dict[str, tuple[str, dict[str, Any]]]
 
 
 def named_architecture(name: str, known: Architectures, example: str) -> tuple[str, dict[str, Any]]:
-    """Model type and settings of a named architecture, or of a model type of the library with its own defaults.
-
-    Raises:
-        TmiError: it is neither.
-    """
+    """Model type and settings of a named architecture, or of a model type of the library with its own defaults."""
     from transformers import CONFIG_MAPPING
 
     if name in known:
@@ -58,13 +54,9 @@ def settings_of(model_type: str) -> set[str]:
 
 
 def configuration(model_type: str, settings: dict[str, Any], of_inputs: dict[str, Any], changes: dict[str, Any]) -> Any:
-    """The library's configuration of a model type.
+    """The library's configuration of a model type with the settings of a named architecture.
 
-    Args:
-        model_type: of the library.
-        settings: of the named architecture.
-        of_inputs: what the data decides; what the model type does not have is left out.
-        changes: of the user, which come last.
+    Of what the data decides, ``of_inputs``, what the model type does not have is left out; the user's changes are last.
 
     Raises:
         TmiError: a change is of no setting of this model type, or is refused by the library.
@@ -129,21 +121,25 @@ def checkpoint_folder(model: ModelConfig) -> Path:
             raise TmiError(
                 f"model.{key} is given besides model.checkpoint, which decides the architecture: leave it out"
             )
+
+    def holds_weights(folder: Path) -> bool:
+        # A folder of the hub's cache may have its tokenizer, or some parts, only.
+        weights = {"model.safetensors"}
+        if (folder / INDEX).is_file():
+            weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / name).is_file() for name in ("config.json", *weights))
+
     name = str(model.checkpoint)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith("."):
         raise TmiError(f"{where}: there is no such directory")
-    return folder_on_hub(name, where, FILES, _holds_weights)
+    return folder_on_hub(name, where, FILES, holds_weights)
 
 
 def network_of_checkpoint(folder: Path, where: str) -> Any:
-    """A network without the head that it may have had, in float32.
-
-    Args:
-        folder: with ``config.json`` and weights as safetensors.
-        where: what an error message starts with.
+    """A network in float32 without the head that it may have had.
 
     Raises:
         TmiError: the weights cannot be read, or do not fit the configuration.
@@ -177,10 +173,6 @@ def export_checkpoint(classifier: Classifier, directory: Path) -> None:
 
     Read back, with the same ``model.pooling`` and ``encoder``, it has the same features bit for bit.
 
-    Args:
-        classifier: its backbone is a network of the transformers library, as its configuration says.
-        directory: is created; it must not exist or be empty.
-
     Raises:
         TmiError: the backbone is of another kind or has layers of its own, or the directory has files already.
     """
@@ -205,14 +197,6 @@ def export_checkpoint(classifier: Classifier, directory: Path) -> None:
         partial.replace(directory)
 
 
-def _holds_weights(folder: Path) -> bool:
-    """Whether a folder of the hub's cache has the whole model: it may have its tokenizer, or some parts, only."""
-    weights = {"model.safetensors"}
-    if (folder / INDEX).is_file():
-        weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-    return all((folder / name).is_file() for name in ("config.json", *weights))
-
-
 def _read(auto_class: Any, folder: Path, where: str) -> tuple[Any, list[str]]:
     """A network in float32 and the names of the weights that its checkpoint lacks."""
     with explained(f"{where}: {folder} has no weights that can be read, expected config.json and model.safetensors"):
@@ -225,6 +209,8 @@ def _own_layer(network: Any) -> str | None:
 
     with quiet(), torch.device("meta"):
         plain = AutoModel.from_config(network.config)
-    expected = {name: tensor.shape for name, tensor in plain.state_dict().items() if not name.startswith("pooler.")}
-    found = {name: tensor.shape for name, tensor in network.state_dict().items() if not name.startswith("pooler.")}
+    expected, found = (
+        {name: tensor.shape for name, tensor in model.state_dict().items() if not name.startswith("pooler.")}
+        for model in (plain, network)
+    )
     return next((name for name in sorted(expected | found) if expected.get(name) != found.get(name)), None)

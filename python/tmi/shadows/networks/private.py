@@ -28,9 +28,14 @@ MOST_GROUPS = 32
 def use_group_normalisation(module: nn.Module) -> None:
     """Replace every batch normalisation inside ``module`` by group normalisation with the same scales and offsets."""
     for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, _BatchNorm):
-                setattr(parent, name, _group_normalisation(child))
+        for name, batch in list(parent.named_children()):
+            if not isinstance(batch, _BatchNorm):
+                continue
+            channels = batch.num_features
+            group = nn.GroupNorm(math.gcd(MOST_GROUPS, channels), channels, eps=batch.eps, affine=batch.affine)
+            if batch.affine:
+                group.load_state_dict({"weight": batch.weight, "bias": batch.bias})
+            setattr(parent, name, group)
 
 
 def point_mixing_layer(classifier: Classifier) -> str | None:
@@ -39,23 +44,13 @@ def point_mixing_layer(classifier: Classifier) -> str | None:
     Frozen batch normalisation stays in evaluation mode and uses its running statistics, so it mixes nothing.
     """
     trained = {id(module) for part in classifier.trained_parts for module in part.modules()}
-    mixing = (name for name, module in classifier.named_modules() if _mixes_points(module, id(module) in trained))
-    return next(mixing, None)
-
-
-def _mixes_points(module: nn.Module, trained: bool) -> bool:
-    if isinstance(module, _BatchNorm):
-        return trained or not module.track_running_stats
-    # Instance normalisation is of each point alone, but its running statistics are of all of them.
-    return isinstance(module, _InstanceNorm) and trained and module.track_running_stats
-
-
-def _group_normalisation(batch: _BatchNorm) -> nn.GroupNorm:
-    channels = batch.num_features
-    group = nn.GroupNorm(math.gcd(MOST_GROUPS, channels), channels, eps=batch.eps, affine=batch.affine)
-    if batch.affine:
-        group.load_state_dict({"weight": batch.weight, "bias": batch.bias})
-    return group
+    for name, module in classifier.named_modules():
+        if isinstance(module, _BatchNorm) and (id(module) in trained or not module.track_running_stats):
+            return name
+        # Instance normalisation is of each point alone, but its running statistics are of all of them.
+        if isinstance(module, _InstanceNorm) and id(module) in trained and module.track_running_stats:
+            return name
+    return None
 
 
 POINTS = 2
@@ -71,12 +66,8 @@ def check_private(classifier: Classifier, inputs: Tensor, ghost_clipping: bool =
 
     Opacus takes the gradients of single points layer by layer, and takes the first axis of a layer's input for the
     points. Where that is not so, for instance in position embeddings that are looked up once for a whole batch, it
-    fails or is wrong. The norms of its gradients for two points are compared with those of each point alone.
-
-    Args:
-        classifier: `apply_transfer` was called on it; is left as it is.
-        inputs: a point or more ``[points, ...]``, of which the first two are tried, on the device of the classifier.
-        ghost_clipping: as it will be in the training.
+    fails or is wrong. The norms of its gradients for the first two points of inputs ``[points, ...]`` are compared
+    with those of each point alone. The classifier, for which `apply_transfer` was called, is left as it is.
 
     Raises:
         TmiError: a layer that finetuning changes is not bounded.
@@ -134,21 +125,16 @@ def _norms_alone(trial: Classifier, points: Tensor, labels: Tensor) -> dict[str,
     return {name: torch.stack(of_points) for name, of_points in zip(trained, zip(*norms, strict=True), strict=True)}
 
 
-def _norms_by_opacus(
-    trial: Classifier, points: Tensor, labels: Tensor, ghost_clipping: bool
-) -> dict[str, Tensor | None]:
+def _norms_by_opacus(trial: Classifier, points: Tensor, labels: Tensor, ghost: bool) -> dict[str, Tensor | None]:
     """The same as Opacus finds them in one pass; None where it finds none."""
     from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
 
     # As in private training, which is not strict either.
-    module_class = GradSampleModuleFastGradientClipping if ghost_clipping else GradSampleModule
+    module_class = GradSampleModuleFastGradientClipping if ghost else GradSampleModule
     module = module_class(trial, loss_reduction="sum", strict=False)
     torch.autograd.backward(_losses(module, points, labels))
     norms: dict[str, Tensor | None] = {}
     for name, parameter in trial.named_parameters():
-        if ghost_clipping:
-            norms[name] = getattr(parameter, "_norm_sample", None)
-        else:
-            gradients = getattr(parameter, "grad_sample", None)
-            norms[name] = gradients.flatten(1).norm(dim=1) if isinstance(gradients, Tensor) else None
+        found = getattr(parameter, "_norm_sample" if ghost else "grad_sample", None)
+        norms[name] = found if ghost or found is None else found.flatten(1).norm(dim=1)
     return norms

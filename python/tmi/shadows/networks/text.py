@@ -63,15 +63,9 @@ ROUNDING = 1e-5
 class TextFeatures(TokenBackbone):
     """A model of the transformers library as ids of tokens ``[points, length]`` to features ``[points, width]``.
 
-    A text without tokens is read as one of a single token, so that its features are numbers too.
-
-    Args:
-        model: returns the hidden states of all tokens.
-        pooling: the features are those of each text's ``last`` token, the ``mean`` over its tokens, or those of its
-            first token (``cls``).
-
-    Attributes:
-        padding_id: what the model sees where padding is; it attends to none of it.
+    These are the hidden states of each text's ``last`` token, the ``mean`` over its tokens, or those of its first token
+    (``cls``). A text without tokens is read as one of a single token, so that its features are numbers too. Where
+    padding is, the model sees ``padding_id``; it attends to none of it.
     """
 
     def __init__(self, model: Any, pooling: Pooling = "mean") -> None:
@@ -150,7 +144,16 @@ def build_text(
         width = feature_width(backbone, input_shape, where, torch.int64)
         if objective == "classification":
             return Classifier(backbone, nn.Linear(width, classes), blocks_of(network))
-        _require_direction(objective, causal, where)
+        if objective == "causal" and not causal:
+            raise TmiError(
+                f"pretrain.objective is 'causal', but {where} reads texts in both directions and would see the token "
+                "that it is to predict: use 'masked', or an architecture such as 'gpt2-mini'"
+            )
+        if objective == "masked" and causal:
+            raise TmiError(
+                f"pretrain.objective is 'masked', but {where} reads from left to right and would not see what follows "
+                "a masked token: use 'causal', or an architecture such as 'bert-mini'"
+            )
         known = next_token_weights(folder, where) if folder and objective == "causal" else None
     return LanguageModel(backbone, _token_head(width, vocabulary, known), blocks_of(network), objective)
 
@@ -177,18 +180,17 @@ def reads_ahead(network: Any, where: str) -> bool:
         features.padding_id = padding_id
         return features.hidden_states(torch.tensor([ids]))[0, 0]
 
+    def differ(one: Tensor, other: Tensor) -> bool:
+        # By more than rounding, as it may where a layer sorts tokens.
+        return bool((one - other).abs().max() > ROUNDING * one.abs().max())
+
     with explained(f"{where} does not read texts"):
-        follows = _differ(of_first_token(0, 0), of_first_token(0, 1))
-        mixes = _differ(of_first_token(0, PADDING), of_first_token(0, PADDING, padding_id=1))
+        follows = differ(of_first_token(0, 0), of_first_token(0, 1))
+        mixes = differ(of_first_token(0, PADDING), of_first_token(0, PADDING, padding_id=1))
     network.train(training)
     if mixes:
         raise TmiError(f"{where} mixes the padding behind a text into the text, so that its features depend on both")
     return follows
-
-
-def _differ(one: Tensor, other: Tensor) -> bool:
-    """Whether hidden states differ by more than rounding, as it may where a layer sorts tokens."""
-    return bool((one - other).abs().max() > ROUNDING * one.abs().max())
 
 
 def _from_configuration(model: ModelConfig, length: int, vocabulary: int, where: str) -> Any:
@@ -228,19 +230,6 @@ def _require_room(network: Any, length: int, vocabulary: int, where: str) -> Non
     # Models without embeddings of positions have no such setting, or a negative one.
     if 0 < positions < length:
         raise TmiError(f"{where} reads at most {positions} tokens, found inputs of {length}: lower encoder.length")
-
-
-def _require_direction(objective: str, causal: bool, where: str) -> None:
-    if objective == "causal" and not causal:
-        raise TmiError(
-            f"pretrain.objective is 'causal', but {where} reads texts in both directions and would see the token that "
-            "it is to predict: use 'masked', or an architecture such as 'gpt2-mini'"
-        )
-    if objective == "masked" and causal:
-        raise TmiError(
-            f"pretrain.objective is 'masked', but {where} reads from left to right and would not see what follows a "
-            "masked token: use 'causal', or an architecture such as 'bert-mini'"
-        )
 
 
 def _token_head(width: int, vocabulary: int, known: Tensor | None) -> nn.Linear:

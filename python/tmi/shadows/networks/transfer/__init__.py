@@ -23,13 +23,8 @@ from tmi.system.plugins import TRANSFERS
 def apply_transfer(classifier: Classifier, finetune: FinetuneConfig, classes: int, seed: int) -> None:
     """Give a pretrained classifier a blank head and freeze what finetuning leaves as it is, in place.
 
-    To be called once, after the pretrained weights are loaded: ``lora`` renames the layers that it adapts.
-
-    Args:
-        classifier: a pretrained network; its mode, training or evaluation, is kept.
-        finetune: its ``transfer`` and ``lora_rank``.
-        classes: of the downstream task.
-        seed: of the adapters of ``lora``; torch's global generators are left as they were.
+    To be called once, after the pretrained weights are loaded: ``lora`` renames the layers that it adapts. Torch's
+    global generators and the mode of the classifier, training or evaluation, are left as they were.
 
     Raises:
         TmiError: the method does not fit the network, is missing a library, or is of another distribution and broken.
@@ -52,16 +47,16 @@ def changed_weights(classifier: Classifier) -> dict[str, NDArray[Any]]:
 
     As with ``weights_of``, the arrays share the memory of a classifier on the CPU.
     """
-    changed = _changed_names(classifier)
+    trained = {id(module) for part in classifier.trained_parts for module in part.modules()}
+    changed = {name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
+    for prefix, module in classifier.named_modules():
+        if id(module) in trained:
+            changed |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
     return {name: array for name, array in weights_of(classifier).items() if name in changed}
 
 
 def load_changed(classifier: Classifier, weights: Mapping[str, NDArray[Any]]) -> None:
-    """Set what ``changed_weights`` returned.
-
-    Args:
-        classifier: ``apply_transfer`` was called on it with the same settings.
-        weights: by name.
+    """Set what ``changed_weights`` returned; ``apply_transfer`` was called on the classifier with the same settings.
 
     Raises:
         TmiError: an array is missing, has another shape, or is of no part that finetuning changes.
@@ -74,12 +69,3 @@ def load_changed(classifier: Classifier, weights: Mapping[str, NDArray[Any]]) ->
         if array.shape != expected[name]:
             raise TmiError(f"finetuned weights: {name!r} has shape {array.shape}, expected {expected[name]}")
     classifier.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, strict=False)
-
-
-def _changed_names(classifier: Classifier) -> set[str]:
-    trained = {id(module) for part in classifier.trained_parts for module in part.modules()}
-    names = {name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
-    for prefix, module in classifier.named_modules():
-        if id(module) in trained:
-            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
-    return names

@@ -32,7 +32,12 @@ def trained_parts(classifier: Classifier, finetune: FinetuneConfig, number: int)
     except ImportError:
         raise TmiError("finetune.transfer 'lora' needs the peft library: `pip install peft`") from None
 
-    names = [name for name, module in backbone.named_modules() if _can_be_adapted(module)]
+    def can_be_adapted(module: nn.Module) -> bool:
+        # By name, so that nothing has to import the transformers library for a network that is not from it.
+        name = f"{type(module).__module__}.{type(module).__qualname__}"
+        return (type(module) in ADAPTED_LAYERS or name == TRANSPOSED_LINEAR) and getattr(module, "groups", 1) == 1
+
+    names = [name for name, module in backbone.named_modules() if can_be_adapted(module)]
     if not names:
         raise TmiError("finetune.transfer is 'lora', but the backbone has no linear or convolution layer")
     config = LoraConfig(
@@ -47,9 +52,3 @@ def trained_parts(classifier: Classifier, finetune: FinetuneConfig, number: int)
         inject_adapter_in_model(config, backbone)
     adapted = [module for module in backbone.modules() if isinstance(module, LoraLayer)]
     return [adapter for layer in adapted for adapter in (layer.lora_A, layer.lora_B)]
-
-
-def _can_be_adapted(module: nn.Module) -> bool:
-    # By name, so that nothing has to import the transformers library for a network that is not from it.
-    name = f"{type(module).__module__}.{type(module).__qualname__}"
-    return (type(module) in ADAPTED_LAYERS or name == TRANSPOSED_LINEAR) and getattr(module, "groups", 1) == 1
