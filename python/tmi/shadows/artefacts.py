@@ -36,8 +36,7 @@ class Artefacts:
     """
 
     root: Path
-    base: Path | None = None
-    """The directory of the run, for that of a variant."""
+    base: Path | None = None  # the directory of the run, for that of a variant
 
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same files where another machine has them."""
@@ -89,19 +88,14 @@ class Artefacts:
     def facts(self, path: Path) -> dict[str, Any]:
         """The facts in an artefact's sidecar."""
         record = read_json(sidecar(path)) or {}
-        facts: dict[str, Any] = record.get("facts", {})
-        return facts
+        return dict(record.get("facts", {}))
 
     def save_array(self, path: Path, array: NDArray[Any], key: str, facts: Mapping[str, Any] | None = None) -> None:
         """Write an array as ``.npy`` with its sidecar."""
         self._save(path, lambda file: np.save(file, array, allow_pickle=False), key, facts)
 
     def save_tensors(
-        self,
-        path: Path,
-        tensors: Mapping[str, NDArray[Any]],
-        key: str,
-        facts: Mapping[str, Any] | None = None,
+        self, path: Path, tensors: Mapping[str, NDArray[Any]], key: str, facts: Mapping[str, Any] | None = None
     ) -> None:
         """Write named arrays as ``.safetensors`` with their sidecar."""
         # The safetensors serialiser writes arrays as if they were contiguous.
@@ -112,39 +106,25 @@ class Artefacts:
     def saving_tree(self, path: Path, key: str, facts: Mapping[str, Any], where: str) -> Iterator[Path]:
         """A directory to write into, which is there with its sidecar when the block is done; see `whole_tree`.
 
-        Args:
-            path: the directory to be.
-            key: its artefact key.
-            facts: read at the end of the block.
-            where: names who writes it in error messages.
+        The facts are read at the end of the block; ``where`` names who writes it in error messages.
         """
         with whole_tree(path, where) as directory:
             yield directory
         self._record(path, key, facts)
 
     def load_array(self, path: Path) -> NDArray[Any]:
-        """Open an array as a read-only memory map.
-
-        Raises:
-            TmiError: the file is missing or no array.
-        """
+        """Open an array as a read-only memory map; a TmiError where the file is missing or no array."""
         try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
         except (OSError, ValueError, EOFError) as error:
             raise TmiError(f"{path}: not a readable .npy file: {error}") from None
-        return array
 
     def load_tensors(self, path: Path) -> dict[str, NDArray[Any]]:
-        """Read named arrays.
-
-        Raises:
-            TmiError: the file is missing or damaged.
-        """
+        """Read named arrays; a TmiError where the file is missing or damaged."""
         try:
-            tensors: dict[str, NDArray[Any]] = load_file(path)
+            return load_file(path)
         except (OSError, SafetensorError) as error:
             raise TmiError(f"{path}: not a readable .safetensors file: {error}") from None
-        return tensors
 
     def _save(self, path: Path, write: Callable[[IO[bytes]], Any], key: str, facts: Mapping[str, Any] | None) -> None:
         with atomic(path) as file:

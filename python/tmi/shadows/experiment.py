@@ -19,7 +19,6 @@ from tmi.data.split import Task, load_task
 from tmi.data.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from tmi.config import TrainingConfig
     from tmi.shadows.networks import Classifier
 
 # Experiments that a worker process keeps: a run and some of its variants, of which each may have data of its own.
@@ -148,14 +147,7 @@ def on_this_machine(config: Config) -> Config:
     from tmi.system.devices import actual_device, actual_precision
 
     device = actual_device(config.compute.device)
-
-    def precision(recipe: TrainingConfig) -> dict[str, str]:
-        return {"precision": actual_precision(recipe.precision, device)}
-
-    return config.model_copy(
-        update={
-            "pretrain": config.pretrain.model_copy(update=precision(config.pretrain)),
-            "finetune": config.finetune.model_copy(update=precision(config.finetune)),
-            "compute": config.compute.model_copy(update={"device": device}),
-        }
-    )
+    known: dict[str, Any] = {"compute": config.compute.model_copy(update={"device": device})}
+    for name, recipe in (("pretrain", config.pretrain), ("finetune", config.finetune)):
+        known[name] = recipe.model_copy(update={"precision": actual_precision(recipe.precision, device)})
+    return config.model_copy(update=known)

@@ -18,11 +18,8 @@ STAGE_VERSIONS = {"membership": 1, "pretrain": 1, "finetune": 1, "query": 1, "sc
 def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list[Any]]) -> dict[str, str]:
     """The key of every stage, and under ``query_pretrained`` that of the predictions of the pretrained models.
 
-    Each covers the configuration that its stage reads and, through the key before it, all earlier stages.
-
-    Args:
-        experiment: the configuration and the data.
-        of_maker: what the models of a step are made from besides; `ShadowMaker.key_inputs`.
+    Each covers the configuration that its stage reads and, through the key before it, all earlier stages. ``of_maker``
+    is `ShadowMaker.key_inputs`: what the models of a step are made from besides.
     """
     config, task, tokenizer = experiment.config, experiment.task, experiment.tokenizer
     compute = {"device": config.compute.device, "models_at_once": config.compute.models_at_once}

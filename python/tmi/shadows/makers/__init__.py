@@ -15,10 +15,6 @@ def maker_of(config: Config) -> type[ShadowMaker]:
         from tmi.shadows.makers.user_functions import UserFunctions
 
         return UserFunctions
-    if config.given:
-        from tmi.shadows.makers.given_checkpoint import GivenCheckpoint
+    from tmi.shadows.makers.own_networks import GivenCheckpoint, OwnNetworks
 
-        return GivenCheckpoint
-    from tmi.shadows.makers.own_networks import OwnNetworks
-
-    return OwnNetworks
+    return GivenCheckpoint if config.given else OwnNetworks

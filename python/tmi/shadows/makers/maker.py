@@ -61,11 +61,7 @@ class ShadowMaker(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Find out whether the models can be made, before anything is written.
-
-        Raises:
-            TmiError: they cannot.
-        """
+        """Raise a TmiError, before anything is written, if the models cannot be made."""
 
     @abstractmethod
     def groups(self, step: Step) -> list[range]:
@@ -156,10 +152,7 @@ class ShadowMaker(ABC):
 
 
 def make(maker: ShadowMaker, step: Step, models: range) -> list[str]:
-    """Make a group of models, fewer at a time where the device's memory does not hold them all.
-
-    Returns:
-        What the user should know about it.
+    """Make a group of models, fewer at a time where the device's memory does not hold them all; notes for the user.
 
     Raises:
         TmiError: the memory does not hold one model.

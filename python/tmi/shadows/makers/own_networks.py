@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from tmi.config import Config
 from tmi.errors import TmiError
-from tmi.shadows.makers.maker import ShadowMaker, Step
+from tmi.shadows.makers.maker import Made, ShadowMaker, Step
 from tmi.shadows.networks import (
     Classifier,
     Likelihoods,
@@ -134,8 +134,7 @@ class OwnNetworks(ShadowMaker):
             classifier.to(self._device)
         checkpoints = self._checkpoints("finetune", models)
         seeds = [torch_seed(config.seed, "finetuning order", model) for model in models]
-        data = TrainingSet(inputs, labels, subsets)
-        promised = self._finetune(classifiers, data, seeds, models, checkpoints)
+        promised = self._finetune(classifiers, TrainingSet(inputs, labels, subsets), seeds, models, checkpoints)
 
         for model, classifier, subset in zip(models, classifiers, subsets, strict=True):
             seen = torch.zeros(len(labels), dtype=torch.bool, device=self._device)
@@ -228,3 +227,26 @@ class OwnNetworks(ShadowMaker):
     @property
     def _device(self) -> torch.device:
         return own_device(self.experiment.config.compute.device)
+
+
+class GivenCheckpoint(OwnNetworks):
+    """Finetunings of one given checkpoint, some of whose training points are known.
+
+    Nothing is pretrained: every pretrained model is the checkpoint itself, which is not copied into the run.
+    """
+
+    def groups(self, step: Step) -> list[range]:
+        """Only finetuned models are made and queried: the checkpoint has no head that knows the classes of the pool."""
+        return super().groups(step) if step in ("finetune", "query") else []
+
+    def reads(self, step: Step, model: int) -> list[Path]:
+        """Of the run, only what finetuning left."""
+        return [path for path in super().reads(step, model) if path != self.pretrained(model)]
+
+    def pretrained_network(self, model: int) -> Classifier:
+        """The checkpoint, on this process's device, in evaluation mode."""
+        return self.experiment.network(seed=0).to(self._device).eval()
+
+    def describe(self) -> Made:
+        """What is known about the finetuned models, and which checkpoint they were made from."""
+        return replace(super().describe(), pretrained=[], given=self.experiment.config.model.checkpoint)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,27 +105,24 @@ class UserFunctions(ShadowMaker):
         downstream, files = self.experiment.task.downstream, self.files
         challenges, references = self.experiment.raw_queries
         for model in models:
-            directory, key = self.finetuned(model), self.keys["query"]
-
-            def predictions(queries: NDArray[Any], model: int = model) -> NDArray[np.float32]:
-                return self._predictions("query", model, queries, len(downstream.class_names))
-
+            key = self.keys["query"]
+            predictions = partial(self._predictions, "query", model, classes=len(downstream.class_names))
             on_task = predictions(downstream.raw[:, None])
             facts = _accuracies(on_task, downstream, self.experiment.finetuning_set(model))
             files.save_array(files.predictions(model), predictions(challenges), key, facts)
             if references is not None:
                 files.save_array(files.reference_predictions(model), predictions(references), key)
-            self._require_untouched("query", model, "finetune", directory)
+            self._require_untouched("query", model, "finetune", self.finetuned(model))
 
     def query_pretrained(self, models: range) -> None:
         """Write what pretrained models say, and measure them on the pool if they tell its classes apart."""
         pool, files = self.experiment.task.pool, self.files
         challenges, _ = self.experiment.raw_queries
         for model in models:
-            found = self._predictions("query_pretrained", model, challenges, None)
-            facts = {}
+            predictions = partial(self._predictions, "query_pretrained", model)
+            found, facts = predictions(challenges), {}
             if found.shape[-1] == len(pool.class_names):
-                on_pool = self._predictions("query_pretrained", model, pool.raw[:, None], None)
+                on_pool = predictions(pool.raw[:, None])
                 facts = _accuracies(on_pool, pool, np.flatnonzero(self.experiment.membership[model]))
             files.save_array(files.pretrained_predictions(model), found, self.keys["query_pretrained"], facts)
             self._require_untouched("query_pretrained", model, "pretrain", self.pretrained(model))
@@ -165,7 +163,9 @@ class UserFunctions(ShadowMaker):
             known = {"inputs": points.raw, "labels": points.labels, "directory": directory, "device": self._device}
             facts |= call_training(self._recipe, step, model, seed, **known, **arguments)
 
-    def _predictions(self, step: Step, model: int, queries: NDArray[Any], classes: int | None) -> NDArray[np.float32]:
+    def _predictions(
+        self, step: Step, model: int, queries: NDArray[Any], classes: int | None = None
+    ) -> NDArray[np.float32]:
         """Logits ``[points, augmentations, classes]`` of raw queries ``[points, augmentations, ...]``."""
         self._require_same_code(step)
         directory = self.finetuned(model) if step == "query" else self.pretrained(model)
@@ -190,11 +190,7 @@ def _accuracies(answers: NDArray[np.float32], points: Points, trained_on: NDArra
 
 
 def check_functions(recipe: RecipeConfig) -> None:
-    """Find out whether all functions are there and take their arguments, before anything is trained.
-
-    Raises:
-        TmiError: one is missing or takes other arguments.
-    """
+    """Find out whether all functions are there and take their arguments, before anything is trained."""
     for role, name in _named(recipe).items():
         arguments = [*ARGUMENTS[role], *_settings(recipe, role)]
         where = f"recipe.{role} {name!r}"
@@ -212,11 +208,7 @@ def check_functions(recipe: RecipeConfig) -> None:
 
 
 def require_unedited(recipe: RecipeConfig) -> None:
-    """The functions of this process are those that were in their files when these were hashed.
-
-    Raises:
-        TmiError: a file was edited since.
-    """
+    """Find out whether the functions of this process are those that were in their files when these were hashed."""
     for role, name in _named(recipe).items():
         file = _source_file(name, f"recipe.{role} {name!r}")
         if _hashes.setdefault(file, content_hash(file)) != content_hash(file):
@@ -227,18 +219,9 @@ def require_unedited(recipe: RecipeConfig) -> None:
 
 
 def call_training(recipe: RecipeConfig, role: str, model: int, seed: int, **arguments: Any) -> dict[str, Any]:
-    """Call ``pretrain`` or ``finetune`` for a model.
+    """Call ``pretrain`` or ``finetune`` for a model, with the seed as a number below 2^32; facts about the model.
 
-    Args:
-        recipe: the functions.
-        role: which of the two.
-        model: named in error messages.
-        seed: any; the function gets it as a number below 2^32.
-        arguments: passed on besides seed and settings.
-
-    Returns:
-        Facts about the model: under ``returned`` what the function returned, and from it ``train_accuracy`` and
-        ``test_accuracy`` where they are there.
+    Under ``returned`` they have what the function returned, and from it the `ACCURACIES` where they are there.
 
     Raises:
         TmiError: the function fails, or returns what is no dictionary of plain values.
@@ -263,19 +246,9 @@ def call_training(recipe: RecipeConfig, role: str, model: int, seed: int, **argu
 def call_query(
     recipe: RecipeConfig, role: str, model: int, inputs: NDArray[Any], classes: int | None, directory: Path, device: str
 ) -> NDArray[np.float32]:
-    """Ask a model about points, in batches.
+    """Query a model about raw points ``[points, ...]``, in batches: logits ``[points, classes]``.
 
-    Args:
-        recipe: the functions.
-        role: ``query`` or ``query_pretrained``.
-        model: named in error messages.
-        inputs: raw points ``[points, ...]``.
-        classes: how many logits are expected of a point; None: two or more.
-        directory: what was written about the model.
-        device: where it is asked.
-
-    Returns:
-        Logits ``[points, classes]``.
+    ``classes`` is how many logits are expected of a point; None: two or more.
 
     Raises:
         TmiError: the function fails, or its answers are no finite logits of this shape.
@@ -285,8 +258,9 @@ def call_query(
     for start in range(0, len(inputs), BATCH):
         # A copy: what the function does to it changes no other question.
         batch = inputs[start : start + BATCH].copy()
+        points = len(batch)
         returned = _call(recipe, role, where, 0, inputs=batch, directory=directory, device=device)
-        answers.append(_checked(returned, len(inputs[start : start + BATCH]), classes, where))
+        answers.append(_checked(returned, points, classes, where))
         classes = answers[0].shape[1]
     return np.concatenate(answers)
 

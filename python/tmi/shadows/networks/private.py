@@ -46,10 +46,10 @@ def point_mixing_layer(classifier: Classifier) -> str | None:
     trained = {id(module) for part in classifier.trained_parts for module in part.modules()}
     for name, module in classifier.named_modules():
         if isinstance(module, _BatchNorm) and (id(module) in trained or not module.track_running_stats):
-            return name
+            return str(name)
         # Instance normalisation is of each point alone, but its running statistics are of all of them.
         if isinstance(module, _InstanceNorm) and id(module) in trained and module.track_running_stats:
-            return name
+            return str(name)
     return None
 
 

@@ -105,16 +105,14 @@ class Epoch:
         data, points = self._data.of(models), self._points[models]
         for start in range(0, points.shape[1], self._batch_size):
             span = slice(start, start + self._batch_size)
-            chosen = points[:, span]
-            yield self._draws.batch(data, chosen, models, span)
+            yield self._draws.batch(data, points[:, span], models, span)
 
 
 class _Draws:
     """What one epoch draws, ``[models, size, ...]`` in the order of the batches: flips and crops, or masked tokens."""
 
     def __init__(self, data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int]) -> None:
-        self._crop = recipe.crop
-        self._flips = self._shifts = None
+        self._flips = self._shifts = self._hidden = None
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         device = data.inputs.device
         if recipe.flip:
@@ -124,8 +122,6 @@ class _Draws:
             span = 2 * recipe.crop + 1
             shifts = [torch.randint(span, (data.size, 2), generator=generator) for generator in generators]
             self._shifts = torch.stack(shifts).to(device) - recipe.crop
-
-        self._hidden = None
         if data.masking is not None:
             shape, share = (data.size, data.inputs.shape[1]), data.masking.fraction
             hidden = [torch.rand(shape, generator=generator) < share for generator in generators]
@@ -133,43 +129,30 @@ class _Draws:
 
     def batch(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> tuple[Tensor, Tensor]:
         """Inputs and labels at ``chosen`` int64 ``[models, batch]``."""
-        inputs, labels = self._inputs(data, chosen, models, span), data.labels[chosen]
-        if data.masking is not None and self._hidden is not None:
-            inputs, labels = data.masking.at(self._hidden[models, span], inputs, labels)
-        return _without_common_padding(inputs, labels) if inputs.dtype == torch.int64 else (inputs, labels)
-
-    def _inputs(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> Tensor:
+        labels = data.labels[chosen]
+        flips, shifts, hidden = (
+            None if drawn is None else drawn[models, span] for drawn in (self._flips, self._shifts, self._hidden)
+        )
         if data.per_model:
-            return data.inputs[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
-        flips = None if self._flips is None else self._flips[models, span]
-        shifts = None if self._shifts is None else self._shifts[models, span]
-        if flips is None and shifts is None:
-            return data.inputs[chosen]
-        return cut_images(data.inputs, chosen, flips, shifts)
-
-
-def _without_common_padding(ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids ``[models, batch, length]`` and their labels as short as the longest text allows.
-
-    Only on the processor, where padding costs as much as text; on an accelerator batches of one shape cost less.
-    """
-    if ids.device.type != "cpu":
-        return ids, labels
-    longest = int((ids != PADDING).sum(dim=-1).max())
-    return ids[..., :longest], labels[..., :longest] if labels.ndim == ids.ndim else labels
+            inputs = data.inputs[torch.arange(len(chosen), device=chosen.device)[:, None], chosen]
+        elif flips is None and shifts is None:
+            inputs = data.inputs[chosen]
+        else:
+            inputs = cut_images(data.inputs, chosen, flips, shifts)
+        if data.masking is not None and hidden is not None:
+            inputs, labels = data.masking.at(hidden, inputs, labels)
+        if inputs.dtype != torch.int64 or inputs.device.type != "cpu":
+            return inputs, labels
+        # Padding costs as much as text on the processor; on an accelerator batches of one shape cost less.
+        longest = int((inputs != PADDING).sum(dim=-1).max())
+        return inputs[..., :longest], labels[..., :longest] if labels.ndim == inputs.ndim else labels
 
 
 def cut_images(images: Tensor, chosen: Tensor, flips: Tensor | None, shifts: Tensor | None) -> Tensor:
-    """Images shifted within their mirrored borders and flipped, in one gather.
+    """Images ``[points, (channels,) height, width]`` at int64 ``[...]``, shifted and flipped, in one gather.
 
-    Args:
-        images: ``[points, (channels,) height, width]``, any type.
-        chosen: int64 ``[...]``, indices of images.
-        flips: bool ``[...]``, which are mirrored left to right.
-        shifts: int64 ``[..., 2]``, rows and columns by which the window lies below and right of the image.
-
-    Returns:
-        ``[..., (channels,) height, width]``, the type of ``images``.
+    ``flips`` bool ``[...]``: which are mirrored left to right; ``shifts`` int64 ``[..., 2]``: rows and columns by which
+    the window lies below and right of the image, whose borders are mirrored.
     """
     height, width = images.shape[-2:]
     down, right = (0, 0) if shifts is None else (shifts[..., :1], shifts[..., 1:])

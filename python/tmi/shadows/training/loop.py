@@ -36,15 +36,9 @@ def train(
 ) -> None:
     """Train networks of one architecture, in place.
 
-    Each network has its own subset and its own order of batches, which depends on nothing but its seed; which other
-    networks are trained beside it changes its weights by rounding only.
-
-    Args:
-        networks: at least one, all on the device of ``data``.
-        data: inputs, labels and the subset of each network.
-        recipe: optimiser, schedule, epochs, batch size, augmentation and precision.
-        seeds: one per network, for the order of its batches and all other draws.
-        watch: is told of the progress, and knows where an interrupted training was.
+    Each network has its own subset and its own order of batches, which depends on nothing but its seed, as all that it
+    draws; which other networks are trained beside it changes its weights by rounding only. ``watch`` is told of the
+    progress, and knows where an interrupted training was.
 
     Raises:
         DivergenceError: a loss is no longer finite.

@@ -18,21 +18,18 @@ CLEARLY = 3.0
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, inputs: Tensor, batch_size: int | None = None) -> Tensor:
+def logits_of(network: nn.Module, inputs: Tensor) -> Tensor:
     """Logits ``[points, classes]`` of inputs ``[points, ...]`` in evaluation mode, in batches."""
     network.eval()
-    return torch.cat([network(batch) for batch in torch.split(inputs, batch_size or _batch_size(inputs))])
+    return torch.cat([network(batch) for batch in torch.split(inputs, _batch_size(inputs))])
 
 
 @torch.no_grad()
 def measured(network: nn.Module, inputs: Tensor, labels: Tensor, seen: Tensor) -> dict[str, Any]:
     """Facts about a trained network: ``train_accuracy``, ``test_accuracy`` and ``learned``.
 
-    Args:
-        network: the network.
-        inputs: ``[points, ...]``.
-        labels: int64 ``[points]``, or ``[points, length]`` for a language model; negative ones do not count.
-        seen: bool ``[points]``, what it was trained on; both sides must have points.
+    Labels int64 ``[points]``, or ``[points, length]`` for a language model, do not count where they are negative.
+    ``seen`` bool ``[points]`` is what it was trained on; both sides must have points.
     """
     network.eval()
     size = _batch_size(inputs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,31 +62,27 @@ def train_privately(
 ) -> Guarantee:
     """Train one network in place so that nothing but the guarantee's epsilon can be learned about one of its points.
 
-    Args:
-        network: on the device of ``data``; only parameters that require gradients change.
-        data: inputs, labels and the subset of this network alone.
-        recipe: with ``private``; the batch size is the expected one.
-        seed: of the batches and the noise.
-        samples_done: told how many samples each step was about.
-
-    Returns:
-        What was promised.
+    The data has the subset of this network alone; the recipe's batch size is the expected one. The seed is that of the
+    batches and the noise. ``samples_done`` is told how many samples each step was about.
     """
     private = recipe.private
     if private is None:
         raise ValueError("recipe.private is None, expected a privacy budget")
     guarantee = guarantee_of(private, data.size, recipe.batch_size, recipe.epochs)
-    device = data.labels.device
     network.train()
     learner = _Updates(network, recipe, private, guarantee, seed)
+    # For the points of a batch, each of which is in it with the sampling rate's probability; a batch may be empty.
+    generator, points = torch.Generator().manual_seed(seed), data.subsets[0]
     with warnings.catch_warnings():
         # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
         warnings.filterwarnings("ignore", "Full backward hook is firing")
-        for number, chosen in enumerate(_poisson_batches(data, guarantee, seed)):
+        for number in range(guarantee.steps):
+            drawn = torch.rand(data.size, generator=generator) < guarantee.sampling_rate
+            chosen = points[drawn.to(points.device)]
             set_learning_rate(learner.optimizer, learning_rate(recipe, number / guarantee.steps))
             if len(chosen):
-                inputs = data.inputs[0][chosen] if data.per_model else data.inputs[chosen]
-                with autocast(device, recipe):
+                inputs = (data.inputs[0] if data.per_model else data.inputs)[chosen]
+                with autocast(data.labels.device, recipe):
                     logits = learner.module(inputs)
                 learner.backward(loss_of(logits, data.labels[chosen], recipe))
             else:
@@ -146,15 +142,6 @@ class _Updates:
                 parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
 
 
-def _poisson_batches(data: TrainingSet, guarantee: Guarantee, seed: int) -> Iterator[Tensor]:
-    """The points of every batch, each point with the sampling rate's probability; a batch may be empty."""
-    generator = torch.Generator().manual_seed(seed)
-    points = data.subsets[0]
-    for _ in range(guarantee.steps):
-        drawn = torch.rand(data.size, generator=generator) < guarantee.sampling_rate
-        yield points[drawn.to(points.device)]
-
-
 @lru_cache(maxsize=64)
 def _noise_and_epsilon(
     noise: float | None, epsilon: float, delta: float, rate: float, steps: int
@@ -168,11 +155,13 @@ def _noise_and_epsilon(
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         warnings.filterwarnings("ignore", "Optimal order is the")
         if noise is None:
-            noise = float(
-                get_noise_multiplier(
-                    target_epsilon=epsilon, target_delta=delta, sample_rate=rate, steps=steps, accountant=ACCOUNTANT
-                )
-            )
+            budget: dict[str, Any] = {
+                "target_epsilon": epsilon,
+                "target_delta": delta,
+                "sample_rate": rate,
+                "steps": steps,
+            }
+            noise = float(get_noise_multiplier(**budget, accountant=ACCOUNTANT))
         if not noise:
             return noise, math.inf
         accountant = create_accountant(ACCOUNTANT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,10 @@ from tmi.config import TrainingConfig
 def optimizer_of(parameters: Iterable[Tensor], recipe: TrainingConfig) -> torch.optim.Optimizer:
     """The optimiser of a recipe; its learning rate is set before every step."""
     chosen = list(parameters)
+    common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            chosen,
-            recipe.learning_rate,
-            recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            nesterov=recipe.nesterov,
-            fused=True,
-        )
-    return torch.optim.AdamW(chosen, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.SGD(chosen, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
+    return torch.optim.AdamW(chosen, **common)
 
 
 def learning_rate(recipe: TrainingConfig, progress: float) -> float:
@@ -51,16 +46,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def loss_of(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
-    """Cross entropy of every target, zero where it is to be ignored.
-
-    Args:
-        logits: ``[..., classes]``.
-        targets: int64 ``[...]``, a class or -100.
-        recipe: its label smoothing.
-
-    Returns:
-        float32 of the shape of ``targets``.
-    """
+    """Cross entropy float32 ``[...]`` of logits ``[..., classes]``, zero where the target int64 ``[...]`` is -100."""
     losses = functional.cross_entropy(
         logits.float().flatten(0, -2), targets.flatten(), reduction="none", label_smoothing=recipe.label_smoothing
     )

@@ -49,16 +49,14 @@ class CapturedStep:
                 self._capture(inputs, labels)
             if self._graph is None or inputs.shape != self._inputs.shape:
                 return self._update(inputs, labels)
-            return self._replayed(self._graph, inputs, labels)
-
-    def _replayed(self, graph: torch.cuda.CUDAGraph, inputs: Tensor, labels: Tensor) -> Tensor:
-        self._inputs.copy_(inputs)
-        self._labels.copy_(labels)
-        graph.replay()
-        return self._loss.clone()
+            self._inputs.copy_(inputs)
+            self._labels.copy_(labels)
+            self._graph.replay()
+            return self._loss.clone()
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
-        before = self._state()
+        tensors = [*self._network.parameters(), *self._network.buffers(), *self._gathered()]
+        before = [(tensor, tensor.detach().clone()) for tensor in tensors]
         for _ in range(WARM_UP_STEPS):
             self._update(inputs, labels)
         self._restore(before)
@@ -82,11 +80,6 @@ class CapturedStep:
         self._refused = not torch.isclose(self._loss, expected, rtol=TOLERANCE).item()
         self._graph = None if self._refused else graph
         self._restore(before)
-
-    def _state(self) -> list[tuple[Tensor, Tensor]]:
-        """Every tensor that an update changes, with a copy of it."""
-        tensors = [*self._network.parameters(), *self._network.buffers(), *self._gathered()]
-        return [(tensor, tensor.detach().clone()) for tensor in tensors]
 
     def _gathered(self) -> list[Tensor]:
         """What the optimiser remembers."""
@@ -130,7 +123,7 @@ class Solo:
 
     def mean_losses(self) -> Tensor:
         """The mean loss ``[1]`` of the steps since the last call."""
-        self._wait()
+        self.write_back()
         losses, self._losses = self._losses, []
         return torch.stack(losses).mean()[None]
 
@@ -140,9 +133,6 @@ class Solo:
 
     def write_back(self) -> None:
         """Wait until the network has its last weights."""
-        self._wait()
-
-    def _wait(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 

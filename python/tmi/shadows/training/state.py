@@ -79,14 +79,9 @@ def load_state(learners: Sequence[Learner], state: Mapping[str, Tensor]) -> None
 class Checkpoints(Watch):
     """The checkpoint of one group of models in one stage.
 
-    It holds all weights and everything that the optimisers remember after a whole number of epochs; what a model
-    draws in an epoch depends on the epoch's number only. The training therefore ends in the same bits.
-
-    Args:
-        files: writes and reads the checkpoint.
-        path: of the checkpoint.
-        key: its artefact key.
-        minutes: how often it is saved.
+    It holds all weights and everything that the optimisers remember after a whole number of epochs, and is saved every
+    so many minutes; what a model draws in an epoch depends on the epoch's number only. The training therefore ends in
+    the same bits.
     """
 
     def __init__(self, files: Artefacts, path: Path, key: str, minutes: float) -> None:
