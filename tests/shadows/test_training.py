@@ -12,11 +12,11 @@ from torch.nn import functional
 from tmi.config import EncoderConfig, ModelConfig, TrainingConfig
 from tmi.shadows.networks import blank_head, build_classifier
 from tmi.shadows.training.data import TrainingSet
+from tmi.shadows.training.learners import Learner, Stack
 from tmi.shadows.training.loop import DivergenceError, train
 from tmi.shadows.training.measure import logits_of, measured
 from tmi.shadows.training.recipe import learning_rate
-from tmi.shadows.training.stack import Stack
-from tmi.shadows.training.state import Learner, Watch, state_of
+from tmi.shadows.training.state import Watch, state_of
 from tmi.system.devices import on_one_thread
 
 ADAMW = TrainingConfig(learning_rate=0.01, weight_decay=0.1, epochs=4, batch_size=7)

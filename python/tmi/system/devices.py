@@ -14,11 +14,7 @@ from tmi.system.worker import worker_index
 
 
 def actual_device(name: str) -> str:
-    """The device that ``auto`` stands for, or the name itself.
-
-    Raises:
-        TmiError: this machine has no such device.
-    """
+    """The device that ``auto`` stands for, or the name itself."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

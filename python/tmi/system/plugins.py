@@ -25,11 +25,7 @@ class Plugin:
     entry: EntryPoint
 
     def load(self) -> object:
-        """What the entry point names.
-
-        Raises:
-            TmiError: importing it fails.
-        """
+        """What the entry point names."""
         try:
             found: object = self.entry.load()
         except Exception as error:  # importing a module runs it
@@ -78,11 +74,7 @@ class Modules:
         return sorted({*self.own(), *plugins(self.group)})
 
     def load(self, name: str, function: str) -> ModuleType:
-        """Import the module of that name, which must have the function; this project's own come first.
-
-        Raises:
-            TmiError: there is no such module, it cannot be imported, or it has no such function.
-        """
+        """Import the module of that name, which must have the function; this project's own come first."""
         if name in self.own():
             return import_module(f"{self.package}.{name.replace('-', '_')}")
         if name not in plugins(self.group):

@@ -152,11 +152,7 @@ class ShadowMaker(ABC):
 
 
 def make(maker: ShadowMaker, step: Step, models: range) -> list[str]:
-    """Make a group of models, fewer at a time where the device's memory does not hold them all; notes for the user.
-
-    Raises:
-        TmiError: the memory does not hold one model.
-    """
+    """Make a group of models, fewer at a time where the device's memory does not hold them all; notes for the user."""
     import torch
 
     try:

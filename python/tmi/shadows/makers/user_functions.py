@@ -222,9 +222,6 @@ def call_training(recipe: RecipeConfig, role: str, model: int, seed: int, **argu
     """Call ``pretrain`` or ``finetune`` for a model, with the seed as a number below 2^32; facts about the model.
 
     Under ``returned`` they have what the function returned, and from it the `ACCURACIES` where they are there.
-
-    Raises:
-        TmiError: the function fails, or returns what is no dictionary of plain values.
     """
     seed %= SEEDS
     where = _where(recipe, role, model)
@@ -249,9 +246,6 @@ def call_query(
     """Query a model about raw points ``[points, ...]``, in batches: logits ``[points, classes]``.
 
     ``classes`` is how many logits are expected of a point; None: two or more.
-
-    Raises:
-        TmiError: the function fails, or its answers are no finite logits of this shape.
     """
     where = _where(recipe, role, model)
     answers: list[NDArray[np.float32]] = []

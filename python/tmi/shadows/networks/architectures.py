@@ -88,10 +88,6 @@ def build_transformers(
 
     Its layers are initialised as the library does it, from the current state of torch's generator; with a
     ``checkpoint`` the backbone has its weights. The head is new.
-
-    Raises:
-        TmiError: transformers is missing, there is no such architecture, setting or checkpoint, or the network does
-            not read images of this size.
     """
     require_transformers()
     shape = image_shape(input_shape, model.kind)

@@ -102,10 +102,6 @@ def build_custom(
     ``blocks``, if it has a list of them, are what ``last-K`` counts; else they are the children of its backbone that
     have parameters. It reads floats of ``input_shape``, standardised as the encoder says, or ids of tokens
     ``[points, length]``, int64, which end in -1 where a text is shorter. Modules in the current directory are found.
-
-    Raises:
-        TmiError: there is no such function, it fails, its result does not fit, or the objective is not
-            ``classification``.
     """
     if objective != "classification":
         raise TmiError(f"pretrain.objective is {objective!r}, which needs model.kind 'transformers', found 'python'")

@@ -78,9 +78,6 @@ class Pixels(nn.Module):
     uint8 inputs are divided by 255, floats are taken as they are; then ``(x - mean) / std`` for every channel if the
     encoder has them. Inputs are ``(channels, height, width)``, ``(height, width)`` or ``(dimensions,)``;
     ``channel_axis`` gives greyscale images a channel axis, which convolutions need.
-
-    Raises:
-        TmiError: the encoder's means are not one per channel, or the inputs are no images.
     """
 
     mean: Tensor | None
@@ -128,11 +125,7 @@ def image_shape(input_shape: tuple[int, ...], kind: str) -> tuple[int, int, int]
 def feature_width(
     backbone: nn.Module, input_shape: tuple[int, ...], where: str, dtype: torch.dtype = torch.float32
 ) -> int:
-    """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros; it is left training.
-
-    Raises:
-        TmiError: the backbone fails on inputs of this shape, or returns something else than features.
-    """
+    """Width of the features ``[points, width]`` of a backbone, found by evaluating it on zeros; it is left training."""
     backbone.eval()
     with explained(f"{where} does not read inputs of shape {input_shape}"):
         features = backbone(torch.zeros(2, *input_shape, dtype=dtype))

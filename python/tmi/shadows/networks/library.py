@@ -57,9 +57,6 @@ def configuration(model_type: str, settings: dict[str, Any], of_inputs: dict[str
     """The library's configuration of a model type with the settings of a named architecture.
 
     Of what the data decides, ``of_inputs``, what the model type does not have is left out; the user's changes are last.
-
-    Raises:
-        TmiError: a change is of no setting of this model type, or is refused by the library.
     """
     from transformers import AutoConfig
 
@@ -89,19 +86,16 @@ def blocks_of(network: Any) -> list[nn.Module]:
         setattr(parent, name, module)
     pattern = BLOCKS.get(network.config.model_type)
     if pattern is not None:
-        return _children_at(network, pattern.split("."))
+        found: list[nn.Module] = [network]
+        for name in pattern.split("."):
+            within = (part.children() if name == "*" else [part.get_submodule(name)] for part in found)
+            found = [child for children in within for child in children]
+        return found
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
         return [child for child in network.children() if any(True for _ in child.parameters())]
     sizes = [sum(parameter.numel() for parameter in module.parameters()) for module in lists]
     return list(lists[sizes.index(max(sizes))])
-
-
-def _children_at(module: nn.Module, path: list[str]) -> list[nn.Module]:
-    if not path:
-        return [module]
-    children = list(module.children()) if path[0] == "*" else [module.get_submodule(path[0])]
-    return [block for child in children for block in _children_at(child, path[1:])]
 
 
 # What is fetched from the hub; no pickle is.
@@ -110,11 +104,7 @@ FILES = ("config.json", "model.safetensors", INDEX, "model-*.safetensors")
 
 
 def checkpoint_folder(model: ModelConfig) -> Path:
-    """The directory of ``model.checkpoint``, downloaded if it is a model of the hub that is not here yet.
-
-    Raises:
-        TmiError: there is none, or a key is given that the checkpoint decides.
-    """
+    """The directory of ``model.checkpoint``, downloaded if it is a model of the hub that is not here yet."""
     where = f"model.checkpoint {model.checkpoint!r}"
     for key, default in (("architecture", None), ("settings", {}), ("stem", "imagenet")):
         if getattr(model, key) != default:
@@ -139,11 +129,7 @@ def checkpoint_folder(model: ModelConfig) -> Path:
 
 
 def network_of_checkpoint(folder: Path, where: str) -> Any:
-    """A network in float32 without the head that it may have had.
-
-    Raises:
-        TmiError: the weights cannot be read, or do not fit the configuration.
-    """
+    """A network in float32 without the head that it may have had."""
     from transformers import AutoModel
 
     network, missing = _read(AutoModel, folder, where)

@@ -116,10 +116,6 @@ def build_text(
     Its layers are initialised as the library does it, from the current state of torch's generator, and there are as
     many positions as tokens in an input; with a ``checkpoint`` the backbone has its weights. The head is new, except
     that of a checkpoint that is pretrained further to predict the next token.
-
-    Raises:
-        TmiError: transformers is missing, there is no such architecture, setting or checkpoint, or the network does
-            not fit the tokenizer, the length of the texts, the pooling or the objective.
     """
     require_transformers()
     if model.stem != "imagenet" or model.normalisation != "own":
@@ -167,11 +163,7 @@ def first_position(model: Any) -> int:
 
 @torch.no_grad()
 def reads_ahead(network: Any, where: str) -> bool:
-    """Whether what a network says about a token depends on later ones, found by asking it.
-
-    Raises:
-        TmiError: it does not read ids of tokens, or padding makes a difference to it.
-    """
+    """Whether what a network says about a token depends on later ones, found by asking it."""
     training = network.training
     features = TextFeatures(network.eval())
 

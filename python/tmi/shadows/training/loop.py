@@ -10,10 +10,9 @@ from torch import nn
 from tmi.config import TrainingConfig
 from tmi.errors import TmiError
 from tmi.shadows.training.data import Epoch, TrainingSet, epoch_seed, epochs
+from tmi.shadows.training.learners import Learner, Solo, Stack
 from tmi.shadows.training.recipe import learning_rate, set_learning_rate
-from tmi.shadows.training.solo import Solo
-from tmi.shadows.training.stack import Stack
-from tmi.shadows.training.state import Learner, Watch, load_state
+from tmi.shadows.training.state import Watch, load_state
 
 # Networks, and what updates them together.
 Lane = tuple[slice, Learner]

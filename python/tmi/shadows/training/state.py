@@ -5,32 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tmi.shadows.artefacts import Artefacts
+from tmi.shadows.training.learners import Learner
 from tmi.system.files import sidecar
 from tmi.system.worker import samples_trained
-
-
-class Learner(Protocol):
-    """Some networks that are updated together."""
-
-    optimizer: torch.optim.Optimizer
-
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
-        """One update from inputs and labels ``[networks, batch, ...]``."""
-
-    def mean_losses(self) -> Tensor:
-        """The mean losses ``[networks]`` of the steps since the last call."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything of the networks that training changes."""
-
-    def write_back(self) -> None:
-        """Make sure that the networks themselves have the trained weights."""
 
 
 class Watch:

@@ -1,19 +1,43 @@
-"""One network trained on its own: step by step on the CPU, as a captured graph on an accelerator."""
+"""Networks that are updated together: each with an optimiser of its own, or all of them stacked as one.
+
+A step of one network is an ordinary step on the CPU, and a captured graph on an accelerator.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
 
 from tmi.config import TrainingConfig
-from tmi.shadows.training.recipe import autocast, mean_loss, optimizer_of, trainable
+from tmi.shadows.training.recipe import autocast, loss_of, mean_loss, optimizer_of, trainable
 
 # Steps before the capture, in which libraries choose their kernels and allocate their workspaces.
 WARM_UP_STEPS = 3
 # Largest relative difference of the loss after a replayed and an ordinary step that rounding explains.
 TOLERANCE = 0.05
+
+
+class Learner(Protocol):
+    """Some networks that are updated together."""
+
+    optimizer: torch.optim.Optimizer
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from inputs and labels ``[networks, batch, ...]``."""
+
+    def mean_losses(self) -> Tensor:
+        """The mean losses ``[networks]`` of the steps since the last call."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything of the networks that training changes."""
+
+    def write_back(self) -> None:
+        """Make sure that the networks themselves have the trained weights."""
 
 
 class CapturedStep:
@@ -92,8 +116,8 @@ class CapturedStep:
         for tensor in self._gathered():
             # What was not there before begins at zero.
             tensor.zero_()
-        for tensor, copy in state:
-            tensor.copy_(copy)
+        for tensor, saved in state:
+            tensor.copy_(saved)
 
 
 class Solo:
@@ -144,3 +168,64 @@ class Solo:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.detach()
+
+
+class Stack:
+    """Networks whose parameters are stacked along a leading axis, one row per network.
+
+    The loss of one network does not depend on the parameters of another, so gradients and optimiser steps are those
+    of each network alone; only the order of floating-point additions may differ.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module], recipe: TrainingConfig) -> None:
+        self._networks = networks
+        self._recipe = recipe
+        for network in networks:
+            network.train()
+        self.parameters, self._buffers = stack_module_state(list(networks))
+        self.optimizer = optimizer_of([array for array in self.parameters.values() if array.requires_grad], recipe)
+        # A copy without storage: it only tells functional_call what to compute.
+        self._skeleton = copy.deepcopy(networks[0]).to("meta")
+        self._losses: list[Tensor] = []
+        self._forward = vmap(self._call, randomness="different")
+
+    @staticmethod
+    def fits(network: nn.Module) -> bool:
+        """Whether stacking makes training faster: only matrices gain, convolutions and attention lose."""
+        owners = [layer for layer in network.modules() if any(True for _ in layer.parameters(recurse=False))]
+        return all(isinstance(layer, nn.Linear) for layer in owners)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits ``[networks, batch, classes]`` of inputs ``[networks, batch, ...]``."""
+        outputs: Tensor = self._forward(self.parameters, self._buffers, inputs)
+        return outputs
+
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update of every network from inputs and labels ``[networks, batch, ...]``."""
+        losses = loss_of(self(inputs), labels, self._recipe).sum(dim=1)
+        # The sum over models of each model's mean: every model gets the gradient that it would have alone.
+        torch.autograd.backward(losses.sum() / labels.shape[1])
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self._losses.append(losses.detach() / labels.shape[1])
+
+    def mean_losses(self) -> Tensor:
+        """The mean losses ``[networks]`` of the steps since the last call."""
+        losses, self._losses = self._losses, []
+        return torch.stack(losses).mean(dim=0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers, stacked."""
+        return {**self.parameters, **self._buffers}
+
+    @torch.no_grad()
+    def write_back(self) -> None:
+        """Copy the stacked parameters and buffers into the networks."""
+        for index, network in enumerate(self._networks):
+            state = dict(network.named_parameters()) | dict(network.named_buffers())
+            for name, tensor in self.tensors().items():
+                state[name].copy_(tensor[index])
+
+    def _call(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(self._skeleton, (parameters, buffers), (inputs,))
+        return outputs
