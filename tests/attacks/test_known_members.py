@@ -10,6 +10,8 @@ from tmi.attacks.known import FOLDS, _folds, answer_features, coarse
 from tmi.attacks.registry import attack_named
 from tmi.config import load_config
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.differences import compare
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.runs.adversaries import with_attacks
@@ -115,3 +117,32 @@ def test_what_does_not_fit_is_named() -> None:
 def test_the_configuration_says_what_belongs_together(changes: dict[str, object], sentence: str) -> None:
     with pytest.raises(TmiError, match=sentence):
         with_attacks(load_config("digits", changes))
+
+
+def unseen(random: np.random.Generator, inputs: np.ndarray) -> list[np.ndarray]:
+    """Finetunings of a model that has seen none of the points: random features under random heads."""
+    hidden = np.tanh(inputs @ random.normal(size=(20, 24)) / 20**0.5)
+    heads = [3 * random.normal(size=(24, 6)) / 24**0.5 for _ in range(3)]
+    return [(hidden @ head)[:, None].astype(np.float32) for head in heads]
+
+
+@pytest.mark.slow
+def test_only_a_contrast_tells_memory_from_a_difference_of_the_points() -> None:
+    """Members differ in scale by 1.15, and no model has seen any of them: answers add to the points, but not to one
+    another."""
+    to_points, to_contrast = [], []
+    for seed in range(24):
+        random = np.random.default_rng([5, seed])
+        members = random.permutation(POINTS) < POINTS // 2
+        inputs = random.normal(size=(POINTS, 20)) * np.where(members, 1.15, 1)[:, None]
+        model, contrast = (
+            AttackInput(Predictions(unseen(random, inputs)), np.tile(members, (3, 1)), seed=seed, inputs=inputs)
+            for _ in range(2)
+        )
+        both, other = (attack_named("inputs-and-answers").score(answers, [0]) for answers in (model, contrast))
+        alone = attack_named("inputs-alone").score(model, [0])
+        for found, against in ((to_points, alone), (to_contrast, other)):
+            found.append(compare(both, against, members[None], [0.1], Bootstrap(300)).auc.low > 0)
+    print(f"\nmore than the points: {np.mean(to_points)}, more than the contrast: {np.mean(to_contrast)}")
+    assert np.mean(to_points) > 0.15
+    assert np.mean(to_contrast) <= 0.1

@@ -92,6 +92,8 @@ def test_plain_words_without_a_leak_claim_none() -> None:
     assert text.startswith("No leak was shown")
     assert "That is no clear difference." in text
     assert "accusations" not in text
+    assert "an attack that is right in 53 of 100 tries would have been seen in four of five such audits" in text
+    assert not any(word in text for word in ("AUC", "ROC", "TPR", "FPR"))
     assert "reversed" in plain_words(make_results({"tmi": -0.6}))[0]
     assert "of the pretrained models themselves" in plain_words(make_results({"direct": 2.0}))[0]
 

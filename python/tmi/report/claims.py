@@ -58,8 +58,13 @@ def speaks_for_others(results: Results) -> bool:
     return results.models.targets >= LEAST_TARGETS
 
 
-def caution(results: Results) -> str:
-    """What a shown leak does not say, in a sentence or two with a space before each; mostly empty."""
+def caution(results: Results, *, plain: bool = False) -> str:
+    """What a shown leak does not say, in a sentence or two with a space before each; mostly empty.
+
+    Args:
+        results: of a leak.
+        plain: without technical terms.
+    """
     targets, auc = results.models.targets, results.main.auc
     text = ""
     if targets == 1:
@@ -69,13 +74,18 @@ def caution(results: Results) -> str:
             f" {targets} targets are too few for a verdict on models like them, which takes {LEAST_TARGETS} at least."
         )
     if CHANCE_AUC < auc.low < NEXT_TO_NOTHING:
-        text += f" The leak may be next to nothing: its AUC may be as low as {auc.low:.3f}."
+        least = f"{100 * auc.low:.1f} of 100 tries" if plain else f"AUC {auc.low:.3f}"
+        text += f" The leak may be next to nothing: as low as {least}."
     return text
 
 
-def smallest_effect(results: Results) -> str:
-    """What an audit that shows nothing would mostly have shown, as a clause."""
-    least = CHANCE_AUC + detectable(results.main.auc, results.evaluation.confidence)
-    return (
-        f"a true AUC of {min(least, 1):.3f} would have been seen in four of five such audits, a smaller one more rarely"
-    )
+def smallest_effect(results: Results, *, plain: bool = False) -> str:
+    """What an audit that shows nothing would mostly have shown, as a clause.
+
+    Args:
+        results: of no leak.
+        plain: without technical terms.
+    """
+    least = min(CHANCE_AUC + detectable(results.main.auc, results.evaluation.confidence), 1.0)
+    effect = f"an attack that is right in {100 * least:.0f} of 100 tries" if plain else f"a true AUC of {least:.3f}"
+    return f"{effect} would have been seen in four of five such audits, a smaller effect more rarely"

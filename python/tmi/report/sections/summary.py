@@ -196,14 +196,14 @@ def _finding(results: Results) -> str:
             leaks = "Something leaks from this model"
         return (
             f"{leaks}: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
-            f"{caution(results)}"
+            f"{caution(results, plain=True)}"
         )
     if auc.high < CHANCE_AUC:
         return "The attack is wrong more often than a coin, so its scores or the membership are probably reversed."
     return (
         f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Given one "
         f"point that was in it and one that was not, it tells which is which in {_tries(auc)}. A better attack may "
-        f"find more, and small leaks may be missed: {smallest_effect(results)}."
+        f"find more, and small leaks may be missed: {smallest_effect(results, plain=True)}."
     )
 
 
