@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from tmi.metrics.estimate import Estimate
-from tmi.report import results as tables
+from tmi.report import tables
 from tmi.report.blocks import Figure, Material, Media, Table
 from tmi.report.exhibits import Exhibit
 from tmi.report.figures.style import svg_text

@@ -11,7 +11,8 @@ import pytest
 from made.results import as_saved, changed, make_results, with_target
 from made.variants import make_seven
 from tmi.errors import TmiError
-from tmi.report.results import InputNote, Results
+from tmi.report.results import Results
+from tmi.report.tables import InputNote
 
 
 def made() -> list[Results]:

@@ -13,16 +13,13 @@ from made.results import changed, make_results, outline
 from tmi.report import sections
 from tmi.report.blocks import (
     Block,
-    Bullets,
     Cell,
     Code,
     Column,
     Figure,
     Folded,
     Gallery,
-    Group,
-    Heading,
-    Listing,
+    Items,
     Material,
     Media,
     Muted,
@@ -32,7 +29,6 @@ from tmi.report.blocks import (
     Section,
     Strong,
     Table,
-    Terms,
 )
 from tmi.report.document import write_report
 from tmi.report.notebook import notebook_html
@@ -46,15 +42,15 @@ def made_up(material: Material) -> Section:
     """All that another package's section may hold."""
     blocks: list[Block] = [
         Paragraph(("The headline attack is ", Strong(material.results.headline), Code("a.py"), Muted(HOSTILE))),
-        Heading("A heading"),
+        Paragraph("A heading", "heading"),
         Note("finding", ["Found."]),
         Note("warning", ["Read with care."]),
         Note("refused", ["Not at all."]),
-        Bullets(["first", HOSTILE]),
-        Terms([("name", "said"), ("several", ["one", ("two",)])]),
-        Listing("line 1\nline 2"),
-        Folded("Folded", Listing("seldom read")),
-        Table([Column("Row"), Column("Figure")], [Group([[Cell("row"), Cell("0.5", ["[0.4, 0.6]", "by chance"])]])]),
+        Items([("", ["first"]), ("", [HOSTILE])]),
+        Items([("name", ["said"]), ("several", ["one", ("two",)])]),
+        Paragraph("line 1\nline 2", "verbatim"),
+        Folded("Folded", Paragraph("seldom read", "verbatim")),
+        Table([Column("Row", ["row", "last"]), Column("Figure", [Cell("0.5", ["[0.4, 0.6]", "by chance"]), "1"])]),
         Gallery([Point("7", HOSTILE, [("AUC", "0.9")])]),
     ]
     return Section("Made up", blocks, Media.EVERYWHERE)

@@ -24,7 +24,7 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.differences import compare
 from tmi.metrics.estimate import Estimate, detectable
 from tmi.metrics.one_target import auc_interval
-from tmi.report.blocks import Listing
+from tmi.report.blocks import Paragraph
 from tmi.report.compared import Compared, compared_blocks, runs_verdict
 from tmi.report.terminal import show_blocks
 from tmi.runs.compare import compare_runs, compare_unpaired, compared_runs
@@ -156,8 +156,8 @@ def test_audits_of_saved_predictions(tmp_path: Path) -> None:
     assert compared.paired
     assert "A and B have no numbers" in compared.why
     assert compared.configuration is None
-    said = [block.text for block in compared_blocks(compared) if isinstance(block, Listing)]
-    assert said[-1] == "At least one of the two has no configuration to compare."
+    said = [block.text for block in compared_blocks(compared) if isinstance(block, Paragraph)]
+    assert said[1] == "At least one of the two has no configuration to compare."
     assert compared.attacks["tmi"].difference.auc.high < 0
     assert runs_verdict(compared).startswith("B leaks less than A: tmi has AUC ")
     turned = compared_runs(b, a)

@@ -1,6 +1,6 @@
 """What a section of the report is made of: blocks, which each renderer shows in its own way.
 
-A text is a string or several, of which some are marked; no string is ever read as markup.
+A text is a string or several, some of them marked; no string is ever read as markup.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tmi.report.exhibits import Exhibit
@@ -25,7 +25,6 @@ class Media(Flag):
     MARKDOWN = auto()
     TERMINAL = auto()
     NOTEBOOK = auto()
-    # What is read at leisure, as opposed to what one sees at once.
     DOCUMENTS = PAGE | MARKDOWN
     EVERYWHERE = DOCUMENTS | TERMINAL | NOTEBOOK
 
@@ -35,7 +34,7 @@ class Strong(str):
 
 
 class Code(str):
-    """A part of a text that is a name of a file or program."""
+    """A part of a text that is the name of a file or a hash."""
 
 
 class Muted(str):
@@ -52,33 +51,22 @@ def plain(text: Text) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a section.
-
-    Attributes:
-        media: where it is shown, as far as its section is.
-    """
+    """A part of a section, shown in its ``media`` as far as the section is."""
 
     media: Media = Media.EVERYWHERE
 
 
 @dataclass(frozen=True)
 class Paragraph(Block):
-    """One or more sentences."""
+    """Sentences, a heading inside a section, or text as it is, line by line."""
 
     text: Text
-    tone: Literal["plain", "muted"] = "plain"
-
-
-@dataclass(frozen=True)
-class Heading(Block):
-    """Begins a part of a section."""
-
-    text: str
+    tone: Literal["plain", "muted", "heading", "verbatim"] = "plain"
 
 
 @dataclass(frozen=True)
 class Note(Block):
-    """Sentences that stand out: what was found, what to read with care, what no figure can be trusted after."""
+    """Sentences that stand out: what was found, what to read with care, why no figure can be trusted."""
 
     level: Literal["finding", "warning", "refused"]
     texts: Sequence[str]
@@ -90,29 +78,10 @@ class Note(Block):
 
 
 @dataclass(frozen=True)
-class Bullets(Block):
-    """Sentences one below the other."""
+class Items(Block):
+    """Names, each with the lines of text that say something about it; or texts alone, whose names are empty."""
 
-    items: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Terms(Block):
-    """Names and what is to be said about each; one may have several lines."""
-
-    rows: Sequence[tuple[str, Text | list[Text]]]
-
-    @property
-    def entries(self) -> list[tuple[str, list[Text]]]:
-        """Each name with its lines."""
-        return [(name, text if isinstance(text, list) else [text]) for name, text in self.rows]
-
-
-@dataclass(frozen=True)
-class Listing(Block):
-    """Text as it is, line by line."""
-
-    text: str
+    items: Sequence[tuple[str, Sequence[Text]]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +89,7 @@ class Folded(Block):
     """What only some readers open."""
 
     summary: str
-    block: Terms | Listing
+    block: Items | Paragraph
 
 
 @dataclass(frozen=True)
@@ -146,8 +115,9 @@ class Column:
 
     Attributes:
         head: what is in it.
-        short: the same for the terminal, where lines are narrow.
-        spared: columns with lower numbers are the first to be left out of a terminal that is too narrow; 0: never.
+        cells: one for each row.
+        short: the head for the terminal, where lines are narrow.
+        spared: a terminal that is too narrow leaves columns with lower numbers out first; 0: never.
         detailed: the terminal shows the small print, too.
         is_text: words, not figures.
         notes: what the terminal has to say about it below the table.
@@ -155,6 +125,7 @@ class Column:
     """
 
     head: str
+    cells: Sequence[Cell | str]
     short: str = ""
     spared: int = 0
     detailed: bool = False
@@ -164,46 +135,47 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Rows of a table that stand apart from others.
-
-    Attributes:
-        rows: a cell for each column; the first names the row.
-        note: above the rows.
-        remark: after each name, where there is no room for the note.
-    """
-
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
-    remark: str = ""
-
-
-@dataclass(frozen=True)
 class Table(Block):
-    """A table; where nothing is in it, it is not shown.
+    """A table; without rows it is not shown.
 
     Attributes:
         columns: the first names the rows.
-        groups: its rows.
         main: the name of the row, or the head of the column, that matters most.
         title: what the terminal, which has no sections, says above it.
         notes: what is said below it.
+        breaks: at which rows another group of rows begins.
+        apart: what is said above the last group.
+        remark: the same after each name, where there is no room above.
         has_words: its cells are text that may be long.
         elsewhere: where columns are that the terminal had no room for.
     """
 
     columns: Sequence[Column]
-    groups: Sequence[Group]
     main: str = ""
     title: str = ""
     notes: Sequence[Paragraph] = ()
+    breaks: Sequence[int] = ()
+    apart: str = ""
+    remark: str = ""
     has_words: bool = False
     elsewhere: str = "the report"
+
+    def shown(self, medium: Media) -> list[Column]:
+        """The columns that a medium shows."""
+        return [column for column in self.columns if medium in column.media]
+
+    def groups(self, columns: Sequence[Column]) -> list[tuple[list[list[Cell]], bool]]:
+        """Some of its columns as groups of rows, each with whether it stands apart."""
+        cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in column.cells] for column in columns)
+        rows = [list(row) for row in zip(*cells, strict=True)]
+        bounds = [0, *self.breaks, len(rows)]
+        apart = bounds[-2] if self.apart or self.remark else len(rows)
+        return [(rows[start:end], start == apart) for start, end in pairwise(bounds) if end > start]
 
 
 @dataclass(frozen=True)
 class Figure(Block):
-    """A figure, which is drawn where it is shown.
+    """A figure, drawn where it is shown.
 
     Attributes:
         name: of its files.
@@ -237,20 +209,18 @@ class Gallery(Block):
 
     def table(self, points: Sequence[Point]) -> Table:
         """Some of the points without what they look like."""
-        facts = [name for name, _ in self.points[0].facts]
-        rows = [[Cell(point.name), Cell(point.label), *(Cell(value) for _, value in point.facts)] for point in points]
-        return Table([Column(head) for head in ("Point", "Label", *facts)], [Group(rows)])
+        columns = [
+            Column("Point", [point.name for point in points]),
+            Column("Label", [point.label for point in points]),
+        ]
+        for place, (name, _) in enumerate(self.points[0].facts):
+            columns.append(Column(name, [point.facts[place][1] for point in points]))
+        return Table(columns)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report; where all its blocks are shown elsewhere, it is left out.
-
-    Attributes:
-        title: its heading.
-        blocks: what is in it, from top to bottom.
-        media: where it is shown.
-    """
+    """A title and the blocks below it; where all of them are shown elsewhere, it is left out."""
 
     title: str
     blocks: Sequence[Block]
@@ -267,8 +237,7 @@ class Material:
 
     Attributes:
         results: all figures.
-        exhibits: what the points of ``results.points.most_exposed`` look like, in that order; empty where that is not
-            known.
+        exhibits: what the points of ``results.points.most_exposed`` look like, in that order; empty if unknown.
         target_exhibits: what the points of ``results.target.most_suspected`` look like, likewise.
         config_toml: the resolved configuration; empty where there is none.
     """

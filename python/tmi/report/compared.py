@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tmi.metrics.differences import Comparison
-from tmi.report.blocks import Block, Cell, Column, Group, Listing, Paragraph, Table
-from tmi.report.results import Evaluation, ResultsTable
+from tmi.report.blocks import Block, Cell, Column, Paragraph, Table
+from tmi.report.tables import Evaluation, ResultsTable
 from tmi.report.wording import (
     CHANCE_AUC,
     NOT_RESOLVABLE,
     difference,
     difference_interval,
     tpr_difference,
-    tpr_label,
+    tpr_label_short,
 )
 
 SCHEMA = 1
@@ -89,7 +89,7 @@ def compared_blocks(compared: Compared) -> list[Block]:
         else f"Unpaired: {compared.why}. Each run is resampled on its own, so that the intervals are wider than they "
         "would be for the same targets and points."
     )
-    heading = Listing(f"A: {_size(compared.a)}\nB: {_size(compared.b)}\n{pairing}")
+    heading = Paragraph(f"A: {_size(compared.a)}\nB: {_size(compared.b)}\n{pairing}", "verbatim")
     changed = compared.configuration
     if changed is None:
         configuration = "At least one of the two has no configuration to compare."
@@ -97,51 +97,39 @@ def compared_blocks(compared: Compared) -> list[Block]:
         configuration = "The configurations do not differ in anything that changes a score."
     else:
         configuration = "\n".join(["What differs, from A to B:", *(f"  {line}" for line in changed)])
-    return [heading, compared_table(compared), Listing(configuration), Paragraph(runs_verdict(compared))]
+    return [heading, compared_table(compared), Paragraph(configuration, "verbatim"), Paragraph(runs_verdict(compared))]
 
 
 def compared_table(compared: Compared) -> Table:
     """One row per attack: the AUC of both runs, and B minus A."""
     rates, fewest = compared.rates, min(compared.a.non_members, compared.b.non_members)
 
-    def notes(rate: str) -> list[str]:
-        changes = [entry.difference.tpr_at_fpr[rate] for entry in compared.attacks.values()]
-        unresolved = f"{NOT_RESOLVABLE} not resolvable with {fewest:,} non-members"
-        always = "TPR: B − A in percentage points"
-        return [always] if all(change.resolvable for change in changes) else [always, unresolved]
-
-    columns = [
-        Column("Attack", is_text=True),
-        Column("AUC\nof A"),
-        Column("AUC\nof B"),
-        Column(
-            f"AUC of B − A\n[{compared.evaluation.percent} interval]",
-            detailed=True,
-            notes=["* the interval excludes 0"],
-        ),
-        # The highest false positive rates say least.
-        *(
-            Column(tpr_label(rate).replace("@", "@\n"), spared=len(rates) - place, notes=notes(rate))
-            for place, rate in enumerate(rates)
-        ),
-    ]
-
-    def row(name: str) -> list[Cell]:
-        entry = compared.attacks[name]
-        change = entry.difference
-        # The star has a place of its own, so that the intervals stand below one another.
-        auc = Cell(f"{difference(change.auc):7}", [difference_interval(change.auc)])
-        found = [Cell(tpr_difference(change.tpr_at_fpr[rate])) for rate in rates]
-        return [Cell(name), Cell(f"{entry.a.auc:.3f}"), Cell(f"{entry.b.auc:.3f}"), auc, *found]
-
     bounds = [name for name, entry in compared.attacks.items() if entry.upper_bound]
+    names = [name for name in compared.attacks if name not in bounds] + bounds
+    entries = [compared.attacks[name] for name in names]
+    changes = [entry.difference for entry in entries]
+    # The star has a place of its own, so that the intervals stand below one another.
+    aucs = [Cell(f"{difference(change.auc):7}", [difference_interval(change.auc)]) for change in changes]
+    head = f"AUC of B − A\n[{compared.evaluation.percent} interval]"
+    columns = [
+        Column("Attack", names, is_text=True),
+        Column("AUC\nof A", [f"{entry.a.auc:.3f}" for entry in entries]),
+        Column("AUC\nof B", [f"{entry.b.auc:.3f}" for entry in entries]),
+        Column(head, aucs, detailed=True, notes=["* the interval excludes 0"]),
+    ]
+    for place, rate in enumerate(rates):
+        found = [change.tpr_at_fpr[rate] for change in changes]
+        notes = ["TPR: B − A in percentage points"]
+        if not all(change.resolvable for change in found):
+            notes.append(f"{NOT_RESOLVABLE} not resolvable with {fewest:,} non-members")
+        # The highest false positive rates say least.
+        cells = [tpr_difference(change) for change in found]
+        columns.append(Column(tpr_label_short(rate), cells, spared=len(rates) - place, notes=notes))
     return Table(
         columns,
-        [
-            Group([row(name) for name in compared.attacks if name not in bounds]),
-            Group([row(name) for name in bounds], remark="upper bound"),
-        ],
         main=compared.headline,
+        breaks=[len(names) - len(bounds)],
+        remark="upper bound",
         elsewhere="the file of --json",
     )
 

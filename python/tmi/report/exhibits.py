@@ -12,18 +12,12 @@ from numpy.typing import NDArray
 
 from tmi.system.images import picture_of, png_of
 
-LONGEST_SIDE = 256
-"""Pixels to which larger images are shrunk: a page with full-size photographs would hardly load."""
-
-LONGEST_TEXT = 600
-"""Characters of a text that are shown."""
-
+# Pixels to which larger images are shrunk (a page with full-size photographs would hardly load), characters of a text
+# that are shown, and both for points that are shown on demand, since there are many of them.
+LONGEST_SIDE, LONGEST_TEXT = 256, 600
+SMALL_SIDE, SMALL_TEXT = 96, 240
+# Values of a vector that are shown.
 MOST_VALUES = 12
-"""Values of a vector that are shown."""
-
-SMALL_SIDE = 96
-SMALL_TEXT = 240
-"""The same of points that are shown on demand: there are many of them."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +52,13 @@ class Exhibit:
             encoded = base64.b64encode(png_of_image(np.asarray(self.content), side)).decode()
             return Markup('<img src="data:image/png;base64,{}" alt="" loading="lazy" decoding="async">').format(encoded)
         if self.kind == "text":
-            return Markup("<blockquote>{}</blockquote>").format(_shortened(str(self.content), characters))
-        return Markup("<code>{}</code>").format(_first_values(np.asarray(self.content)))
+            text = str(self.content)
+            cut = text if len(text) <= characters else f"{text[:characters]} … ({len(text):,} characters)"
+            return Markup("<blockquote>{}</blockquote>").format(cut)
+        vector = np.asarray(self.content)
+        shown = ", ".join(f"{value:.4g}" for value in vector[:MOST_VALUES])
+        cut = shown if len(vector) <= MOST_VALUES else f"{shown}, … ({len(vector):,} values)"
+        return Markup("<code>{}</code>").format(cut)
 
 
 def png_of_image(image: NDArray[Any], longest_side: int = LONGEST_SIDE) -> bytes:
@@ -90,14 +89,3 @@ def _channels_last(image: NDArray[Any]) -> NDArray[Any]:
         return image
     grey: NDArray[Any] = image.mean(axis=2).astype(image.dtype)
     return grey
-
-
-def _shortened(text: str, characters: int) -> str:
-    if len(text) <= characters:
-        return text
-    return f"{text[:characters]} … ({len(text):,} characters)"
-
-
-def _first_values(vector: NDArray[Any]) -> str:
-    shown = ", ".join(f"{value:.4g}" for value in vector[:MOST_VALUES])
-    return shown if len(vector) <= MOST_VALUES else f"{shown}, … ({len(vector):,} values)"

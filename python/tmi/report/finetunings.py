@@ -1,7 +1,4 @@
-"""The finetunings of a run, its own and its variants, in the order and words in which they are shown.
-
-The terminal, the figure and the page all read from here, as they do from `wording`.
-"""
+"""The finetunings of a run, its own and its variants, in the order and words in which they are shown."""
 
 from __future__ import annotations
 
@@ -9,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from tmi.metrics.estimate import Estimate
-from tmi.report.results import Private, Results, Variants
+from tmi.report.results import Results
+from tmi.report.tables import Private, VariantDifference, VariantRow
 from tmi.report.wording import BASELINE_ATTACK
 
 PRIVACY_NOTE = (
@@ -20,7 +18,6 @@ COMPARISON_NOTE = (
     "Compare a private finetuning with the one without noise (ε = ∞): the same clipping and sampling, so that only the "
     "noise differs."
 )
-NOT_PRIVATE = "–"
 
 
 @dataclass(frozen=True)
@@ -29,53 +26,55 @@ class Finetuning:
 
     Attributes:
         name: that of the run itself or of a variant.
-        transfer: as in the configuration.
-        epsilon: of the finetuning points; infinite without noise, None where it is not private.
-        delta: the probability that epsilon does not cover; None where there is no epsilon.
-        task: source and number of classes of the downstream task.
-        points: on which each model is finetuned.
-        accuracy: mean downstream test accuracy of the models, a fraction.
+        row: what is known about it.
         auc: of the attack by which the finetunings are compared.
         tpr: of the same attack at the representative false positive rate.
         baseline: AUC of the paper's baseline; None where it was not run or is itself that attack.
-        difference: paired difference of the AUC to ``against``; None for the run itself.
-        against: the finetuning that it is compared with.
+        difference: to the finetuning that it is compared with; None for the run itself.
     """
 
     name: str
-    transfer: str
-    epsilon: float | None
-    delta: float | None
-    task: tuple[str, int]
-    points: int
-    accuracy: float
+    row: VariantRow
     auc: Estimate
     tpr: Estimate
     baseline: Estimate | None
-    difference: Estimate | None
-    against: str | None
+    difference: VariantDifference | None
+
+    @property
+    def epsilon(self) -> float | None:
+        """Of the finetuning points; infinite without noise, None where it is not private."""
+        return epsilon_of(self.row.private)
 
     @property
     def noisy(self) -> bool:
         """Whether it has a finite epsilon."""
         return self.epsilon is not None and math.isfinite(self.epsilon)
 
+    @property
+    def control(self) -> str:
+        """The finetuning without noise that it is compared with, or that it is."""
+        return self.difference.against if self.noisy and self.difference else self.name
+
 
 def finetunings(results: Results) -> list[Finetuning]:
     """The run itself, then what is not private, then what is, every control before those that it is the control of.
 
     Args:
-        results: the content of results.json, with ``variants``.
+        results: with ``variants``.
     """
-    assert results.variants is not None
-    own, *others = (_finetuning(results.variants, name, results.representative_rate) for name in results.variants.rows)
-    controls = [each.against if each.noisy else each.name for each in others]
-    rank = {control: place for place, control in reversed(list(enumerate(controls)))}
+    variants, rate = results.variants, results.representative_rate
+    assert variants is not None
+    found = []
+    for name, row in variants.rows.items():
+        attack = row.attacks[variants.attack]
+        baseline = row.attacks.get(BASELINE_ATTACK) if variants.attack != BASELINE_ATTACK else None
+        figures = (attack.auc, attack.tpr_at_fpr[rate], baseline.auc if baseline else None)
+        found.append(Finetuning(name, row, *figures, variants.differences.get(name)))
+    own, *others = found
+    controls = [each.control for each in others]
 
     def place(each: Finetuning) -> tuple[float, ...]:
-        if each.epsilon is None:
-            return (0,)
-        return (1, rank[each.against if each.noisy else each.name], -each.epsilon)
+        return (0,) if each.epsilon is None else (1, controls.index(each.control), -each.epsilon)
 
     return [own, *sorted(others, key=place)]
 
@@ -88,7 +87,7 @@ def any_private(results: Results) -> bool:
 
 
 def epsilon_of(private: Private | None) -> float | None:
-    """Epsilon of an entry ``private`` of results.json, where it is missing without noise."""
+    """Infinite without noise, None where nothing is private."""
     return None if private is None else math.inf if private.epsilon is None else private.epsilon
 
 
@@ -98,7 +97,7 @@ def epsilon_text(epsilon: float | None) -> str:
     A bound is rounded up, to two digits, whole numbers from ten.
     """
     if epsilon is None:
-        return NOT_PRIVATE
+        return "–"
     if math.isinf(epsilon):
         return "∞"
     decimals = max(0, 1 - math.floor(math.log10(epsilon)))
@@ -113,33 +112,3 @@ def trained(transfer: str) -> str:
         return "last block" if blocks == "1" else f"last {blocks} blocks"
     # The function of the user's own recipe stands for itself.
     return {"head": "head only", "full": "everything", "lora": "LoRA adapters"}.get(transfer, transfer)
-
-
-def details(row: Finetuning, own: Finetuning) -> list[str]:
-    """What a finetuning trains, and on what where that differs from the run itself, ``own``."""
-    (source, classes), parts = row.task, [trained(row.transfer)]
-    if row.points != own.points:
-        parts.append(f"{row.points:,} points")
-    if row.task != own.task:
-        parts.append(f"{classes} classes of {source}")
-    return parts
-
-
-def _finetuning(variants: Variants, name: str, rate: str) -> Finetuning:
-    row, attack = variants.rows[name], variants.rows[name].attacks[variants.attack]
-    baseline = row.attacks.get(BASELINE_ATTACK) if variants.attack != BASELINE_ATTACK else None
-    difference = variants.differences.get(name)
-    return Finetuning(
-        name=name,
-        transfer=row.transfer,
-        epsilon=epsilon_of(row.private),
-        delta=row.private.delta if row.private and row.private.epsilon is not None else None,
-        task=(row.source, row.classes),
-        points=row.points_per_model,
-        accuracy=row.downstream_test_accuracy.mean,
-        auc=attack.auc,
-        tpr=attack.tpr_at_fpr[rate],
-        baseline=baseline.auc if baseline else None,
-        difference=difference.auc if difference else None,
-        against=difference.against if difference else None,
-    )

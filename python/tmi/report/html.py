@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tmi.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Code,
-    Figure,
-    Folded,
-    Gallery,
-    Heading,
-    Listing,
-    Media,
-    Muted,
-    Note,
-    Paragraph,
-    Point,
-    Section,
-    Strong,
-    Table,
-    Terms,
-    Text,
-)
+from tmi.report import blocks
 from tmi.report.results import Results
 
-SHOWN_AT_ONCE = 12
-BLOCK = 24
-"""Points that are shown at once, and those that are shown on demand together."""
+# Points that are shown at once, and those that are shown on demand together.
+SHOWN_AT_ONCE, BLOCK = 12, 24
+TONES = {
+    "plain": "<p>{}</p>",
+    "muted": '<p class="muted">{}</p>',
+    "heading": "<h3>{}</h3>",
+    "verbatim": "<pre><code>{}</code></pre>",
+}
+MARKS = {
+    blocks.Strong: "<strong>{}</strong>",
+    blocks.Code: "<code>{}</code>",
+    blocks.Muted: '<span class="muted">{}</span>',
+}
 
-SvgOf: TypeAlias = Callable[[Figure], str]
 
-
-def render_page(results: Results, sections: Sequence[Section], svgs: Mapping[str, str]) -> str:
+def render_page(results: Results, sections: Sequence[blocks.Section], svgs: Mapping[str, str]) -> str:
     """The report as HTML.
 
     Args:
@@ -49,10 +36,8 @@ def render_page(results: Results, sections: Sequence[Section], svgs: Mapping[str
     Raises:
         ValueError: an exhibit cannot be shown.
     """
-
-    def body(section: Section) -> Markup:
-        return fragment(section.shown(Media.PAGE), lambda figure: svgs[figure.name])
-
+    shown = [(section.title, section.shown(blocks.Media.PAGE)) for section in sections]
+    bodies = [(title, fragment(some, lambda figure: svgs[figure.name])) for title, some in shown if some]
     environment = Environment(
         loader=PackageLoader("tmi.report", "templates"),
         autoescape=True,
@@ -60,46 +45,38 @@ def render_page(results: Results, sections: Sequence[Section], svgs: Mapping[str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    head, *others = sections
-    return environment.get_template("page.html.j2").render(
-        name=results.name,
-        head=body(head),
-        sections=[(section.title, body(section)) for section in others if section.shown(Media.PAGE)],
-    )
+    page = environment.get_template("page.html.j2")
+    return page.render(name=results.name, head=bodies[0][1], sections=bodies[1:])
 
 
-def fragment(blocks: Iterable[Block], svg_of: SvgOf) -> Markup:
+def fragment(some: Iterable[blocks.Block], svg_of: Callable[[blocks.Figure], str]) -> Markup:
     """Blocks as HTML; whatever they say is escaped."""
-    return Markup("\n").join(_block(block, svg_of) for block in blocks)
+    return _lines(_block(block, svg_of) for block in some)
 
 
-def _block(block: Block, svg_of: SvgOf) -> Markup:
+def _block(block: blocks.Block, svg_of: Callable[[blocks.Figure], str]) -> Markup:
     match block:
-        case Paragraph(text=text, tone=tone):
-            return Markup('<p class="muted">{}</p>' if tone == "muted" else "<p>{}</p>").format(_text(text))
-        case Heading(text=text):
-            return Markup("<h3>{}</h3>").format(text)
-        case Note():
-            return _note(block)
-        case Bullets(items=items):
-            return Markup("<ul>\n{}\n</ul>").format(_lines(Markup("<li>{}</li>").format(item) for item in items))
-        case Terms():
-            return _terms(block)
-        case Listing(text=text):
-            return Markup("<pre><code>{}</code></pre>").format(text)
-        case Folded(summary=summary, block=folded):
-            opened = _block(folded, svg_of)
-            return Markup("<details>\n<summary>{}</summary>\n{}\n</details>").format(summary, opened)
-        case Table():
+        case blocks.Paragraph():
+            return Markup(TONES[block.tone]).format(_text(block.text))
+        case blocks.Note(level="finding"):
+            return Markup('<div class="verdict">\n{}\n</div>').format(_all("<p>{}</p>", block.texts))
+        case blocks.Note():
+            return _all(f'<p class="{block.level}"><strong>{block.lead}</strong> {{}}</p>', block.texts)
+        case blocks.Items():
+            return _items(block.items)
+        case blocks.Folded():
+            opened = _block(block.block, svg_of)
+            return Markup("<details>\n<summary>{}</summary>\n{}\n</details>").format(block.summary, opened)
+        case blocks.Table():
             return _table(block)
-        case Figure(label=label, caption=caption):
+        case blocks.Figure():
             # An SVG without its XML prolog, which HTML does not know.
             svg = svg_of(block)
-            figure = Markup('<figure class="chart" role="img" aria-label="{}">\n{}</figure>')
-            below = Markup('\n<p class="muted">{}</p>').format(caption) if caption else ""
-            return figure.format(label, Markup(svg[svg.index("<svg") :])) + below
-        case Gallery(points=points):
-            return _gallery(block, points)
+            figure = Markup('<figure class="chart" role="img" aria-label="{}">\n{}\n</figure>')
+            below = Markup('\n<p class="muted">{}</p>').format(block.caption) if block.caption else ""
+            return figure.format(block.label, Markup(svg[svg.index("<svg") :])) + below
+        case blocks.Gallery():
+            return _gallery(block)
     raise TypeError(f"a page cannot show a {type(block).__name__}")
 
 
@@ -107,66 +84,63 @@ def _lines(parts: Iterable[Markup]) -> Markup:
     return Markup("\n").join(parts)
 
 
-def _text(text: Text) -> Markup:
+def _all(form: str, texts: Iterable[object]) -> Markup:
+    return _lines(Markup(form).format(text) for text in texts)
+
+
+def _text(text: blocks.Text) -> Markup:
     """A text with its marks."""
     parts = (text,) if isinstance(text, str) else text
-    marks = {Strong: "<strong>{}</strong>", Code: "<code>{}</code>", Muted: '<span class="muted">{}</span>'}
-    return Markup("").join(Markup(marks.get(type(part), "{}")).format(str(part)) for part in parts)
+    return Markup("").join(Markup(MARKS.get(type(part), "{}")).format(str(part)) for part in parts)
 
 
-def _note(note: Note) -> Markup:
-    if note.level == "finding":
-        sentences = _lines(Markup("<p>{}</p>").format(text) for text in note.texts)
-        return Markup('<div class="verdict">\n{}\n</div>').format(sentences)
-    box = Markup('<p class="{}"><strong>{}</strong> {}</p>')
-    return _lines(box.format(note.level, note.lead, text) for text in note.texts)
+def _items(items: Sequence[tuple[str, Sequence[blocks.Text]]]) -> Markup:
+    said = [(name, Markup("<br>\n").join(map(_text, texts))) for name, texts in items]
+    if any(name for name, _ in items):
+        return Markup("<dl>\n{}\n</dl>").format(_lines(Markup("<dt>{}</dt><dd>{}</dd>").format(*item) for item in said))
+    return Markup("<ul>\n{}\n</ul>").format(_all("<li>{}</li>", (text for _, text in said)))
 
 
-def _terms(terms: Terms) -> Markup:
-    row = Markup("<dt>{}</dt><dd>{}</dd>")
-    lines = (row.format(name, Markup("<br>\n").join(map(_text, texts))) for name, texts in terms.entries)
-    return Markup("<dl>\n{}\n</dl>").format(_lines(lines))
-
-
-def _cell(cell: Cell) -> Markup:
-    details = (Markup("<br><small>{}</small>").format(detail) for detail in cell.details)
-    return Markup("").join([Markup.escape(cell.text), *details])
-
-
-def _table(table: Table) -> Markup:
-    places = [place for place, column in enumerate(table.columns) if Media.PAGE in column.media]
-    groups = [group for group in table.groups if group.rows]
-    if not groups:
-        return Markup("")
-    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(table.columns[place].head) for place in places)
+def _table(table: blocks.Table) -> Markup:
+    columns = table.shown(blocks.Media.PAGE)
     bodies = []
-    for group in groups:
-        rows = []
-        if group.note:
-            rows.append(Markup('<tr><th class="note" colspan="{}">{}</th></tr>').format(len(places), group.note))
-        for row in group.rows:
+    for rows, apart in table.groups(columns):
+        lines = (
+            [Markup('<tr><th class="note" colspan="{}">{}</th></tr>').format(len(columns), table.apart)]
+            if apart
+            else []
+        )
+        for row in rows:
+            name, *figures = (
+                Markup("").join(
+                    [Markup.escape(cell.text), *(Markup("<br><small>{}</small>").format(d) for d in cell.details)]
+                )
+                for cell in row
+            )
             start = Markup('<tr class="default">') if row[0].text == table.main else Markup("<tr>")
-            name, *figures = (_cell(row[place]) for place in places)
             cells = Markup("").join(Markup("<td>{}</td>").format(figure) for figure in figures)
-            rows.append(Markup('{}<th scope="row">{}</th>{}</tr>').format(start, name, cells))
-        body = Markup('<tbody class="bound">\n{}\n</tbody>' if group.note else "<tbody>\n{}\n</tbody>")
-        bodies.append(body.format(_lines(rows)))
+            lines.append(Markup('{}<th scope="row">{}</th>{}</tr>').format(start, name, cells))
+        body = Markup('<tbody class="bound">\n{}\n</tbody>' if apart else "<tbody>\n{}\n</tbody>")
+        bodies.append(body.format(_lines(lines)))
+    if not bodies:
+        return Markup("")
+    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(column.head) for column in columns)
     shown = Markup('<div class="scroll">\n<table{}>\n<thead>\n<tr>{}</tr>\n</thead>\n{}\n</table>\n</div>').format(
         Markup(' class="words"') if table.has_words else "", heads, _lines(bodies)
     )
-    notes = [_text(note.text) for note in table.notes if Media.PAGE in note.media]
+    notes = [_text(note.text) for note in table.notes if blocks.Media.PAGE in note.media]
     return shown + Markup('\n<p class="muted">{}</p>').format(Markup(" ").join(notes)) if notes else shown
 
 
-def _gallery(gallery: Gallery, points: Sequence[Point]) -> Markup:
-    """The first points at once, the others in blocks on demand."""
+def _gallery(gallery: blocks.Gallery) -> Markup:
+    """The first points at once, the others on demand."""
+    points, first = gallery.points, gallery.points[0].exhibit
 
-    def shown(some: Sequence[Point], compact: bool) -> Markup:
-        if points[0].exhibit is None:
+    def shown(some: Sequence[blocks.Point], compact: bool) -> Markup:
+        if first is None:
             return _table(gallery.table(some))
-        classes = f"points{' small' if compact else ''}{'' if points[0].exhibit.kind == 'image' else ' wide'}"
-        cards = _lines(_card(point, compact) for point in some)
-        return Markup('<div class="{}">\n{}\n</div>').format(classes, cards)
+        classes = f"points{' small' if compact else ''}{'' if first.kind == 'image' else ' wide'}"
+        return Markup('<div class="{}">\n{}\n</div>').format(classes, _lines(_card(point, compact) for point in some))
 
     parts = [shown(points[:SHOWN_AT_ONCE], False)]
     for start in range(SHOWN_AT_ONCE, len(points), BLOCK):
@@ -177,9 +151,9 @@ def _gallery(gallery: Gallery, points: Sequence[Point]) -> Markup:
     return _lines(parts)
 
 
-def _card(point: Point, compact: bool) -> Markup:
+def _card(point: blocks.Point, compact: bool) -> Markup:
     assert point.exhibit is not None
     label = f", label {point.label}" if point.label else ""
-    return Markup("<figure>\n{}\n<figcaption><strong>Point {}</strong>{}\n{}\n</figcaption>\n</figure>").format(
-        point.exhibit.small if compact else point.exhibit.html, point.name, label, _terms(Terms(point.facts))
-    )
+    card = Markup("<figure>\n{}\n<figcaption><strong>Point {}</strong>{}\n{}\n</figcaption>\n</figure>")
+    facts = _items([(name, [value]) for name, value in point.facts])
+    return card.format(point.exhibit.small if compact else point.exhibit.html, point.name, label, facts)

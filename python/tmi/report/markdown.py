@@ -8,24 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tmi.report.blocks import (
-    Block,
-    Bullets,
-    Code,
-    Figure,
-    Folded,
-    Gallery,
-    Heading,
-    Listing,
-    Media,
-    Note,
-    Paragraph,
-    Section,
-    Strong,
-    Table,
-    Terms,
-    Text,
-)
+from tmi.report import blocks
+from tmi.report.blocks import Media, Text
 from tmi.report.results import Results
 
 # Points of a gallery that are listed.
@@ -35,7 +19,7 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _WORD_JOINER = "\N{WORD JOINER}"
 
 
-def render_markdown(results: Results, sections: Sequence[Section]) -> str:
+def render_markdown(results: Results, sections: Sequence[blocks.Section]) -> str:
     """What sections have for it, in GitHub's dialect."""
     parts = [f"# Report on {escaped(results.name)}: what the finetuned models leak about their pretraining data"]
     for section in sections:
@@ -59,55 +43,58 @@ def escaped(text: str) -> str:
     return re.sub(r"[\\`*_{}\[\]~$^!]|(?<!&)#", lambda found: f"\\{found[0]}", line)
 
 
-def _block(block: Block) -> str:
+def _block(block: blocks.Block) -> str:
     match block:
-        case Paragraph(text=text):
-            return _text(text)
-        case Heading(text=text):
-            return f"### {escaped(text)}"
-        case Note(texts=texts, lead=lead):
-            return "\n\n".join(f"{f'**{lead}** ' if lead else ''}{escaped(text)}" for text in texts)
-        case Bullets(items=items):
-            return "\n".join(f"- {escaped(item)}" for item in items)
-        case Terms(entries=entries):
-            return "\n".join(f"- **{escaped(name)}**: {' '.join(map(_text, texts))}" for name, texts in entries)
-        case Listing(text=text):
-            return "\n".join(f"    {line}" for line in text.splitlines())
-        case Folded(summary=summary, block=folded):
-            return f"**{escaped(summary)}**\n\n{_block(folded)}"
-        case Table():
+        case blocks.Paragraph(tone="heading"):
+            return f"### {_text(block.text)}"
+        case blocks.Paragraph(tone="verbatim"):
+            return "\n".join(f"    {line}" for line in blocks.plain(block.text).splitlines())
+        case blocks.Paragraph():
+            return _text(block.text)
+        case blocks.Note():
+            return "\n\n".join(
+                f"**{block.lead}** {escaped(text)}" if block.lead else escaped(text) for text in block.texts
+            )
+        case blocks.Items():
+            said = (
+                (f"**{escaped(name)}**: " if name else "", " ".join(map(_text, texts))) for name, texts in block.items
+            )
+            return "\n".join(f"- {name}{text}" for name, text in said)
+        case blocks.Folded():
+            return f"**{escaped(block.summary)}**\n\n{_block(block.block)}"
+        case blocks.Table():
             return _table(block)
-        case Figure(name=name, label=label):
-            return f"![{escaped(label)}]({name}.png)"
-        case Gallery(points=points):
-            return _table(block.table(points[:MOST_POINTS]))
+        case blocks.Figure():
+            return f"![{escaped(block.label)}]({block.name}.png)"
+        case blocks.Gallery():
+            return _table(block.table(block.points[:MOST_POINTS]))
     raise TypeError(f"Markdown cannot show a {type(block).__name__}")
 
 
 def _text(text: Text) -> str:
     """A text with its marks, except that what matters least looks like the rest."""
-    parts = (text,) if isinstance(text, str) else text
-    marks = {Strong: "**", Code: "*"}
-    return "".join(f"{mark}{escaped(part)}{mark}" if (mark := marks.get(type(part))) else _kept(part) for part in parts)
+    marks = {blocks.Strong: "**", blocks.Code: "*"}
+
+    def part_of(part: str) -> str:
+        if mark := marks.get(type(part)):
+            return f"{mark}{escaped(part)}{mark}"
+        # The spaces at its ends join it to the parts beside it.
+        return f"{' ' if part[:1] == ' ' else ''}{escaped(part)}{' ' if part[1:] and part[-1] == ' ' else ''}"
+
+    return escaped(text) if isinstance(text, str) else "".join(map(part_of, text))
 
 
-def _kept(part: str) -> str:
-    """Escaped, with the spaces at its ends, which join it to the parts beside it."""
-    return f"{' ' if part[:1] == ' ' else ''}{escaped(part)}{' ' if part[1:] and part[-1] == ' ' else ''}"
-
-
-def _table(table: Table) -> str:
-    places = [place for place, column in enumerate(table.columns) if Media.MARKDOWN in column.media]
-    rows = []
-    for group in table.groups:
-        for row in group.rows:
-            name, *figures = (row[place].line for place in places)
-            rows.append([f"{name} ({group.remark})" if group.remark else name, *figures])
-    if not rows:
+def _table(table: blocks.Table) -> str:
+    columns = table.shown(Media.MARKDOWN)
+    lines = []
+    for rows, apart in table.groups(columns):
+        for row in rows:
+            name, *figures = (cell.line for cell in row)
+            lines.append([f"{name} ({table.remark})" if apart else name, *figures])
+    if not lines:
         return ""
     # The first column is text, the others are figures.
-    header = [escaped(table.columns[place].head) for place in places]
-    lines = [header, ["---", *["---:"] * (len(places) - 1)], *(list(map(escaped, row)) for row in rows)]
-    shown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [_text(note.text) for note in table.notes if Media.MARKDOWN in note.media]
-    return f"{shown}\n\n{' '.join(notes)}" if notes else shown
+    rule = "".join(["| --- |", *(" ---: |" for _ in columns[1:])])
+    head, *body = (f"| {' | '.join(map(escaped, line))} |" for line in ([column.head for column in columns], *lines))
+    notes = " ".join(_text(note.text) for note in table.notes if Media.MARKDOWN in note.media)
+    return "\n".join([head, rule, *body]) + (f"\n\n{notes}" if notes else "")

@@ -1,379 +1,35 @@
-"""The content of ``results.json``, schema 1: every figure of an audit with what is said about it.
-
-A field with a default is left out of the file where it has that value; all others are always written, null included.
-"""
+"""The content of ``results.json``, schema 1: every figure of an audit with what is said about it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from tmi.errors import TmiError
-from tmi.metrics.differences import Comparison
-from tmi.metrics.epsilon import EpsilonBound
-from tmi.metrics.estimate import Estimate
-from tmi.metrics.roc import Curve
-from tmi.metrics.set_test import SetTest
 from tmi.predictions.views import LOGITS
+from tmi.report.tables import (
+    Attack,
+    Comparisons,
+    Data,
+    Design,
+    Evaluation,
+    Figures,
+    InputNote,
+    Models,
+    Points,
+    Provenance,
+    Resolution,
+    ResultsTable,
+    Target,
+    Variants,
+)
 from tmi.system.files import read_json, write_json
 
 SCHEMA = 1
 # Where one true positive rate stands for all, it is the one at this false positive rate or the next higher one.
 REPRESENTATIVE_RATE = 0.01
-
-
-class ResultsTable(BaseModel):
-    """A table of the file: unknown and missing keys are errors, nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        left_out = {
-            name for name, field in fields.items() if not field.is_required() and getattr(self, name) == field.default
-        }
-        return {key: value for key, value in handler(self).items() if key not in left_out}
-
-
-class InputNote(ResultsTable):
-    """What a check of the input found: ``refused``: no figure can be trusted; ``warning``: read them with care."""
-
-    level: Literal["refused", "warning"]
-    text: str
-
-
-class Figures(ResultsTable):
-    """What is said of an attack by an adversary who is not the main one."""
-
-    auc: Estimate
-    balanced_accuracy: Estimate
-    tpr_at_fpr: dict[str, Estimate]
-
-
-class Histogram(ResultsTable):
-    """Counts of members and non-members between the ``edges``, one more than there are bins."""
-
-    edges: list[float]
-    members: list[int]
-    non_members: list[int]
-
-
-class Attack(ResultsTable):
-    """An attack and how well it does.
-
-    Attributes:
-        tpr_at_fpr: by false positive rate, as in ``"0.001"``; the same rates for every attack.
-        upper_bound: it queries the pretrained models themselves, which is out of the adversary's reach.
-        seconds: that it took.
-        neutral: scores of points that all shadow models have or none.
-        options: those that the attack has, with their values.
-        looks_at: which class, for an attack that looks at one.
-    """
-
-    summary: str
-    source: str
-    needs: str
-    upper_bound: bool
-    auc: Estimate
-    balanced_accuracy: Estimate
-    tpr_at_fpr: dict[str, Estimate]
-    roc: Curve
-    epsilon: EpsilonBound | None
-    histogram: Histogram
-    seconds: float
-    neutral: int
-    options: dict[str, bool | int | float | str] = {}
-    looks_at: Literal["label", "top class of the target"] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_versions(cls, table: Any) -> Any:
-        """Bounds on epsilon once rested on one threshold and named it."""
-        epsilon = table.get("epsilon") if isinstance(table, dict) else None
-        if not isinstance(epsilon, dict) or "threshold" not in epsilon:
-            return table
-        return table | {"epsilon": {key: value for key, value in epsilon.items() if key != "threshold"}}
-
-
-class Accuracy(ResultsTable):
-    """Accuracies of all models, fractions."""
-
-    mean: float
-    sd: float
-    min: float
-    max: float
-
-
-class Models(ResultsTable):
-    """The models that were attacked.
-
-    Attributes:
-        given: the checkpoint of a single given model.
-        not_pretrained: models that did not learn the pretraining task, by number.
-    """
-
-    count: int
-    targets: int
-    given: str | None
-    pretraining_train_accuracy: Accuracy | None = None
-    pretraining_test_accuracy: Accuracy | None = None
-    downstream_train_accuracy: Accuracy | None = None
-    downstream_test_accuracy: Accuracy | None = None
-    not_pretrained: list[int]
-    not_finetuned: list[int]
-
-
-class Design(ResultsTable):
-    """How membership was drawn; see `tmi.predictions.designs.describe_design`."""
-
-    is_independent: bool
-    dispersion: float
-    complementary_pairs: int
-    fewest_models: int
-    most_models: int
-    shadows: list[int] | None
-    said: str
-
-
-class Pool(ResultsTable):
-    """What was pretrained on."""
-
-    source: str
-    non_members: str | None
-    points: int
-    classes: int
-    objective: str
-    duplicates: int
-    fingerprint: str
-
-
-class Private(ResultsTable):
-    """What differentially private finetuning promises its own points; no epsilon without noise."""
-
-    epsilon: float | None = None
-    delta: float
-    noise_multiplier: float
-    sampling_rate: float
-    steps: int
-
-
-class Downstream(ResultsTable):
-    """What was finetuned on, and how."""
-
-    source: str
-    points: int
-    classes: int
-    points_per_model: int
-    left_out: int
-    transfer: str
-    private: Private | None
-    fingerprint: str
-
-
-class ReadFile(ResultsTable):
-    """A file of an audit of saved predictions."""
-
-    role: str
-    path: str
-    sha256: str
-    shape: list[int]
-    dtype: str
-
-
-class Data(ResultsTable):
-    """The points; of a run its pool and downstream task, of saved predictions the files and how they were read.
-
-    Attributes:
-        classes: of saved predictions.
-        members: decisions on members, over all targets; the evaluation counts them and the challenge points.
-    """
-
-    pool: Pool | None = None
-    downstream: Downstream | None = None
-    files: list[ReadFile] | None = None
-    read_as: list[str] | None = None
-    classes: int | None = None
-    queries_per_point: int
-    challenge_points: int = 0
-    members: int = 0
-    non_members: int = 0
-
-
-class Evaluation(ResultsTable):
-    """How intervals were made."""
-
-    confidence: float
-    resamples: int
-
-    @property
-    def percent(self) -> str:
-        """The confidence of every interval: ``95%``."""
-        return f"{100 * self.confidence:g}%"
-
-
-class Resolution(ResultsTable):
-    """Whether the sample resolves a false positive rate, and how many challenge points would."""
-
-    resolvable: bool
-    points_needed: int
-
-
-class Machine(ResultsTable):
-    """Where it was computed."""
-
-    system: str
-    processor: str
-    cores: int | None
-
-
-class Provenance(ResultsTable):
-    """What the figures rest on besides the configuration: versions, SHA-256 of what was read, keys of the stages."""
-
-    packages: dict[str, str]
-    python: str
-    machine: Machine
-    hashes: dict[str, str | None]
-    keys: dict[str, str]
-
-
-class ExposedPoint(ResultsTable):
-    """A point by itself, over the targets; None where a figure is not defined."""
-
-    point: int
-    label: str
-    auc: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    q_value: float | None
-    mean_in: float
-    mean_out: float
-    targets_in: int
-    targets_out: int
-
-
-class Exposed(ResultsTable):
-    """How many of the ``tested`` points are exposed beyond chance at the false discovery rate ``fdr``."""
-
-    fdr: float
-    count: int
-    tested: int
-
-
-class Points(ResultsTable):
-    """Single points, by the headline attack."""
-
-    attack: str
-    most_exposed: list[ExposedPoint]
-    exposed: Exposed
-
-
-class Comparisons(ResultsTable):
-    """The headline attack ``against`` every other: differences by the other's name, beside that key in the file."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Comparison] = Field(init=False)
-
-    against: str
-
-    @property
-    def others(self) -> dict[str, Comparison]:
-        """By the other attack's name."""
-        return self.__pydantic_extra__
-
-
-class Calls(ResultsTable):
-    """Points of a target that are called members at a false positive rate; see `tmi.metrics.unknown_target.Calls`."""
-
-    called: int
-    expected_false: float
-    threshold: float | None
-    tpr: Estimate
-    resolvable: bool
-
-
-class TargetAttack(ResultsTable):
-    """What an attack finds at a target; ``set_test`` is None where it cannot be computed."""
-
-    set_test: SetTest | None
-    calls: dict[str, Calls]
-
-
-class Suspect(ResultsTable):
-    """A point that a target may have been pretrained on; the score is None where it is infinite."""
-
-    index: int
-    point: int
-    score: float | None
-    p_value: float
-    called: bool
-    label: str
-
-
-class Target(ResultsTable):
-    """A target of unknown membership."""
-
-    name: str
-    points: int
-    shadows: int
-    fpr: float
-    attack: str
-    attacks: dict[str, TargetAttack]
-    most_suspected: list[Suspect]
-
-    @property
-    def rates(self) -> list[str]:
-        """The false positive rates at which points are called, lowest first."""
-        return sorted(self.attacks[self.attack].calls, key=float)
-
-
-class VariantAttack(ResultsTable):
-    """An attack on one of several finetunings."""
-
-    auc: Estimate
-    tpr_at_fpr: dict[str, Estimate]
-    upper_bound: bool
-
-
-class VariantRow(ResultsTable):
-    """One of several finetunings."""
-
-    transfer: str
-    private: Private | None
-    source: str
-    classes: int
-    points_per_model: int
-    downstream_test_accuracy: Accuracy
-    not_finetuned: list[int]
-    attacks: dict[str, VariantAttack]
-
-
-class VariantDifference(ResultsTable):
-    """A finetuning minus the one that it is compared with, by the headline attack."""
-
-    against: str
-    auc: Estimate
-    balanced_accuracy: Estimate
-    tpr_at_fpr: dict[str, Estimate]
-
-
-class Variants(ResultsTable):
-    """The finetunings by name, that of the run itself first, and their differences."""
-
-    attack: str
-    rows: dict[str, VariantRow]
-    differences: dict[str, VariantDifference]
 
 
 class Results(ResultsTable):
@@ -398,7 +54,7 @@ class Results(ResultsTable):
     version: str
     view: str
     headline: str
-    notes: list[InputNote] = []
+    notes: list[InputNote] = Field(default=[])
     attacks: dict[str, Attack]
     models: Models
     design: Design | None = None

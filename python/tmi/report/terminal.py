@@ -10,82 +10,59 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from tmi.report.blocks import (
-    Block,
-    Bullets,
-    Cell,
-    Column,
-    Folded,
-    Gallery,
-    Heading,
-    Listing,
-    Media,
-    Note,
-    Paragraph,
-    Section,
-    Table,
-    Terms,
-    plain,
-)
+from tmi.report import blocks
+from tmi.report.blocks import Media, Table, plain
 
 STYLES = {"finding": "", "warning": "yellow", "refused": "bold red"}
 # Points of a gallery that are listed.
 MOST_POINTS = 12
 
 
-def show(sections: Sequence[Section], console: Console) -> None:
+def show(sections: Sequence[blocks.Section], console: Console) -> None:
     """Print what sections have for the terminal; the first one last, since that is next to the prompt."""
     head, *others = sections
     for section in [*others, head]:
         show_blocks(section.shown(Media.TERMINAL), console)
 
 
-def show_blocks(blocks: Sequence[Block], console: Console) -> None:
+def show_blocks(some: Sequence[blocks.Block], console: Console) -> None:
     """Print blocks, an empty line before each."""
-    for block in blocks:
+    for block in some:
         console.print()
         match block:
             case Table():
                 console.print(fitted(block, console.width))
-            case Gallery(points=points):
-                console.print(fitted(block.table(points[:MOST_POINTS]), console.width))
-            case Note(texts=texts, lead=lead, level=level):
-                text = f"{lead} {' '.join(texts)}".lstrip()
-                console.print(text, style=STYLES[level], markup=False, highlight=False)
-            case Folded(summary=summary, block=folded):
-                console.print(summary, markup=False, highlight=False)
-                show_blocks([folded], console)
+            case blocks.Gallery():
+                console.print(fitted(block.table(block.points[:MOST_POINTS]), console.width))
+            case blocks.Note():
+                text = f"{block.lead} {' '.join(block.texts)}".lstrip()
+                console.print(text, style=STYLES[block.level], markup=False, highlight=False)
+            case blocks.Paragraph():
+                console.print(plain(block.text), markup=False, highlight=False)
+            case blocks.Items():
+                for name, texts in block.items:
+                    line = f"{name or '-'}{':' if name else ''} {' '.join(map(plain, texts))}"
+                    console.print(line, markup=False, highlight=False)
+            case blocks.Folded():
+                console.print(block.summary, markup=False, highlight=False)
+                show_blocks([block.block], console)
             case _:
-                console.print(_lines(block), markup=False, highlight=False)
-
-
-def _lines(block: Block) -> str:
-    match block:
-        case Paragraph(text=text):
-            return plain(text)
-        case Heading(text=text) | Listing(text=text):
-            return text
-        case Bullets(items=items):
-            return "\n".join(f"- {item}" for item in items)
-        case Terms(entries=entries):
-            return "\n".join(f"{name}: {' '.join(map(plain, texts))}" for name, texts in entries)
-    raise TypeError(f"the terminal cannot show a {type(block).__name__}")
+                raise TypeError(f"the terminal cannot show a {type(block).__name__}")
 
 
 def fitted(table: Table, width: int = 80) -> RichTable:
     """A table that is no wider than the terminal, as far as its columns can be left out or stand closer."""
-    columns = [place for place, column in enumerate(table.columns) if Media.TERMINAL in column.media]
-    by_value = sorted({column.spared for column in table.columns if column.spared})
-    for lowest, padding in product([1, *(spared + 1 for spared in by_value)], (1, 0)):
-        kept = [place for place in columns if not 0 < table.columns[place].spared < lowest]
+    columns = table.shown(Media.TERMINAL)
+    spared = sorted({column.spared for column in columns if column.spared})
+    for least, padding in product([0, *spared], (1, 0)):
+        kept = [column for column in columns if not 0 < column.spared <= least]
         drawn = _drawn(table, kept, padding, left_out=len(columns) - len(kept))
         if Console(width=10_000).measure(drawn).maximum <= width:
             break
     return drawn
 
 
-def _drawn(table: Table, places: Sequence[int], padding: int, left_out: int) -> RichTable:
-    columns = [table.columns[place] for place in places]
+def _drawn(table: Table, columns: Sequence[blocks.Column], padding: int, left_out: int) -> RichTable:
     # Several columns may need the same note.
     notes = list(dict.fromkeys(note for column in columns for note in column.notes))
     notes += [plain(note.text) for note in table.notes if Media.TERMINAL in note.media]
@@ -103,24 +80,21 @@ def _drawn(table: Table, places: Sequence[int], padding: int, left_out: int) -> 
         caption=Text("\n".join(notes)) if notes else None,
         caption_justify="left",
     )
-    for place, column in zip(places, columns, strict=True):
+    for column in columns:
         # A name that is too long continues on the next line.
+        is_name = column is columns[0]
         drawn.add_column(
-            Text(column.short or (column.head.lower() if place == 0 else column.head)),
+            Text(column.short or (column.head.lower() if is_name else column.head)),
             justify="left" if column.is_text or column.detailed else "right",
             vertical="bottom",
-            no_wrap=place > 0,
-            overflow="fold" if place == 0 else "ellipsis",
+            no_wrap=not is_name,
+            overflow="fold" if is_name else "ellipsis",
             style="bold" if column.head == table.main else "",
         )
-    for group in table.groups:
-        for row in group.rows:
-            style = "dim" if group.remark else "bold" if row[0].text == table.main else ""
-            cells = [_shown(row[place], column) for place, column in zip(places, columns, strict=True)]
+    for rows, apart in table.groups(columns):
+        for row in rows:
+            cells = [cell.line if column.detailed else cell.text for cell, column in zip(row, columns, strict=True)]
+            style = "dim" if apart else "bold" if row[0].text == table.main else ""
             drawn.add_row(*map(Text, cells), style=style)
         drawn.add_section()
     return drawn
-
-
-def _shown(cell: Cell, column: Column) -> str:
-    return cell.line if column.detailed else cell.text

@@ -43,6 +43,11 @@ def tpr_label(rate: str) -> str:
     return f"TPR@{rate_percent(rate)}FPR"
 
 
+def tpr_label_short(rate: str) -> str:
+    """The same in two lines, for a narrow column."""
+    return tpr_label(rate).replace("@", "@\n")
+
+
 def tpr(estimate: Estimate, rate: str) -> str:
     """A true positive rate as a percentage, or a dash where the data cannot resolve it."""
     return percent(estimate.estimate, _decimals(rate)) if estimate.resolvable else NOT_RESOLVABLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tmi.report.results import Accuracy, Data, Downstream, Models, Pool, Private, Provenance
+from tmi.report.tables import Accuracy, Data, Downstream, Models, Pool, Private, Provenance
 from tmi.runs.run import Run
 from tmi.runs.subject import Description
 from tmi.shadows.makers.maker import Made

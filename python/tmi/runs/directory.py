@@ -12,12 +12,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tmi.errors import TmiError
+from tmi.report import figures
 from tmi.shadows.artefacts import Artefacts
 from tmi.system.files import TEMPORARY, sidecar
 
 LOCK = ".lock"
-# The figures of the report, by the names of their files.
-FIGURES = ("roc", "histogram", "views", "shadows", "variants")
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,9 @@ class RunDirectory(Artefacts):
         for path in (self.membership, self.challenge_points):
             sidecar(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-        figures = [self.figure(name, ending) for name in FIGURES for ending in ("png", "svg")]
+        drawn = [self.figure(name, ending) for name in figures.NAMES for ending in figures.ENDINGS]
         documents = (self.config, self.manifest, self.results, self.points, self.report, self.markdown)
-        for path in (*documents, *figures):
+        for path in (*documents, *drawn):
             path.unlink(missing_ok=True)
 
     def prepare(self) -> None:

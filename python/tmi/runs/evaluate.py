@@ -20,7 +20,8 @@ from tmi.metrics.roc import judge, resolution, score_histogram
 from tmi.metrics.unknown_target import target_results
 from tmi.predictions.attack_input import neutral
 from tmi.predictions.designs import describe_design
-from tmi.report.results import (
+from tmi.report.results import Results
+from tmi.report.tables import (
     Attack,
     Comparisons,
     Design,
@@ -30,16 +31,15 @@ from tmi.report.results import (
     Histogram,
     Points,
     Resolution,
-    Results,
     Target,
 )
+from tmi.report.wording import GIVEN_MODEL_ATTACK
 from tmi.runs.adversaries import attack_of, main_adversary
 from tmi.runs.subject import Description
 
 MOST_POINTS = 120
 EXPOSURE_FDR = 0.05
 DEFAULT_ATTACK = "tmi"
-GIVEN_MODEL_ATTACK = "inputs-and-answers"
 
 Scores = Mapping[str, NDArray[np.float64]]
 

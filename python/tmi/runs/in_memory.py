@@ -21,7 +21,8 @@ from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_model, taken_in
-from tmi.report.results import Attack, Provenance, Results
+from tmi.report.results import Results
+from tmi.report.tables import Attack, Provenance
 from tmi.runs.adversaries import Adversary, attack_of, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.saved import described, possible_attacks

@@ -12,7 +12,8 @@ from typing import Any
 from tmi import __version__
 from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
-from tmi.report.results import Provenance, Results
+from tmi.report.results import Results
+from tmi.report.tables import Provenance
 from tmi.runs.adversaries import main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.evaluate import vulnerability

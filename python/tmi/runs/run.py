@@ -16,7 +16,8 @@ from tmi.data.split import Task
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
-from tmi.report.results import Provenance, Results
+from tmi.report.results import Results
+from tmi.report.tables import Provenance
 from tmi.runs.adversaries import by_view
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject

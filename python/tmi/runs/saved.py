@@ -18,7 +18,7 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
-from tmi.report.results import Data, Models, Provenance, ReadFile
+from tmi.report.tables import Data, Models, Provenance, ReadFile
 from tmi.runs.adversaries import by_view, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject

@@ -17,7 +17,8 @@ from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
-from tmi.report.results import Data, Models, Provenance, Results
+from tmi.report.results import Results
+from tmi.report.tables import Data, Models, Provenance
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tmi.metrics.differences import compare
-from tmi.report.results import Results, VariantAttack, VariantDifference, VariantRow, Variants
+from tmi.report.results import Results
+from tmi.report.tables import VariantAttack, VariantDifference, VariantRow, Variants
 from tmi.runs.adversaries import main_adversary
 from tmi.runs.evaluate import Settings
 from tmi.runs.run import Run

@@ -41,30 +41,22 @@ def views_figure(results: Results) -> Figure:
     """The AUC of every attack, with its interval, in every view; views from top to bottom.
 
     Args:
-        results: the content of results.json, with ``views``.
+        results: with ``views``.
     """
     views, styles = results.views or {}, line_styles(results)
+    height = _MARGINS_HEIGHT + len(views) * (_VIEW_HEIGHT + _ATTACK_HEIGHT * len(styles))
     with style.context(STYLE):
-        height = _MARGINS_HEIGHT + len(views) * (_VIEW_HEIGHT + _ATTACK_HEIGHT * len(styles))
-        figure = Figure(figsize=(_WIDTH, max(height, _MARGINS_HEIGHT + 0.2 * len(styles))), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(max(height, _MARGINS_HEIGHT + 0.2 * len(styles)))
         axes.axvline(CHANCE_AUC, **CHANCE_LINE)
         for index, (name, line_style) in enumerate(styles.items()):
-            offset = _SPREAD * _offset(index, len(styles))
-            aucs = [figures[name].auc for figures in views.values()]
-            axes.errorbar(
-                [auc.estimate for auc in aucs],
-                [place + offset for place in range(len(views))],
-                xerr=_error_bars(aucs),
-                **_point_style(line_style),
-            )
+            places = [place + _SPREAD * _offset(index, len(styles)) for place in range(len(views))]
+            _draw(axes, places, [figures[name].auc for figures in views.values()], "x", line_style)
         axes.set(yticks=range(len(views)), ylim=(len(views) - 0.5, -0.5))
         axes.set_yticklabels(list(views), parse_math=False)
         axes.tick_params(axis="y", length=0)
         for border in range(1, len(views)):
             axes.axhline(border - 0.5, color=_GRID, linewidth=0.6, zorder=0)
-        _finish(axes, results, styles, grid="x")
-        axes.set_xlabel(_auc_label(results))
+        _finish(axes, results, styles, "x")
     return figure
 
 
@@ -72,29 +64,22 @@ def shadows_figure(results: Results) -> Figure:
     """The AUC of every attack, with its interval, against the number of shadow models on a logarithmic axis.
 
     Args:
-        results: the content of results.json, with ``shadows``.
+        results: with ``shadows``.
     """
     shadows, styles = results.shadows or {}, line_styles(results)
-    places = [math.log2(int(number)) for number in shadows]
-    room = min((after - before for before, after in pairwise(places)), default=1.0)
+    numbers = [math.log2(int(number)) for number in shadows]
+    room = min((after - before for before, after in pairwise(numbers)), default=1.0)
     with style.context(STYLE):
-        figure = Figure(figsize=(_WIDTH, _SHADOWS_HEIGHT), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(_SHADOWS_HEIGHT)
         axes.axhline(CHANCE_AUC, **CHANCE_LINE)
         for index, (name, line_style) in enumerate(styles.items()):
             # A little beside one another, so that intervals do not hide one another.
             offset = room * min(_SPREAD, _LONGEST_STEP * len(styles)) * _offset(index, len(styles))
             aucs = [figures[name].auc for figures in shadows.values()]
-            axes.errorbar(
-                [place + offset for place in places],
-                [auc.estimate for auc in aucs],
-                yerr=_error_bars(aucs),
-                **_point_style(line_style) | {"linestyle": line_style["linestyle"]},
-            )
-        axes.set_xticks(places, labels=list(shadows))
+            _draw(axes, [number + offset for number in numbers], aucs, "y", line_style, line_style["linestyle"])
+        axes.set_xticks(numbers, labels=list(shadows))
         axes.set_xlabel("Number of shadow models (logarithmic)")
-        axes.set_ylabel(_auc_label(results))
-        _finish(axes, results, styles, grid="y")
+        _finish(axes, results, styles, "y")
     return figure
 
 
@@ -104,7 +89,7 @@ def variants_figure(results: Results) -> Figure:
     Beside each finetuning stand what it trains, its epsilon and its downstream accuracy; private ones stand apart.
 
     Args:
-        results: the content of results.json, with ``variants``.
+        results: with ``variants``.
     """
     rows = finetunings(results)
     places = _places(rows)
@@ -113,21 +98,13 @@ def variants_figure(results: Results) -> Figure:
         aucs[BASELINE_ATTACK] = [row.baseline for row in rows if row.baseline]
     styles = {name: line_style for name, line_style in line_styles(results).items() if name in aucs}
     with style.context(STYLE):
-        height = _NOTES_HEIGHT + _FINETUNING_HEIGHT * (places[-1] + 1)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        axes = figure.add_subplot()
+        figure, axes = _empty(_NOTES_HEIGHT + _FINETUNING_HEIGHT * (places[-1] + 1))
         axes.axvline(CHANCE_AUC, **CHANCE_LINE)
         for index, (name, estimates) in enumerate(aucs.items()):
             offset = _BESIDE * len(aucs) * _offset(index, len(aucs))
-            axes.errorbar(
-                [auc.estimate for auc in estimates],
-                [place + offset for place in places],
-                xerr=_error_bars(estimates),
-                **_point_style(styles[name]),
-            )
+            _draw(axes, [place + offset for place in places], estimates, "x", styles[name])
         _name_finetunings(axes, rows, places)
-        axes.set_xlabel(_auc_label(results))
-        _finish(axes, results, styles, grid="x", loc="outside upper center", ncols=len(styles))
+        _finish(axes, results, styles, "x", loc="outside upper center", ncols=len(styles))
         if any_private(results):
             figure.supxlabel(PRIVACY_NOTE.replace("; ", ";\n"), **_DETAIL)
     return figure
@@ -150,14 +127,14 @@ def _name_finetunings(axes: Axes, rows: list[Finetuning], places: list[float]) -
     right: dict[str, Any] = {"transform": beside, "ha": "left", "parse_math": False}
     left: dict[str, Any] = right | {"ha": "right"}
     for row, place in zip(rows, places, strict=True):
-        detail = trained(row.transfer)
-        if row.points != rows[0].points:
-            detail += f", {row.points:,} points"
+        detail = trained(row.row.transfer)
+        if row.row.points_per_model != rows[0].row.points_per_model:
+            detail += f", {row.row.points_per_model:,} points"
         if row.epsilon is not None:
             detail += f", ε = {epsilon_text(row.epsilon)}"
         axes.text(-0.02, place - 0.02, _shortened(row.name), va="bottom", fontsize=9, **left)
         axes.text(-0.02, place + 0.02, detail, va="top", **left, **_DETAIL)
-        axes.text(1.02, place, percent(row.accuracy), va="center", fontsize=9, **right)
+        axes.text(1.02, place, percent(row.row.downstream_test_accuracy.mean), va="center", fontsize=9, **right)
     axes.text(1.02, -0.6, "downstream\naccuracy", va="bottom", **right, **_DETAIL)
     for before, after in pairwise(places):
         if after - before > 1:
@@ -174,29 +151,37 @@ def _offset(index: int, number: int) -> float:
     return (index + 0.5) / number - 0.5
 
 
-def _error_bars(aucs: list[Estimate]) -> tuple[list[float], list[float]]:
-    """Lengths below and above; an estimate may lie outside the percentiles of its resamples by a hair."""
-    return (
-        [max(0.0, auc.estimate - auc.low) for auc in aucs],
-        [max(0.0, auc.high - auc.estimate) for auc in aucs],
+def _empty(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _draw(
+    axes: Axes,
+    places: list[float],
+    aucs: list[Estimate],
+    along: Literal["x", "y"],
+    line: LineStyle,
+    joined: Any = "none",
+) -> None:
+    """AUCs with their intervals along one axis, at places on the other."""
+    estimates = [auc.estimate for auc in aucs]
+    # An estimate may lie outside the percentiles of its resamples by a hair.
+    bars = [[max(0.0, a.estimate - a.low) for a in aucs], [max(0.0, a.high - a.estimate) for a in aucs]]
+    width, horizontal = line["linewidth"], along == "x"
+    axes.errorbar(
+        estimates if horizontal else places,
+        places if horizontal else estimates,
+        xerr=bars if horizontal else None,
+        yerr=None if horizontal else bars,
+        color=line["color"],
+        linewidth=width,
+        zorder=line["zorder"],
+        linestyle=joined,
+        marker="o",
+        markersize=3 + 0.8 * width,
+        elinewidth=0.6 * width,
     )
-
-
-def _point_style(line_style: LineStyle) -> dict[str, Any]:
-    width = line_style["linewidth"]
-    return {
-        "color": line_style["color"],
-        "linewidth": width,
-        "zorder": line_style["zorder"],
-        "linestyle": "none",
-        "marker": "o",
-        "markersize": 3 + 0.8 * width,
-        "elinewidth": 0.6 * width,
-    }
-
-
-def _auc_label(results: Results) -> str:
-    return f"AUC with {results.confidence} interval"
 
 
 def _finish(
@@ -207,6 +192,8 @@ def _finish(
     loc: Literal["outside right upper", "outside upper center"] = "outside right upper",
     ncols: int = 1,
 ) -> None:
+    """The axis of the AUC with its grid, and the legend."""
+    axes.set(**{f"{grid}label": f"AUC with {results.confidence} interval"})
     axes.grid(visible=True, axis=grid, color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     handles = [Line2D([], [], marker="o", markersize=4, **line_style) for line_style in styles.values()]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tmi.predictions.views import View
-from tmi.report.blocks import Material, Media, Muted, Paragraph, Section, Terms, Text
+from tmi.report.blocks import Items, Material, Media, Muted, Paragraph, Section, Text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_of, epsilon_text, trained
-from tmi.report.results import Results
+from tmi.report.tables import Pool, Private
 from tmi.report.wording import counted, percent
 
 
@@ -13,69 +13,47 @@ def section(material: Material) -> Section:
     """Names of what was attacked and what is to be said about it."""
     results = material.results
     models, data, target = results.models, results.data, results.target
-    rows: list[tuple[str, Text | list[Text]]] = []
+    items: list[tuple[str, list[Text]]] = []
     if results.is_saved:
-        rows.append(("Read as", list(data.read_as or [])))
-        rows.append(("Answers", f"{data.classes or 0:,} classes, saved by others; tmi trained none of these models"))
+        items.append(("Read as", [*(data.read_as or [])]))
+        items.append(("Answers", [f"{data.classes or 0:,} classes, saved by others; tmi trained none of these models"]))
     if data.pool is not None:
-        rows.append(("Known points" if models.given else "Pretraining pool", _pool(results)))
-    if data.downstream is not None:
-        task = data.downstream
-        rows.append(
-            (
-                "Downstream task",
-                f"{task.source}, {task.classes} classes; each model is finetuned on {task.points_per_model:,} of "
-                f"{task.points:,} points, none of them in the pool",
-            )
-        )
-        rows.append(("Transfer", trained(task.transfer)))
+        items.append(("Known points" if models.given else "Pretraining pool", [_pool(data.pool, models.given)]))
+    if (task := data.downstream) is not None:
+        finetuned = f"each model is finetuned on {task.points_per_model:,} of {task.points:,} points"
+        said = f"{task.source}, {task.classes} classes; {finetuned}, none of them in the pool"
+        items += [("Downstream task", [said]), ("Transfer", [trained(task.transfer)])]
         if task.private is not None:
-            rows.append(("Privacy", [f"{_promise(results)}.", (Muted(f"{PRIVACY_NOTE} {COMPARISON_NOTE}"),)]))
+            notes = Muted(f"{PRIVACY_NOTE} {COMPARISON_NOTE}")
+            items.append(("Privacy", [f"{_promise(task.private)}.", (notes,)]))
     each = "each" if models.targets == models.count else f"each of the first {models.targets}"
-    rows.append(
-        (
-            "Models",
-            f"{models.count} finetunings of the given model {models.given}"
-            if models.given
-            else f"{models.count}; {each} is the target in turn, with the {models.count - 1} others as its shadows",
-        )
-    )
+    made = f"{models.count}; {each} is the target in turn, with the {models.count - 1} others as its shadows"
+    given = f"{models.count} finetunings of the given model {models.given}"
     queries = counted(data.queries_per_point, "query", "queries")
-    rows.append(("Queries", f"{data.challenge_points:,} challenge points, {queries} for each"))
+    items.append(("Models", [given if models.given else made]))
+    items.append(("Queries", [f"{data.challenge_points:,} challenge points, {queries} for each"]))
     if target is not None:
-        rows.append(
-            (
-                "Target",
-                f"{target.name}, of unknown membership, asked about {target.points:,} points; its shadows are all "
-                f"{target.shadows:,} models",
-            )
-        )
-    rows.append(("Seen of an answer", View.parse(results.view).description))
-    rows.append(("Decisions", f"{data.members:,} on members and {data.non_members:,} on non-members, over all targets"))
+        asked = f"asked about {target.points:,} points; its shadows are all {target.shadows:,} models"
+        items.append(("Target", [f"{target.name}, of unknown membership, {asked}"]))
+    decisions = f"{data.members:,} on members and {data.non_members:,} on non-members, over all targets"
+    items += [("Seen of an answer", [View.parse(results.view).description]), ("Decisions", [decisions])]
     described = [Paragraph(results.description)] if results.description else []
-    return Section("What was attacked", [*described, Terms(rows, media=Media.PAGE)])
+    return Section("What was attacked", [*described, Items(items, media=Media.PAGE)])
 
 
-def _pool(results: Results) -> str:
-    pool, given = results.data.pool, results.models.given
-    assert pool is not None
-    if given:
-        text = f"{pool.source} (members) and {pool.non_members} (non-members), {pool.points:,} points"
-    else:
-        kind = (
-            f"{pool.classes} classes"
-            if pool.objective == "classification"
-            else f"read as text ({pool.objective} language models)"
-        )
-        text = f"{pool.source}, {pool.points:,} points, {kind}; each model is pretrained on its own random half"
+def _pool(pool: Pool, given: str | None) -> str:
+    of_classes = f"{pool.classes} classes"
+    kind = of_classes if pool.objective == "classification" else f"read as text ({pool.objective} language models)"
+    text = (
+        f"{pool.source} (members) and {pool.non_members} (non-members), {pool.points:,} points"
+        if given
+        else f"{pool.source}, {pool.points:,} points, {kind}; each model is pretrained on its own random half"
+    )
     return f"{text}; {pool.duplicates:,} duplicates are not attacked" if pool.duplicates else text
 
 
-def _promise(results: Results) -> str:
+def _promise(private: Private) -> str:
     """What the finetuning of the run itself promises its own points."""
-    assert results.data.downstream is not None
-    private = results.data.downstream.private
-    assert private is not None
     epsilon = f"ε = {epsilon_text(epsilon_of(private))}"
     promise = f"{epsilon}, without noise" if private.epsilon is None else f"{epsilon} at δ = {private.delta:g}"
     return (

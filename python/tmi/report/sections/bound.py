@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tmi.metrics.epsilon import EpsilonBound
-from tmi.report.blocks import Cell, Column, Group, Material, Media, Paragraph, Section, Strong, Table
+from tmi.report.blocks import Cell, Column, Material, Media, Paragraph, Section, Strong, Table
 from tmi.report.results import Results
 from tmi.report.wording import percent
 
@@ -29,33 +29,25 @@ def section(material: Material) -> Section:
     results = material.results
     sentence = bound_sentence(results)
     first = (Strong(sentence),) if sentence else f"No lower bound could be computed for {results.headline}."
-    heads = ["ε at least", "δ", "Confidence", "Looks for", "Finds at least", "Wrongly at most", "Decisions"]
-    rows, methods = [], []
-    for name in [*results.ranked, *results.upper_bounds]:
-        if (bound := results.attacks[name].epsilon) is None:
-            continue
-        methods.append(bound.method)
-        cells = [
-            bound.stage,
-            bound_text(bound.lower_bound),
-            f"{bound.delta:g}",
-            percent(bound.confidence, 0),
-            bound.direction,
-            percent(bound.tpr_low, 2),
-            percent(bound.fpr_high, 2),
-            f"{bound.decisions:,}",
-        ]
-        rows.append([Cell(name, ["upper bound"] if results.attacks[name].upper_bound else []), *map(Cell, cells)])
-    table = Table(
-        [Column(head) for head in ("Attack", "Stage", *heads)],
-        [Group(rows)],
-        main=results.headline,
-        notes=[Paragraph(f"Method: {methods[0]}")] if methods else [],
-        media=Media.PAGE,
-    )
-    return Section(
-        "Lower bound on the ε of the pretraining", [Paragraph(first), table, Paragraph(MEANING), Paragraph(NO_MEANING)]
-    )
+    bounds = {name: results.attacks[name].epsilon for name in [*results.ranked, *results.upper_bounds]}
+    known = {name: bound for name, bound in bounds.items() if bound is not None}
+    found = known.values()
+    names = [Cell(name, ["upper bound"] if results.attacks[name].upper_bound else []) for name in known]
+    columns = [
+        Column("Attack", names),
+        Column("Stage", [bound.stage for bound in found]),
+        Column("ε at least", [bound_text(bound.lower_bound) for bound in found]),
+        Column("δ", [f"{bound.delta:g}" for bound in found]),
+        Column("Confidence", [percent(bound.confidence, 0) for bound in found]),
+        Column("Looks for", [bound.direction for bound in found]),
+        Column("Finds at least", [percent(bound.tpr_low, 2) for bound in found]),
+        Column("Wrongly at most", [percent(bound.fpr_high, 2) for bound in found]),
+        Column("Decisions", [f"{bound.decisions:,}" for bound in found]),
+    ]
+    notes = [Paragraph(f"Method: {bound.method}") for bound in found][:1]
+    table = Table(columns, main=results.headline, notes=notes, media=Media.PAGE)
+    title = "Lower bound on the ε of the pretraining"
+    return Section(title, [Paragraph(first), table, Paragraph(MEANING), Paragraph(NO_MEANING)])
 
 
 def bound_sentence(results: Results) -> str:

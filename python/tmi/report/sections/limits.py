@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.report.blocks import Bullets, Material, Section
+from tmi.report.blocks import Items, Material, Section
 
 
 def section(material: Material) -> Section:
@@ -47,4 +47,4 @@ def section(material: Material) -> Section:
             "stated, or fewer are found."
         )
     sentences.append("The figures are averages over points. Single points may be exposed far more or not at all.")
-    return Section("Limits", [Bullets(sentences)])
+    return Section("Limits", [Items([("", [sentence]) for sentence in sentences])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.report.blocks import Material, Media, Muted, Section, Terms, Text
+from tmi.report.blocks import Items, Material, Media, Muted, Section, Text
 from tmi.report.results import Results
 from tmi.report.wording import counted, duration, options_text
 
@@ -22,7 +22,7 @@ def section(material: Material) -> Section:
             needs += f"; {scores}, where no shadow was trained on the point or all were"
         lines: list[Text] = [(attack.summary, *source), (Muted(f"{needs}."),)]
         rows.append((name, lines))
-    return Section("The attacks", [Terms(rows)], Media.PAGE)
+    return Section("The attacks", [Items(rows)], Media.PAGE)
 
 
 def options_note(results: Results) -> str:

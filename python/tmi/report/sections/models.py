@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmi.report.blocks import Cell, Column, Group, Material, Media, Paragraph, Section, Table
-from tmi.report.results import Accuracy, Results
+from tmi.report.blocks import Column, Material, Media, Paragraph, Section, Table
+from tmi.report.results import Results
+from tmi.report.tables import Accuracy
 from tmi.report.wording import percent
 
 # Models that a sentence names one by one.
@@ -20,24 +21,20 @@ def section(material: Material) -> Section | None:
         for task in ("pretraining", "downstream")
         for data in ("train", "test")
     }
-    rows = [
-        [
-            Cell(name),
-            Cell(percent(accuracy.mean)),
-            Cell(percent(accuracy.sd)),
-            Cell(f"{percent(accuracy.min)} to {percent(accuracy.max)}"),
-        ]
-        for name, accuracy in accuracies.items()
-        if accuracy is not None
-    ]
-    if not rows:
+    known = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
+    if not known:
         return None
-    heads = (f"Accuracy over {models.count} models", "Mean", "Standard deviation", "Range")
-    note = Paragraph(
+    columns = [
+        Column(f"Accuracy over {models.count} models", list(known)),
+        Column("Mean", [percent(accuracy.mean) for accuracy in known.values()]),
+        Column("Standard deviation", [percent(accuracy.sd) for accuracy in known.values()]),
+        Column("Range", [f"{percent(accuracy.min)} to {percent(accuracy.max)}" for accuracy in known.values()]),
+    ]
+    note = (
         "The further a model's training accuracy lies above its test accuracy, the more it has memorised, and the more "
         "there is to leak."
     )
-    table = Table([Column(head) for head in heads], [Group(rows)], notes=[note], has_words=True)
+    table = Table(columns, notes=[Paragraph(note)], has_words=True)
     return Section("How well the models learned their tasks", [table], Media.PAGE)
 
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 from tmi.report.blocks import Gallery, Material, Media, Note, Paragraph, Point, Section, Strong
 from tmi.report.claims import LEAST_TARGETS_FOR_POINTS
 from tmi.report.exhibits import Exhibit
-from tmi.report.results import ExposedPoint, Results
+from tmi.report.results import Results
+from tmi.report.tables import ExposedPoint
 from tmi.report.wording import NOT_RESOLVABLE, p_text, signed
 
 T = TypeVar("T")

@@ -13,22 +13,16 @@ def section(material: Material) -> Section | None:
         return None
     from tmi.report.figures.aucs import shadows_figure
 
+    title = "How the leak grows with the number of shadow models"
+    label = "AUC of every attack against the number of shadow models"
     introduction = (
         "The same targets, attacked by adversaries who have trained fewer shadow models. For each target, its shadows "
         "are drawn at random from the other models; who has more of them has all those of who has fewer. AUC with "
         f"{results.confidence} interval."
     )
-    title = "How the leak grows with the number of shadow models"
-    return Section(
-        title,
-        [
-            Paragraph(introduction, media=Media.DOCUMENTS),
-            auc_table(results, results.shadows, title, Column("Shadow models", "shadows")),
-            Figure(
-                "shadows",
-                lambda: shadows_figure(results),
-                "AUC of every attack against the number of shadow models; the figures are in the table above",
-            ),
-        ],
-        Media.DOCUMENTS | Media.TERMINAL,
-    )
+    blocks = [
+        Paragraph(introduction, media=Media.DOCUMENTS),
+        auc_table(results, results.shadows, title, Column("Shadow models", list(results.shadows), "shadows")),
+        Figure("shadows", lambda: shadows_figure(results), f"{label}; the figures are in the table above"),
+    ]
+    return Section(title, blocks, Media.DOCUMENTS | Media.TERMINAL)

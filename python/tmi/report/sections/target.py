@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from tmi.metrics.set_test import SetTest
-from tmi.report.blocks import (
-    Block,
-    Cell,
-    Column,
-    Gallery,
-    Group,
-    Heading,
-    Material,
-    Paragraph,
-    Point,
-    Section,
-    Table,
-)
-from tmi.report.results import Calls, Results, Suspect, Target
+from tmi.report.blocks import Block, Cell, Column, Gallery, Material, Paragraph, Point, Section, Table
+from tmi.report.results import Results
 from tmi.report.sections.points import with_exhibits
+from tmi.report.tables import Calls, Suspect, Target
 from tmi.report.wording import NOT_RESOLVABLE, p_text, percent_interval, rate_percent, signed, tpr
 
 # p-values up to this are called unlikely to be luck.
@@ -30,14 +19,14 @@ def section(material: Material) -> Section | None:
     Raises:
         ValueError: there are exhibits, but not one for each suspected point.
     """
-    results, target = material.results, material.results.target
+    target = material.results.target
     if target is None:
         return None
     introduction = (
         f"How many of {target.points:,} points each attack calls members, at several false positive rates, and the "
         "test of all points together."
     )
-    blocks: list[Block] = [Paragraph(introduction), _table(results, target)]
+    blocks: list[Block] = [Paragraph(introduction), _table(target)]
     if target.most_suspected:
         text = (
             f"The points with the highest scores of {target.attack}, best first. The p-value of each is its own: of "
@@ -48,33 +37,37 @@ def section(material: Material) -> Section | None:
             Point(str(point.point), point.label, _facts(point), exhibit)
             for point, exhibit in with_exhibits(target.most_suspected, material.target_exhibits)
         ]
-        blocks += [Heading("The most suspected points"), Paragraph(text), Gallery(shown)]
+        blocks += [Paragraph("The most suspected points", "heading"), Paragraph(text), Gallery(shown)]
     return Section(f"The target: {target.name}", blocks)
 
 
-def _table(results: Results, target: Target) -> Table:
-    rows = []
-    for name, found in target.attacks.items():
-        cells = [Cell(name)]
-        for rate in target.rates:
-            call = found.calls[rate]
-            finds = f"finds {tpr(call.tpr, rate)}" if call.resolvable else "not resolvable"
-            cells.append(Cell(f"{call.called:,}", [f"{call.expected_false:.3g} by chance", finds]))
-        if test := found.set_test:
-            excess = f"mean excess {signed(test.mean_excess)}"
-            cells.append(Cell(_p_equals(test), [excess, f"[{signed(test.low)}, {signed(test.high)}]"]))
-        else:
-            cells.append(Cell(NOT_RESOLVABLE))
-        rows.append(cells)
-    heads = ["Attack", *(f"Called at {rate_percent(rate)}FPR" for rate in target.rates), "All points together"]
+def _table(target: Target) -> Table:
+    attacks = target.attacks.values()
+    columns = [Column("Attack", list(target.attacks))]
+    for rate in target.rates:
+        calls = [_calls(found.calls[rate], rate) for found in attacks]
+        columns.append(Column(f"Called at {rate_percent(rate)}FPR", calls))
+    columns.append(Column("All points together", [_together(found.set_test) for found in attacks]))
     note = (
         f"By chance: how many would be called if none of the {target.points:,} points were in the pretraining data of "
         "the target. Finds: what share of the members is called, judged by the shadow models. No AUC is given for the "
         f"target: nobody knows its members. The attack that counts, {target.attack}, was fixed beforehand; the others "
         "are shown beside it, and nothing is corrected for their number."
     )
-    columns = [Column(head) for head in heads]
-    return Table(columns, [Group(rows)], main=target.attack, notes=[Paragraph(note)])
+    return Table(columns, main=target.attack, notes=[Paragraph(note)])
+
+
+def _calls(call: Calls, rate: str) -> Cell:
+    finds = f"finds {tpr(call.tpr, rate)}" if call.resolvable else "not resolvable"
+    return Cell(f"{call.called:,}", [f"{call.expected_false:.3g} by chance", finds])
+
+
+def _together(test: SetTest | None) -> Cell | str:
+    if test is None:
+        return NOT_RESOLVABLE
+    return Cell(
+        _p_equals(test), [f"mean excess {signed(test.mean_excess)}", f"[{signed(test.low)}, {signed(test.high)}]"]
+    )
 
 
 def _facts(point: Suspect) -> list[tuple[str, str]]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
-from tmi.report.blocks import Cell, Code, Column, Figure, Group, Material, Media, Paragraph, Section, Strong, Table
+from tmi.report.blocks import Block, Cell, Code, Column, Figure, Material, Media, Paragraph, Section, Strong, Table
 from tmi.report.finetunings import (
     COMPARISON_NOTE,
     PRIVACY_NOTE,
     Finetuning,
     any_private,
-    details,
     epsilon_text,
     finetunings,
+    trained,
 )
 from tmi.report.results import Results
 from tmi.report.wording import (
@@ -24,6 +23,7 @@ from tmi.report.wording import (
     resolution_note,
     tpr_cell,
     tpr_label,
+    tpr_label_short,
 )
 
 
@@ -44,20 +44,13 @@ def section(material: Material) -> Section | None:
         " beside this page has the whole report of each. Differences are of the AUC, paired over the same targets and "
         f"points{pairs if private else ''}; * the interval excludes 0.",
     )
-    return Section(
-        "What other finetunings of the same models leak",
-        [
-            Paragraph(introduction, media=Media.DOCUMENTS),
-            variants_table(results),
-            *([Paragraph(f"{PRIVACY_NOTE} {COMPARISON_NOTE}", media=Media.DOCUMENTS)] if private else []),
-            Figure(
-                "variants",
-                lambda: variants_figure(results),
-                "AUC and downstream accuracy of every finetuning; the figures are in the table above",
-            ),
-        ],
-        Media.DOCUMENTS | Media.TERMINAL,
-    )
+    blocks: list[Block] = [Paragraph(introduction, media=Media.DOCUMENTS), variants_table(results)]
+    if private:
+        blocks.append(Paragraph(f"{PRIVACY_NOTE} {COMPARISON_NOTE}", media=Media.DOCUMENTS))
+    label = "AUC and downstream accuracy of every finetuning; the figures are in the table above"
+    blocks.append(Figure("variants", lambda: variants_figure(results), label))
+    title = "What other finetunings of the same models leak"
+    return Section(title, blocks, Media.DOCUMENTS | Media.TERMINAL)
 
 
 def variants_table(results: Results) -> Table:
@@ -66,76 +59,82 @@ def variants_table(results: Results) -> Table:
     Args:
         results: with ``variants``.
     """
-    assert results.variants is not None
     rows, rate, private = finetunings(results), results.representative_rate, any_private(results)
-    own, with_baseline = rows[0], rows[0].baseline is not None
-    unresolved = [] if all(row.tpr.resolvable for row in rows) else [resolution_note(results)]
+    own, unresolved = rows[0], resolution_note(results)
     compared = f"difference: of the AUC, paired, {_against(rows)}; * its interval excludes 0"
-    accuracy_note, baseline_note = "task acc.: on the rest of the downstream task", "the AUC of the paper's baseline"
-
-    def difference(row: Finetuning) -> Cell:
-        against = row.against if row.against != own.name else None
-        return Cell("") if row.difference is None else difference_cell(row.difference, against)
-
-    columns: list[tuple[Column, Callable[[Finetuning], Cell]]] = [
-        (Column("Finetuning", is_text=True), lambda row: Cell(row.name, [", ".join(details(row, own))])),
-        (Column("trained", spared=3, is_text=True, media=Media.TERMINAL), lambda row: Cell(_short(row.transfer))),
+    columns = [
+        Column("Finetuning", [Cell(row.name, [_details(row, own)]) for row in rows], is_text=True),
+        Column("trained", [_short(row.row.transfer) for row in rows], spared=3, is_text=True, media=Media.TERMINAL),
     ]
     if private:
-        columns.append(
-            (
-                Column("ε", spared=7),
-                lambda row: Cell(epsilon_text(row.epsilon), [f"δ = {row.delta:g}"] if row.delta else []),
-            )
-        )
-    if any(row.points != own.points for row in rows):
-        columns.append((Column("points", spared=1, media=Media.TERMINAL), lambda row: Cell(f"{row.points:,}")))
+        columns.append(Column("ε", [_epsilon(row) for row in rows], spared=7))
+    points = [f"{row.row.points_per_model:,}" for row in rows]
+    if len(set(points)) > 1:
+        columns.append(Column("points", points, spared=1, media=Media.TERMINAL))
+    accuracies = [percent(row.row.downstream_test_accuracy.mean) for row in rows]
+    on_what = "task acc.: on the rest of the downstream task"
     columns += [
-        (
-            Column("Downstream accuracy", "task\nacc.", spared=5, notes=[accuracy_note]),
-            lambda row: Cell(percent(row.accuracy)),
-        ),
-        (Column("AUC", f"AUC [{results.confidence} interval]", detailed=True), lambda row: auc_cell(row.auc)),
-        (Column("Difference", "differ-\nence", spared=6, notes=[compared]), difference),
-        (
-            Column(tpr_label(rate), tpr_label(rate).replace("@", "@\n"), spared=4, notes=unresolved),
-            lambda row: tpr_cell(row.tpr, rate),
+        Column("Downstream accuracy", accuracies, "task\nacc.", spared=5, notes=[on_what]),
+        Column("AUC", [auc_cell(row.auc) for row in rows], f"AUC [{results.confidence} interval]", detailed=True),
+        Column("Difference", [_difference(row, own) for row in rows], "differ-\nence", spared=6, notes=[compared]),
+        Column(
+            tpr_label(rate),
+            [tpr_cell(row.tpr, rate) for row in rows],
+            tpr_label_short(rate),
+            spared=4,
+            notes=[] if all(row.tpr.resolvable for row in rows) else [unresolved],
         ),
     ]
-    if with_baseline:
-        head = f"AUC of {BASELINE_ATTACK}"
-        columns.append(
-            (
-                Column(head, "adapted\n-lira", spared=2, notes=[f"{BASELINE_ATTACK}: {baseline_note}"]),
-                lambda row: Cell("") if row.baseline is None else auc_cell(row.baseline),
-            )
-        )
+    if own.baseline is not None:
+        cells = ["" if row.baseline is None else auc_cell(row.baseline) for row in rows]
+        note = f"{BASELINE_ATTACK}: the AUC of the paper's baseline"
+        columns.append(Column(f"AUC of {BASELINE_ATTACK}", cells, "adapted\n-lira", spared=2, notes=[note]))
     notes = [Paragraph(f"In brackets: {results.confidence} intervals.", media=Media.DOCUMENTS)]
     if private:
         symbols = "ε: – not private, ∞ the same recipe, clipping and sampling included, without noise."
         notes.append(Paragraph(symbols))
         notes.append(Paragraph(f"{PRIVACY_NOTE} {COMPARISON_NOTE}", media=Media.TERMINAL))
-    if note := resolution_note(results):
-        notes.append(Paragraph(f"{note}.", media=Media.DOCUMENTS))
+    if unresolved:
+        notes.append(Paragraph(f"{unresolved}.", media=Media.DOCUMENTS))
+    are_private = [row.epsilon is not None for row in rows]
     return Table(
-        [column for column, _ in columns],
-        [
-            Group([[cell(row) for _, cell in columns] for row in group])
-            for _, group in groupby(rows, lambda row: row.epsilon is not None)
-        ],
+        columns,
         main=own.name,
-        title=f"What the finetunings of the same models leak to {results.variants.attack}",
+        title=f"What the finetunings of the same models leak to {results.headline}",
         notes=notes,
+        breaks=[place for place in range(1, len(rows)) if are_private[place] != are_private[place - 1]],
     )
+
+
+def _details(row: Finetuning, own: Finetuning) -> str:
+    """What a finetuning trains, and on what where that differs from the run itself."""
+    parts = [trained(row.row.transfer)]
+    if row.row.points_per_model != own.row.points_per_model:
+        parts.append(f"{row.row.points_per_model:,} points")
+    if (row.row.source, row.row.classes) != (own.row.source, own.row.classes):
+        parts.append(f"{row.row.classes} classes of {row.row.source}")
+    return ", ".join(parts)
+
+
+def _epsilon(row: Finetuning) -> Cell:
+    return Cell(epsilon_text(row.epsilon), [f"δ = {row.row.private.delta:g}"] if row.noisy and row.row.private else [])
+
+
+def _difference(row: Finetuning, own: Finetuning) -> Cell | str:
+    if row.difference is None:
+        return ""
+    against = row.difference.against
+    return difference_cell(row.difference.auc, against if against != own.name else None)
 
 
 def _against(rows: Sequence[Finetuning]) -> str:
     """With what the finetunings are compared: ``to digits, of those with noise to epsilon-inf``."""
-    controls = {row.against for row in rows if row.noisy and row.against != rows[0].name}
+    own = rows[0].name
+    controls = {row.control for row in rows if row.noisy and row.control not in (own, row.name)}
     if not controls:
-        return f"to {rows[0].name}"
+        return f"to {own}"
     control = controls.pop() if len(controls) == 1 else "the same recipe without noise"
-    return f"to {rows[0].name}, of those with noise to {control}"
+    return f"to {own}, of those with noise to {control}"
 
 
 def _short(transfer: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.metrics.roc import Judgement, judge
-from tmi.report.results import Attack, Figures
+from tmi.report.tables import Attack, Figures
 from tmi.runs.adversaries import Adversary, all_adversaries, by_shadows, by_view
 from tmi.runs.evaluate import Settings
 from tmi.runs.subject import Subject
