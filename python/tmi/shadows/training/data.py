@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class TrainingSet:
     def of(self, models: slice) -> TrainingSet:
         """The same for some of the models."""
         inputs = self.inputs[models] if self.per_model else self.inputs
-        return TrainingSet(inputs, self.labels, self.subsets[models], self.per_model, self.masking)
+        return replace(self, inputs=inputs, subsets=self.subsets[models])
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def epochs(data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int], firs
     for number in range(recipe.epochs):
         order = torch.stack([torch.randperm(data.size, generator=generator) for generator in generators])
         if number >= first:
-            draws = _Draws(data, recipe, [epoch_seed(seed, number) for seed in seeds])
-            yield Epoch(data, order.to(data.subsets.device), recipe.batch_size, draws)
+            yield Epoch(data, recipe, order, [epoch_seed(seed, number) for seed in seeds])
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -87,31 +86,14 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 class Epoch:
-    """One pass of every model over its points."""
+    """One pass of every model over its points, in the order int64 ``[models, size]``.
 
-    def __init__(self, data: TrainingSet, order: Tensor, batch_size: int, draws: _Draws) -> None:
-        self._data = data
-        self._points = data.subsets.gather(1, order)
-        self._batch_size = batch_size
-        self._draws = draws
+    What it draws besides has that order too: flips and crops, or masked tokens, ``[models, size, ...]``.
+    """
 
-    @property
-    def steps(self) -> int:
-        """Batches of each model; the last may be smaller."""
-        return -(-self._points.shape[1] // self._batch_size)
-
-    def batches(self, models: slice = slice(None)) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and labels ``[models, batch, ...]``."""
-        data, points = self._data.of(models), self._points[models]
-        for start in range(0, points.shape[1], self._batch_size):
-            span = slice(start, start + self._batch_size)
-            yield self._draws.batch(data, points[:, span], models, span)
-
-
-class _Draws:
-    """What one epoch draws, ``[models, size, ...]`` in the order of the batches: flips and crops, or masked tokens."""
-
-    def __init__(self, data: TrainingSet, recipe: TrainingConfig, seeds: Sequence[int]) -> None:
+    def __init__(self, data: TrainingSet, recipe: TrainingConfig, order: Tensor, seeds: Sequence[int]) -> None:
+        self._data, self._batch_size = data, recipe.batch_size
+        self._points = data.subsets.gather(1, order.to(data.subsets.device))
         self._flips = self._shifts = self._hidden = None
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         device = data.inputs.device
@@ -127,7 +109,19 @@ class _Draws:
             hidden = [torch.rand(shape, generator=generator) < share for generator in generators]
             self._hidden = torch.stack(hidden).to(device)
 
-    def batch(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> tuple[Tensor, Tensor]:
+    @property
+    def steps(self) -> int:
+        """Batches of each model; the last may be smaller."""
+        return -(-self._points.shape[1] // self._batch_size)
+
+    def batches(self, models: slice = slice(None)) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels ``[models, batch, ...]``."""
+        data, points = self._data.of(models), self._points[models]
+        for start in range(0, points.shape[1], self._batch_size):
+            span = slice(start, start + self._batch_size)
+            yield self._batch(data, points[:, span], models, span)
+
+    def _batch(self, data: TrainingSet, chosen: Tensor, models: slice, span: slice) -> tuple[Tensor, Tensor]:
         """Inputs and labels at ``chosen`` int64 ``[models, batch]``."""
         labels = data.labels[chosen]
         flips, shifts, hidden = (
