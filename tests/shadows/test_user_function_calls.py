@@ -14,6 +14,7 @@ import torch
 from made.user_functions import DOCUMENT, configured, forget
 from tmi.config import RecipeConfig
 from tmi.errors import TmiError
+from tmi.runs.adversaries import with_attacks
 from tmi.shadows.makers.user_functions import call_query, call_training, check_functions, require_unedited
 
 torch.set_num_threads(1)
@@ -35,13 +36,13 @@ torch.set_num_threads(1)
         ({"recipe": DOCUMENT["recipe"] | {"settings": {"a": float("nan")}}}, "expected strings, finite numbers"),
         (
             {"recipe": {key: value for key, value in DOCUMENT["recipe"].items() if key != "query_pretrained"}},
-            r"attack\.names has 'direct', which needs recipe\.query_pretrained",
+            r"attack\.names has 'direct', which needs .* with recipe\.query_pretrained",
         ),
     ],
 )
 def test_configurations_that_do_not_fit_are_named(tables: dict[str, Any], message: str) -> None:
     with pytest.raises(TmiError, match=message):
-        configured(**tables)
+        with_attacks(configured(**tables))
 
 
 BAD = """
