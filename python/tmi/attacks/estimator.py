@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tmi import _core
+from tmi.attacks.check import check_input, check_target, require_sound
 from tmi.attacks.registry import Needs, Option, attack_named, is_possible
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
@@ -39,10 +40,12 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         seed: for attacks that draw random numbers.
         threads: for kernels; never changes a score.
         options: of the attack, for instance ``{"gamma": 2}`` of ``"rmia"``; its defaults if left out.
+        force: go on although a check finds that the arrays are wrong; ``findings_`` says what.
 
     Attributes:
         attack_: the attack, see `tmi.attacks.registry.Attack`.
         answers_: those of the shadow models, as `tmi.Answers`.
+        findings_: what the checks of ``tmi check`` say about the shadow models.
         n_models_: number of shadow models.
         n_points_: number of points.
 
@@ -73,12 +76,14 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         seed: int = 0,
         threads: int = 1,
         options: Mapping[str, Option] | None = None,
+        force: bool = False,
     ) -> None:
         self.attack = attack
         self.view = view
         self.seed = seed
         self.threads = threads
         self.options = options
+        self.force = force
 
     def fit(
         self,
@@ -97,7 +102,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
 
         Raises:
             TmiError: there is no such attack or view, the attack needs more than shadow models, the arrays do not fit
-                one another, hold NaN, or are of fewer than three models.
+                one another, hold NaN, or are of fewer than three models, or a check finds that they are wrong.
         """
         attack = attack_named(self.attack, self.options)
         if not is_possible(attack, HAS):
@@ -107,6 +112,8 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         answers = taken_in(
             predictions, membership, labels, seed=self.seed, threads=self.threads, view=View.parse(self.view)
         )
+        self.findings_ = check_input(answers)
+        require_sound(self.findings_, force=self.force)
         self.attack_, self.answers_ = attack, answers
         self.n_models_, self.n_points_ = answers.membership.shape
         self._shadow_scores: NDArray[np.float64] | None = None
@@ -123,7 +130,8 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             float64 ``[points]``, higher = member.
 
         Raises:
-            TmiError: the target's answers do not fit those of the shadow models.
+            TmiError: the target's answers do not fit those of the shadow models, or a check finds that the target does
+                not belong to them.
         """
         check_is_fitted(self, "answers_")
         shadows: AttackInput = self.answers_
@@ -133,6 +141,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 f"target has shape {asked.shape}, expected {expected} [points, augmentations, classes] as "
                 "the shadow models have"
             )
+        require_sound(check_target(shadows, asked), force=self.force)
         scores: NDArray[np.float64] = score(self.attack_, shadows.with_target(asked), range(1))[0]
         return scores
 

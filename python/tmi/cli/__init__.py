@@ -56,14 +56,14 @@ def attack(context: click.Context, /, predictions: Path | None, **options: Any) 
         _attack(**options)
 
 
-def _attack(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
+def _attack(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any) -> None:
     config = _configured(preset, **options)
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
     subject = pipeline.subject_of(config, out)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
-        pipeline.run_stages(run, workers)
+        pipeline.run_stages(run, workers, force=force)
         show_results(pipeline.report(run, workers), out)
 
 
@@ -99,7 +99,7 @@ def query(directory: Path) -> None:
 @RUN
 @scoring_options
 @debuggable
-def score(directory: Path, **options: Any) -> None:
+def score(directory: Path, force: bool, **options: Any) -> None:
     """Run the attacks on the answers in RUN."""
     from tmi.runs import pipeline
 
@@ -108,7 +108,7 @@ def score(directory: Path, **options: Any) -> None:
         pipeline.crew(run, bars()) as workers,
     ):
         pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")
-        pipeline.run_stages(run, workers, pipeline.SCORING)
+        pipeline.run_stages(run, workers, pipeline.SCORING, force=force)
     click.echo(f"Scored. Next: tmi report {directory}")
 
 

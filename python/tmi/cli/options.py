@@ -176,6 +176,11 @@ def scoring_options(command: Command) -> Command:
                 help="False positive rate at which points of a target of unknown membership are called members.",
             ),
             click.option(
+                "--force",
+                is_flag=True,
+                help="Attack predictions or a target although a check finds them to be wrong; the report says so.",
+            ),
+            click.option(
                 "--memory",
                 metavar="SIZE",
                 help="Working memory of the attacks, all workers together, for instance 500M or 4G. Changes no result.",

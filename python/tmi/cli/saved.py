@@ -57,9 +57,12 @@ def convert(
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.argument("membership", required=False, type=click.Path(path_type=Path))
 @_LABELS
+@click.option("--target", type=click.Path(path_type=Path), help="Saved answers of one more model: does it belong?")
 @_layout_option
 @debuggable
-def check(predictions: Path, membership: Path | None, labels: Path | None, layout: str | None) -> None:
+def check(
+    predictions: Path, membership: Path | None, labels: Path | None, target: Path | None, layout: str | None
+) -> None:
     """Say what is wrong with saved PREDICTIONS and their MEMBERSHIP before they are attacked.
 
     MEMBERSHIP may be left out where it lies beside the predictions. The exit code is 2 if there are errors.
@@ -67,12 +70,13 @@ def check(predictions: Path, membership: Path | None, labels: Path | None, layou
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.predictions.formats import read_saved
-    from tmi.runs.check import Finding, check_arrays
+    from tmi.attacks.check import Finding, check_arrays
+    from tmi.predictions.formats import read_saved, read_target
 
     arrays = read_saved(predictions, membership, labels, layout)
     findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]
-    findings += check_arrays(arrays.models, arrays.membership, arrays.labels)
+    unknown = arrays.target if target is None else read_target(target, arrays.point_ids)
+    findings += check_arrays(arrays.models, arrays.membership, arrays.labels, unknown)
     table = Table.grid(padding=(0, 2))
     for finding in findings:
         table.add_row(MARKS[finding.severity], finding.subject, _plain(finding.message))

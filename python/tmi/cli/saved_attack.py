@@ -23,6 +23,7 @@ def attack_saved(
     *,
     out: Path | None,
     fresh: bool,
+    force: bool,
     settings: dict[str, Any],
     **options: Any,
 ) -> None:
@@ -42,8 +43,8 @@ def attack_saved(
 
     named = {name: value for name, value in files.items() if value is not None}
     audit = audit_of({"predictions": str(predictions.resolve())} | named, settings | changes(**options), out)
-    with pipeline.opened(audit, fresh=fresh), pipeline.crew(audit, bars()) as workers:
-        pipeline.run_stages(audit, workers)
+    with pipeline.opened(audit, fresh=fresh, force=force), pipeline.crew(audit, bars()) as workers:
+        pipeline.run_stages(audit, workers, force=force)
         show_results(pipeline.report(audit, workers), audit.directory.root)
 
 

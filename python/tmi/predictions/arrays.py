@@ -112,6 +112,21 @@ class Predictions:
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return self.view.apply(block)
 
+    def rows(self, points: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The logits about some points, ascending, whatever the view: ``[models, points, augmentations, classes]``."""
+        rows = np.empty((len(self._models), len(points), *self.shape[2:]), dtype=np.float32)
+        whole = len(points) == self.shape[1]
+        for answers, model in zip(rows, self._models, strict=True):
+            if not isinstance(model, FileRows):
+                answers[...] = model if whole else model[points]
+                continue
+            for chosen in [slice(None)] if whole else [slice(point, point + 1) for point in points]:
+                part = model[chosen]
+                read = np.empty(part.shape, part.dtype)
+                part.read_into(read)
+                answers[... if whole else np.searchsorted(points, chosen.start)] = read if whole else read[0]
+        return rows
+
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
         """All answers in blocks of points that fit the working memory, with the points of each block."""
         points, size = self.shape[1], self.points_in_memory

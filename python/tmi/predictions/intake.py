@@ -21,6 +21,9 @@ from tmi.system.memory import DEFAULT_MEMORY
 
 Note = Callable[[str], None]
 
+# Sums of rows of probabilities in float16 are off by this much.
+SUM_TOLERANCE = 5e-3
+
 
 def _ignore(sentence: str) -> None:
     """Nobody wants to know."""
@@ -49,6 +52,12 @@ def taken_in(
     """
     models = as_models(predictions, "predictions", note)
     shape = (len(models), len(models[0]))
+    found = np.shape(membership)
+    if found not in (shape, shape[::-1]) and len(found) == 2 and found[1] in models[0].shape[1:]:
+        raise TmiError(
+            f"membership: has shape {found}, but a model has shape {models[0].shape}: the points seem to be in axis "
+            f"{models[0].shape.index(found[1])} of the predictions, expected [points, augmentations, classes]"
+        )
     return AttackInput(
         Predictions(models, memory, view),
         as_membership(membership, shape, "membership", note),
@@ -147,3 +156,10 @@ def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
     if flat.dtype.kind not in "fiu" or (flat.dtype.kind == "f" and not (np.floor(flat) == flat).all()):
         raise TmiError(f"{where}: has type {flat.dtype}, expected labels that are whole numbers")
     return np.array(flat, dtype=np.int64)
+
+
+def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
+    """Whether numbers are non-negative and sum to 1 over an axis, within rounding to float16."""
+    if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:
+        return False
+    return bool(np.abs(np.sum(array, axis=axis, dtype=np.float32) - 1).max() < SUM_TOLERANCE)

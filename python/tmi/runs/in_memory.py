@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tmi.attacks.check import Finding, check_input, require_sound
 from tmi.attacks.registry import Option
 from tmi.attacks.scoring import score
 from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
@@ -62,6 +63,11 @@ class InMemory(Subject):
     def membership(self) -> NDArray[np.bool_]:
         """Bool ``[models, points]``."""
         return self.answers.membership
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What checks of the arrays say."""
+        return check_input(self._seen, self.target)
 
     @cached_property
     def _seen(self) -> AttackInput:
@@ -252,6 +258,7 @@ def audit(
     threads: int = 1,
     name: str = "audit",
     options: Mapping[str, Mapping[str, Option]] | None = None,
+    force: bool = False,
 ) -> Audit:
     """Run every attack that the arrays allow, each model in turn the target and all others its shadows.
 
@@ -276,9 +283,11 @@ def audit(
         threads: for kernels; never changes a figure.
         name: of the audit, in its report.
         options: of attacks by their names, for instance ``{"rmia": {"gamma": 2}}``; ``tmi attacks`` lists them.
+        force: go on although a check of the arrays finds that figures will be wrong; the report says so.
 
     Raises:
-        TmiError: arrays of the wrong shape or type, an unknown attack, or one that needs what is not there.
+        TmiError: arrays of the wrong shape or type, or that a check finds to be wrong; an unknown attack, or one that
+            needs what is not there.
     """
     notes: list[str] = []
     answers = taken_in(predictions, membership, labels, pretrained, seed=seed, threads=threads, note=notes.append)
@@ -304,6 +313,7 @@ def audit(
     with_attacks(config)
     unknown = None if target is None else as_model(target, "target", notes.append)
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
+    require_sound(subject.findings, force=force)
     main, names = main_adversary(config), config.attack.names
     scores = {attack: subject.scores(attack, main) for attack in names}
     seconds = sum(subject.seconds(attack) for attack in names)

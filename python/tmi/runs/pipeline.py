@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tmi import __version__
+from tmi.attacks.check import require_sound
 from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
 from tmi.errors import TmiError
 from tmi.report.results import Results
@@ -33,7 +34,7 @@ SCORING = ("score",)
 
 
 def run_attack(
-    config: Config, out: Path | str, *, fresh: bool = False, progress: Progress | None = None
+    config: Config, out: Path | str, *, fresh: bool = False, force: bool = False, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Do everything: train, finetune, query, attack, judge and report; go on where an earlier call stopped.
 
@@ -41,16 +42,17 @@ def run_attack(
         config: what to do.
         out: the run directory, made if it is missing.
         fresh: throw away what is there instead of going on.
+        force: attack a target of unknown membership although it does not belong to the models of the run.
         progress: shows how far the work is.
 
     Returns:
         The content of ``results.json``.
 
     Raises:
-        TmiError: bad input, or a run directory of another configuration.
+        TmiError: bad input, a target that does not belong, or a run directory of another configuration.
     """
     with opened(subject_of(config, Path(out)), fresh=fresh) as run, crew(run, progress) as executor:
-        run_stages(run, executor)
+        run_stages(run, executor, force=force)
         return report(run, executor).to_dict()
 
 
@@ -70,19 +72,20 @@ def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
 
 
 @contextmanager
-def opened(subject: StoredSubject, *, fresh: bool = False) -> Iterator[StoredSubject]:
+def opened(subject: StoredSubject, *, fresh: bool = False, force: bool = False) -> Iterator[StoredSubject]:
     """The subject itself, when its directory is known to be its own and nobody else works there.
 
     Args:
         subject: what is attacked.
         fresh: throw away what is there instead of going on.
+        force: go on with input that is found to be wrong.
 
     Raises:
         TmiError: bad input, or a directory of another configuration or of something else.
     """
     directory, config = subject.directory, subject.config
     directory.refuse_foreign()
-    subject.check()
+    subject.check(force=force)
     directory.prepare()
     with directory.locked():
         if fresh:
@@ -98,7 +101,8 @@ def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[Store
     path = RunDirectory(out).config
     if not path.is_file():
         raise TmiError(f"{out}: is no run directory (it has no config.toml); `tmi train` makes one")
-    with opened(subject_of(load_any_config(path, changes), out)) as subject:
+    # What is wrong with the input is said where it is attacked and where it is reported.
+    with opened(subject_of(load_any_config(path, changes), out), force=True) as subject:
         yield subject
 
 
@@ -122,17 +126,25 @@ def crew(subject: StoredSubject, progress: Progress | None) -> Iterator[Executor
         yield executor
 
 
-def run_stages(subject: StoredSubject, executor: Executor, only: Collection[str] | None = None) -> None:
+def run_stages(
+    subject: StoredSubject, executor: Executor, only: Collection[str] | None = None, *, force: bool = False
+) -> None:
     """Run stages and record their time; what exists and is current is not made again.
 
     Args:
         subject: the run or audit.
         executor: runs the jobs.
         only: the stages that are run; all if left out.
+        force: attack what checks of the input find to be wrong.
+
+    Raises:
+        TmiError: whatever a stage raises; the input is wrong.
     """
     for name in subject.stages():
         if only is not None and name not in only:
             continue
+        if name == "score":
+            _require_sound(subject, executor.progress, force)
         # Imported when the stage is run: some need torch.
         run_stage = import_module(f"tmi.runs.stages.{name}").run_stage
         for each in (subject, *subject.variants):
@@ -209,6 +221,16 @@ def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig)
             f"{directory.root}: holds a run of another configuration: {'; '.join(differing)}; "
             "choose another --out, or --fresh to throw that run away"
         )
+
+
+def _require_sound(subject: StoredSubject, progress: Progress, force: bool) -> None:
+    """Refuse what checks of the input find to be wrong, and say what may be."""
+    findings = subject.findings
+    require_sound(findings, force=force)
+    for finding in findings:
+        if finding.severity != "ok":
+            mark = "!" if finding.severity == "warning" else "✗"
+            progress.note(f"{mark} {finding.subject}: {finding.message}")
 
 
 def _manifest(subject: StoredSubject) -> dict[str, Any]:

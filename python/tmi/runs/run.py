@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tmi.attacks.check import Finding, check_target
 from tmi.attacks.registry import attack_named
 from tmi.config import Config, variant_of
 from tmi.data.split import Task
@@ -18,13 +19,14 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.report.results import Results
 from tmi.report.tables import Provenance
-from tmi.runs.adversaries import by_view
+from tmi.runs.adversaries import by_view, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject
 from tmi.shadows.experiment import Experiment, on_this_machine
 from tmi.shadows.keys import STAGE_VERSIONS, artefact_keys
 from tmi.shadows.makers import maker_of
 from tmi.system.files import content_key
+from tmi.system.memory import DEFAULT_MEMORY
 from tmi.targets import target_hashes
 
 if TYPE_CHECKING:
@@ -102,8 +104,11 @@ class Run(StoredSubject):
         """What a stage of this run is called in the progress display."""
         return f"{stage} {self.directory.variant_name}".rstrip()
 
-    def check(self) -> None:
+    def check(self, *, force: bool = False) -> None:
         """Find out whether the configuration fits its data, before anything is written.
+
+        Args:
+            force: of no effect, the data being those of the configuration.
 
         Raises:
             TmiError: it does not.
@@ -182,6 +187,16 @@ class Run(StoredSubject):
         directory = self.directory
         references = [directory.target_reference_predictions] if self.config.query.reference_points else []
         return dict.fromkeys([directory.target_predictions, *references], key)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Whether the target belongs to the models, once it was queried; what was made here needs no checks."""
+        directory = self.directory
+        there = all(directory.is_current(path, key) for path, key in self.target_files.items())
+        if not self.has_target or not there or not directory.predictions(0).exists():
+            return []
+        target = np.asarray(self.directory.load_array(self.directory.target_predictions))
+        return check_target(self.answers(DEFAULT_MEMORY, main_adversary(self.config).view), target)
 
     @property
     def attack_files(self) -> list[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.attacks.check import Finding, check_input, require_sound
 from tmi.attacks.registry import Needs, attack_named, default_attacks
 from tmi.config import SavedConfig, SavedFiles, saved_config, with_values
 from tmi.errors import TmiError
@@ -19,7 +20,7 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
-from tmi.runs.adversaries import by_view, with_attacks
+from tmi.runs.adversaries import by_view, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
@@ -85,8 +86,11 @@ class SavedPredictions(StoredSubject):
             return self.fingerprints[self.config.files.target]
         return None if self.arrays.target is None else "read with the predictions"
 
-    def check(self) -> None:
+    def check(self, *, force: bool = False) -> None:
         """Find out whether the arrays fit one another and the attacks, before anything is written.
+
+        Args:
+            force: go on with arrays that fit but are found to be wrong.
 
         Raises:
             TmiError: they do not.
@@ -107,7 +111,8 @@ class SavedPredictions(StoredSubject):
                     f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
                 )
         if self.has_target:
-            self.opened_with_target(DEFAULT_MEMORY)
+            answers.predictions.with_first(self._target)
+        require_sound(self.findings, force=force)
 
     @property
     def attack_files(self) -> list[Path]:
@@ -124,6 +129,12 @@ class SavedPredictions(StoredSubject):
     def _named(self) -> dict[str, str]:
         return self.config.files.model_dump(exclude_none=True, exclude={"layout"})
 
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What checks of the predictions, the membership, the labels and the target say."""
+        answers = self.answers(DEFAULT_MEMORY, main_adversary(self.config).view)
+        return check_input(answers, self._target if self.has_target else None)
+
     def opened_answers(self, memory: int) -> AttackInput:
         """The predictions of all models, where their files lie."""
         files, arrays = self.config.files, self.arrays
@@ -136,11 +147,15 @@ class SavedPredictions(StoredSubject):
 
     def opened_with_target(self, memory: int) -> AttackInput:
         """The same with the target of unknown membership before all models."""
+        return self.opened_answers(memory).with_target(self._target)
+
+    @property
+    def _target(self) -> NDArray[Any]:
         path = self.config.files.target
         target = self.arrays.target if path is None else read_target(Path(path), self.arrays.point_ids)
         if target is None:
             raise TmiError("there is no target of unknown membership")
-        return self.opened_answers(memory).with_target(target)
+        return target
 
     def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""

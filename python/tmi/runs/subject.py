@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.attacks.check import Finding
 from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
@@ -97,6 +98,11 @@ class Subject(ABC):
         """
 
     @property
+    @abstractmethod
+    def findings(self) -> Sequence[Finding]:
+        """What checks of the input say, good or bad, about what is there already."""
+
+    @property
     def target_attacks(self) -> list[str]:
         """The attacks on a target of unknown membership: those that need nothing of it but its predictions."""
         names = self.config.attack.names if self.has_target else []
@@ -127,8 +133,11 @@ class StoredSubject(Subject):
         """The files that a stage leaves, with their artefact keys."""
 
     @abstractmethod
-    def check(self) -> None:
+    def check(self, *, force: bool = False) -> None:
         """Find out whether everything fits, before anything is written.
+
+        Args:
+            force: go on with what fits but is found to be wrong.
 
         Raises:
             TmiError: it does not.

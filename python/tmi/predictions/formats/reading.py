@@ -23,8 +23,6 @@ TARGET = ("target",)
 # smallest number. `tmi.predictions.views` has the same floors.
 LEAST_REST = 2.0**-25
 LEAST_PROBABILITY = float(np.exp(-87.0))
-# Sums of rows of probabilities in float16 are off by this much.
-SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -157,13 +155,6 @@ class Reading:
             f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype}).",
         )
         return SavedArrays(models, membership, labels, self.read_as, self.files, target, target_membership, point_ids)
-
-
-def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
-    """Whether numbers are non-negative and sum to 1 over an axis, within rounding to float16."""
-    if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:
-        return False
-    return bool(np.abs(np.sum(array, axis=axis, dtype=np.float32) - 1).max() < SUM_TOLERANCE)
 
 
 def in_numeric_order(paths: Sequence[Path]) -> list[Path]:

@@ -19,9 +19,8 @@ from tmi.predictions.formats.reading import (
     Layout,
     Reading,
     SavedArrays,
-    are_probabilities,
 )
-from tmi.predictions.intake import as_floats, as_membership
+from tmi.predictions.intake import are_probabilities, as_floats, as_membership
 
 EXPORT = (
     'numpy.save("target_point_logits.npy", torch.load("target_point_logits.pth", map_location="cpu").numpy()) and '

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from tmi.attacks.check import Finding
 from tmi.report.results import Results
+from tmi.report.tables import InputNote
 from tmi.runs.adversaries import all_adversaries, main_adversary
 from tmi.runs.evaluate import results_of
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Description, Subject
 from tmi.system.executor import Executor
+
+# How often a target like the shadows scores so low.
+TOO_FEW = 1e-3
 
 
 def run_stage(subject: Subject, executor: Executor, description: Description) -> Results:
@@ -36,4 +41,22 @@ def run_stage(subject: Subject, executor: Executor, description: Description) ->
     )
     views, shadows = adversary_results(subject, membership[: config.targets], results.attacks, executor)
     executor.progress.end()
-    return results.model_copy(update={"views": views, "shadows": shadows})
+    notes = [
+        InputNote(level="refused" if each.severity == "error" else "warning", text=f"{each.subject}: {each.message}")
+        for each in [*subject.findings, *_about_set_test(results)]
+        if each.severity != "ok"
+    ]
+    return results.model_copy(update={"views": views, "shadows": shadows, "notes": notes})
+
+
+def _about_set_test(results: Results) -> list[Finding]:
+    """A target that looks less like a member everywhere than models without the points is no model like them."""
+    target = results.target
+    test = None if target is None else target.attacks[target.attack].set_test
+    if test is None or test.p_value <= 1 - TOO_FEW:
+        return []
+    message = (
+        f"it scores lower than models that have none of the points (p = {test.p_value:.4f}): it was hardly made like "
+        "the shadow models, and p-values of its points mean little"
+    )
+    return [Finding("warning", "target", message)]

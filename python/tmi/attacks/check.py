@@ -1,4 +1,4 @@
-"""What is wrong with saved predictions, found out before hours are spent on attacking them.
+"""What is wrong with predictions and membership, found out before hours are spent on attacking them.
 
 Large arrays are looked at in a sample of points, which is read once. Every finding is about what such mistakes look
 like, not a proof of one: rows out of order and a model that leaks nothing give the same scores.
@@ -13,14 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.attacks.alignment import find_order
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
+from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.belonging import LARGEST_FACTOR, REMARKABLE_FACTOR, belonging
 from tmi.predictions.designs import describe_design
-from tmi.predictions.formats.reading import SUM_TOLERANCE, are_probabilities
+from tmi.predictions.intake import SUM_TOLERANCE, are_probabilities, as_model, taken_in
 from tmi.system.seeding import stream
 
 Severity = Literal["error", "warning", "ok"]
@@ -60,28 +63,55 @@ def check_arrays(
     models: Sequence[NDArray[Any]],
     membership: NDArray[Any],
     labels: NDArray[Any] | None = None,
+    target: NDArray[Any] | None = None,
     *,
     sample_bytes: int = SAMPLE_BYTES,
 ) -> list[Finding]:
-    """Look for the usual mistakes in predictions, membership and labels.
+    """Take arrays in and look for the usual mistakes in them.
 
     Args:
         models: one array ``[points, augmentations, classes]`` per model, logits, memory maps or not.
         membership: ``[models, points]``, bool or numbers that are 0 or 1.
         labels: whole numbers ``[points]``, the class of each point among those of the predictions, or None.
+        target: logits ``[points, augmentations, classes]`` of one more model, whose membership nobody knows, or None.
         sample_bytes: how much of the predictions is read.
 
     Returns:
-        What was looked at, good or bad. Later checks need the shapes to fit: an error there ends the list.
+        What was looked at, good or bad.
+
+    Raises:
+        TmiError: the arrays do not fit one another, see `tmi.predictions.intake.taken_in`.
     """
-    findings = _check_shapes(models, membership)
-    if any(finding.severity == "error" for finding in findings):
-        return findings
-    mask = np.asarray(membership).astype(np.bool_)
+    said: list[str] = []
+    answers = taken_in(models, membership, labels, note=said.append)
+    unknown = None if target is None else as_model(target, "target", said.append)
+    findings = [Finding("ok", "read as", sentence) for sentence in dict.fromkeys(said)]
+    return findings + check_input(answers, unknown, sample_bytes=sample_bytes)
+
+
+def check_input(
+    answers: AttackInput, target: NDArray[Any] | None = None, *, sample_bytes: int = SAMPLE_BYTES
+) -> list[Finding]:
+    """Look for the usual mistakes in what attacks are about to see.
+
+    Args:
+        answers: of all models.
+        target: logits ``[points, augmentations, classes]`` of a target of unknown membership, or None.
+        sample_bytes: how much of the predictions is read.
+    """
+    predictions, mask = answers.predictions, answers.membership
+    number, points, _, _ = predictions.shape
+    findings = []
+    if number > points:
+        message = f"more models ({number}) than points ({points}): are the first two axes swapped?"
+        findings.append(Finding("warning", "predictions", message))
+    if number < FEW_MODELS:
+        message = f"{number} models: too few shadows for most attacks and for narrow intervals"
+        findings.append(Finding("warning", "models", message))
     findings += _check_design(mask)
-    points = _sampled_points(models, sample_bytes)
-    where = f"at all {len(points)} points" if len(points) == mask.shape[1] else f"at {len(points)} sampled points"
-    sample = np.stack([np.asarray(model[points], dtype=np.float32) for model in models])
+    chosen = _sampled_points(predictions, sample_bytes)
+    sample = predictions.rows(chosen)
+    where = f"at all {points} points" if len(chosen) == points else f"at {len(chosen)} sampled points"
     broken = ~np.isfinite(sample)
     if broken.any():
         several = np.flatnonzero(broken.any(axis=(1, 2, 3)))
@@ -92,55 +122,84 @@ def check_arrays(
     findings.append(Finding("ok", "values", f"all finite {where}"))
     findings += _check_values(sample)
     findings += _check_copies(sample)
+    labels = None if answers.labels is None else answers.labels[chosen]
     if labels is not None:
-        findings += _check_labels(sample, np.asarray(labels), points, mask.shape[1])
+        found = _check_labels(sample, labels)
+        findings.append(found)
+        # Nobody is surer of labels that are not what the models answer.
+        labels = labels if found.severity == "ok" else None
     if not any(finding.severity == "error" for finding in findings):
-        findings += _check_signal(models, mask, points, None if labels is None else np.asarray(labels))
-    return findings
+        findings += _check_signal(sample, mask, chosen, labels)
+    return findings if target is None else findings + check_target(answers, target, sample_bytes=sample_bytes)
 
 
-def _check_shapes(models: Sequence[NDArray[Any]], membership: NDArray[Any]) -> list[Finding]:
-    if len(models) < 3:
-        return [Finding("error", "models", f"{len(models)} models, expected at least 3: a target and two shadows")]
-    shape, dtype = models[0].shape, models[0].dtype
-    for name, model in enumerate(models):
-        if model.shape != shape or model.dtype != dtype:
-            message = f"model {name} has type {model.dtype} and shape {model.shape}, model 0 {dtype} {shape}"
-            return [Finding("error", "predictions", message)]
-    if len(shape) != 3 or dtype.kind != "f":
-        message = f"type {dtype} and shape {shape} of a model, expected logits [points, augmentations, classes]"
-        return [Finding("error", "predictions", message)]
-    if shape[2] < 2:
-        message = f"a single class; give two, for instance (s, 0) for a score s (shape {shape})"
-        return [Finding("error", "predictions", message)]
-    expected = (len(models), shape[0])
-    if membership.shape != expected:
-        return [Finding("error", "membership", _misfit(membership.shape, expected, shape))]
-    findings = [Finding("ok", "predictions", f"{len(models)} models of shape {shape} {dtype}")]
-    if membership.dtype != np.bool_:
-        if membership.dtype.kind not in "fiu" or not np.isin(membership, (0, 1)).all():
-            message = f"type {membership.dtype} with other values than 0 and 1, expected bool"
-            return [*findings, Finding("error", "membership", message)]
-        message = f"type {membership.dtype} holding 0 and 1 only: read as false and true"
-        findings.append(Finding("warning", "membership", message))
-    if len(models) > shape[0]:
-        message = f"more models ({len(models)}) than points ({shape[0]}): are the first two axes swapped?"
-        findings.append(Finding("warning", "predictions", message))
-    if len(models) < FEW_MODELS:
-        message = f"{len(models)} models: too few shadows for most attacks and for narrow intervals"
-        findings.append(Finding("warning", "models", message))
-    return findings
+def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: int = SAMPLE_BYTES) -> list[Finding]:
+    """Whether a target of unknown membership belongs to the shadow models.
 
+    Args:
+        answers: of the shadow models; where nothing but labels is seen of them, the unit of the logits is free.
+        target: logits ``[points, augmentations, classes]``.
+        sample_bytes: how much of the predictions is read.
 
-def _misfit(found: tuple[int, ...], expected: tuple[int, int], model: tuple[int, ...]) -> str:
-    if found == expected[::-1]:
-        return f"shape {found} is [points, models]: transpose it to [models, points] {expected}"
-    if len(found) == 2 and found[0] == expected[0] and found[1] in model[1:]:
-        return (
-            f"shape {found}, but a model has shape {model}: the points seem to be in axis {model.index(found[1])} of "
-            "the predictions, expected [points, augmentations, classes]"
+    Raises:
+        TmiError: the target's shape is not that of the shadows.
+    """
+    # Says what is wrong with the shape.
+    answers.predictions.with_first(target)
+    chosen = _sampled_points(answers.predictions, sample_bytes)
+    sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
+    if not np.isfinite(asked).all():
+        return [Finding("error", "target", "NaN or infinite values, expected logits")]
+    if not np.isfinite(sample).all():
+        return []
+    found = belonging(asked, sample, answers.membership[:, chosen])
+    shows_numbers = answers.predictions.view.name != "label"
+    if found.is_probabilities and shows_numbers:
+        message = "every answer is non-negative and sums to 1: probabilities; those of the shadow models are logits"
+        return [Finding("error", "target", message)]
+    said = (
+        f"its top class is that of {found.top_classes:.0%} of the shadow models, which agree with one another at "
+        f"{found.shadows_top_classes:.0%}"
+    )
+    if found.is_disordered:
+        message = f"{said}: its points or classes are in another order than theirs, or it is another kind of model"
+        return [Finding("error", "target", message)]
+    factor = max(found.factor, 1 / found.factor) if found.factor > 0 else np.inf
+    if factor > LARGEST_FACTOR and shows_numbers:
+        message = (
+            f"its logits spread {found.factor:.2g} times as far as those of the nearest shadow model: another unit, "
+            "another temperature or another kind of model"
         )
-    return f"shape {found}, expected {expected}, one row per model and one column per point"
+        return [Finding("error", "target", message)]
+    if factor > REMARKABLE_FACTOR and shows_numbers:
+        message = (
+            f"its logits spread {found.factor:.2g} times as far as those of the nearest shadow model: it was trained "
+            "in another way, and points that it is surer about may be taken for members"
+        )
+        return [Finding("warning", "target", message)]
+    if found.lowest_agreement is None:
+        message = "the shadow models do not agree with one another: whether its points are in their order is not known"
+        return [Finding("ok", "target", message)]
+    return [Finding("ok", "target", said)]
+
+
+def require_sound(findings: Sequence[Finding], *, force: bool = False) -> None:
+    """Refuse what was found to be wrong.
+
+    Args:
+        findings: of the input.
+        force: go on all the same.
+
+    Raises:
+        TmiError: there is an error among them.
+    """
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors and not force:
+        first, *others = errors
+        more = f" (and {_some(len(others), 'further error')})" if others else ""
+        raise TmiError(
+            f"{first.subject}: {first.message}{more}; `tmi check` says more, --force (force=True) goes on all the same"
+        )
 
 
 def _check_design(mask: NDArray[np.bool_]) -> list[Finding]:
@@ -180,9 +239,9 @@ def _check_design(mask: NDArray[np.bool_]) -> list[Finding]:
     return findings
 
 
-def _sampled_points(models: Sequence[NDArray[Any]], sample_bytes: int) -> NDArray[np.int64]:
-    points = len(models[0])
-    number = max(1, sample_bytes // (4 * len(models) * int(np.prod(models[0].shape[1:]))))
+def _sampled_points(predictions: Predictions, sample_bytes: int) -> NDArray[np.int64]:
+    models, points, augmentations, classes = predictions.shape
+    number = max(1, sample_bytes // (4 * models * augmentations * classes))
     if number >= points:
         return np.arange(points)
     return np.sort(stream(0, "check").choice(points, number, replace=False))
@@ -249,19 +308,10 @@ def _check_copies(sample: NDArray[np.float32]) -> list[Finding]:
     return findings or [Finding("ok", "models", "all answer differently")]
 
 
-def _check_labels(
-    sample: NDArray[np.float32], labels: NDArray[Any], chosen: NDArray[np.int64], points: int
-) -> list[Finding]:
+def _check_labels(sample: NDArray[np.float32], here: NDArray[np.int64]) -> Finding:
     classes = sample.shape[3]
-    if labels.shape != (points,) or labels.dtype.kind not in "iu":
-        message = f"type {labels.dtype} and shape {labels.shape}, expected whole numbers ({points},)"
-        return [Finding("error", "labels", message)]
-    if labels.min() < 0 or labels.max() >= classes:
-        message = f"between {labels.min()} and {labels.max()}, expected 0 to {classes - 1}, the predictions' classes"
-        return [Finding("error", "labels", message)]
-    here = labels[chosen]
     if (here == here[0]).all():
-        return [Finding("ok", "labels", f"all {here[0]}")]
+        return Finding("ok", "labels", f"all {here[0]}")
     answers = sample.mean(axis=2).argmax(axis=2)
     right = (answers == here).mean(axis=0)
     by_chance = (np.bincount(here, minlength=classes) / len(here))[answers].mean(axis=0)
@@ -272,50 +322,54 @@ def _check_labels(
             f"{right.mean():.1%} of the answers agree with them, {by_chance.mean():.1%} would by chance: points out of "
             "order, or labels of another task; leave them out if the points have no class among the predictions'"
         )
-        return [Finding("warning", "labels", message)]
-    return [Finding("ok", "labels", f"{right.mean():.1%} of the answers agree with them")]
+        return Finding("warning", "labels", message)
+    return Finding("ok", "labels", f"{right.mean():.1%} of the answers agree with them")
 
 
 def _check_signal(
-    models: Sequence[NDArray[Any]],
-    mask: NDArray[np.bool_],
-    sampled: NDArray[np.int64],
-    labels: NDArray[Any] | None,
+    sample: NDArray[np.float32], mask: NDArray[np.bool_], sampled: NDArray[np.int64], labels: NDArray[np.int64] | None
 ) -> list[Finding]:
-    """A trial attack, each model in turn against the others, and whether members are answered more surely."""
-    points = sampled[np.linspace(0, len(sampled) - 1, min(TRIAL_POINTS, len(sampled))).astype(np.int64)]
-    block = [np.ascontiguousarray(model[points]) for model in models]
-    targets = np.linspace(0, len(models) - 1, min(TRIAL_TARGETS, len(models))).astype(np.int64).tolist()
+    """A trial attack; whether another order of the membership fits better; whether members are answered more surely."""
+    some = np.linspace(0, len(sampled) - 1, min(TRIAL_POINTS, len(sampled))).astype(np.int64)
+    points, block = sampled[some], np.ascontiguousarray(sample[:, some])
+    targets = np.linspace(0, len(mask) - 1, min(TRIAL_TARGETS, len(mask))).astype(np.int64).tolist()
     truth = mask[:, points]
     if truth[targets].all() or not truth[targets].any():
         return [Finding("warning", "signal", "too few points to try an attack on")]
-    scores = score(attack_named("gaussian"), AttackInput(Predictions(block), truth), targets)
+    order = find_order(block, mask, points)
+    if order.remedy:
+        message = (
+            f"does not fit the predictions as it lies, but {order.remedy} does ({order.lead:.0f} standard deviations "
+            "better than other orders): models or points are in another order"
+        )
+        return [Finding("error", "membership", message)]
+    scores = score(attack_named("gaussian"), AttackInput(Predictions(list(block)), truth), targets)
     auc = judge(scores, truth[targets], [], Bootstrap(400, 0.99)).auc
     said = f"trial attack (gaussian): AUC {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
-    if auc.high < 0.5:
-        message = f"{said}, below a coin flip: membership or models may be in another order than the predictions"
-        return [Finding("error", "signal", message)]
-    if auc.low <= 0.5:
+    over_points, over_models = _members_surer(block, truth, None if labels is None else labels[some])
+    if max(over_points, over_models) < -CERTAIN:
         message = (
-            f"{said}, no better than a coin flip: nothing leaks that this attack finds in this sample, or models or "
-            "points of membership and predictions are in different orders"
+            f"members are answered less surely than non-members (by {-max(over_points, over_models):.0f} standard "
+            "errors): it is reversed, true meaning non-member, or signals are losses"
         )
-        return [Finding("warning", "signal", message)]
-    difference = _members_surer(np.stack(block), truth, None if labels is None else labels[points])
-    if difference < -CERTAIN:
+        return [Finding("error", "membership", message)]
+    if auc.low <= 0.5:
+        than = "no better" if auc.high >= 0.5 else "worse"
         message = (
-            f"{said}, but members are answered less surely than non-members ({-difference:.1f} standard errors): the "
-            "membership may be reversed, true meaning non-member, or signals may be losses"
+            f"{said}, {than} than a coin flip: nothing leaks that this attack finds in this sample, or models or "
+            "points of membership and predictions are in different orders"
         )
         return [Finding("warning", "signal", message)]
     return [Finding("ok", "signal", said)]
 
 
-def _members_surer(block: NDArray[Any], truth: NDArray[np.bool_], labels: NDArray[Any] | None) -> float:
-    """By how many standard errors over points IN models are surer than OUT models.
+def _members_surer(
+    block: NDArray[np.float32], truth: NDArray[np.bool_], labels: NDArray[np.int64] | None
+) -> tuple[float, float]:
+    """By how many standard errors IN models are surer than OUT models, over points and over models.
 
     Sure is the log-probability of the point's label, or of the answer's own top class without labels, relative to all
-    answers of the same model.
+    answers of the same model. Points of a model are not independent, nor are models at a point: both have to say so.
     """
     logits = block.astype(np.float64)
     top = logits.max(axis=3, keepdims=True)
@@ -323,14 +377,24 @@ def _members_surer(block: NDArray[Any], truth: NDArray[np.bool_], labels: NDArra
     chosen = top[..., 0] if labels is None else np.take_along_axis(logits, labels[None, :, None, None], axis=3)[..., 0]
     sure = (chosen - normaliser).mean(axis=2)
     sure -= sure.mean(axis=1, keepdims=True)
-    count = truth.sum(axis=0)
-    both = (count > 0) & (count < len(truth))
-    inside, outside = (
-        np.where(side, sure, 0.0).sum(axis=0) / np.maximum(side.sum(axis=0), 1) for side in (truth, ~truth)
-    )
-    difference = (inside - outside)[both]
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return float(difference.mean() / error) if error > 0 else 0.0
+    of_points = _differences(sure, truth)
+    return _standard_errors(of_points), _standard_errors(_differences((sure - sure.mean(axis=0)).T, truth.T))
+
+
+def _differences(values: NDArray[np.float64], side: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean of each column where ``side`` is true minus where it is not, for columns that have both."""
+    count = side.sum(axis=0)
+    both = (count > 0) & (count < len(side))
+    inside = np.where(side, values, 0.0).sum(axis=0)[both] / count[both]
+    outside = np.where(side, 0.0, values).sum(axis=0)[both] / (len(side) - count[both])
+    difference: NDArray[np.float64] = inside - outside
+    return difference
+
+
+def _standard_errors(values: NDArray[np.float64]) -> float:
+    """The mean in its standard errors; 0 where there is none."""
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean() / error) if error > 0 else 0.0
 
 
 def _some(number: int, thing: str) -> str:
