@@ -340,7 +340,7 @@ def _check_signal(
     if order.remedy:
         message = (
             f"does not fit the predictions as it lies, but {order.remedy} does ({order.lead:.0f} standard deviations "
-            "better than other orders): models or points are in another order"
+            "better): models or points are in another order"
         )
         return [Finding("error", "membership", message)]
     scores = score(attack_named("gaussian"), AttackInput(Predictions(list(block)), truth), targets)
