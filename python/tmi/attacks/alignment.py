@@ -19,8 +19,8 @@ MOST_CLASSES = 20
 # No class of a point decides alone; of the square of a difference in standard errors.
 LARGEST_SQUARE = 25.0
 # By how many deviations among other orders one has to fit better than the given one, and than most. 320 redrawn
-# memberships of the golden answers (8 to 65 models, independent and balanced) came to 4.1 at most; a shift by one to 7 and
-# more with 8 models, 14 with 16, 41 with 65.
+# memberships of the golden answers (8 to 65 models, independent and balanced) came to 4.1 at most; a shift by one to 7
+# and more with 8 models, 14 with 16, 41 with 65.
 CERTAIN_LEAD = 6.0
 
 
