@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from made.configs import TINY, fitting
 from tmi.config import Config, load_config
@@ -18,7 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # The same examples every time, so that a check fails because of a change; --slow searches for new ones.
-    settings.register_profile("repeatable", derandomize=True)
+    # How long one takes says something about the machine it shares, not about the code.
+    settings.register_profile(
+        "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     if not config.getoption("--slow"):
         settings.load_profile("repeatable")
 
