@@ -29,9 +29,6 @@ from tmi.system.memory import DEFAULT_MEMORY
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Raised when a change of the code changes what is read from the same files.
-READING_VERSION = 2
-
 
 @dataclass(frozen=True)
 class SavedPredictions(StoredSubject):
@@ -65,7 +62,7 @@ class SavedPredictions(StoredSubject):
         """A hash of the files, of the seed and of the number of targets."""
         target = self.config.files.target
         hashes = {path: sha256 for path, sha256 in self.fingerprints.items() if path != target}
-        return content_key("saved", READING_VERSION, hashes, self.config.seed, self.config.targets)
+        return content_key("saved", self.arrays.version, hashes, self.config.seed, self.config.targets)
 
     @property
     def keys(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ entry in `LAYOUTS`. Nothing here imports torch or reads a pickle.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def read_saved(
     membership, labels = membership and Path(membership), labels and Path(labels)
     for path in filter(None, (predictions, membership, labels)):
         _require_readable(path)
-    return _layout(predictions, membership, layout).read(predictions, membership, labels)
+    found = _layout(predictions, membership, layout)
+    return replace(found.read(predictions, membership, labels), version=found.version)
 
 
 def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArray[Any]:

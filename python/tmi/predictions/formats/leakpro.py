@@ -143,4 +143,5 @@ LAYOUT = Layout(
     "attack_cache/sm_*_logits.npy, target_*_logits.npy and _indices.npy; membership exported by you",
     detect,
     read,
+    version=2,
 )

@@ -169,6 +169,7 @@ def _layout(name: str, summary: str, find: Find) -> Layout:
         # One model's folder is refused by name in `_read`.
         lambda path, membership: bool(_models(path, find)) or is_one_model(path, [find]),
         lambda path, membership, labels: _read(name, find, path, membership, labels),
+        version=2,
     )
 
 

@@ -40,6 +40,7 @@ class SavedArrays:
             the layout has none.
         target_membership: bool ``[points]`` of that model, where the layout knows it.
         point_ids: int64 ``[points]``, ascending, what the tool calls each point; None where it has no names for them.
+        version: of the layout.
     """
 
     models: list[NDArray[Any]]
@@ -50,6 +51,7 @@ class SavedArrays:
     target: NDArray[Any] | None = None
     target_membership: NDArray[np.bool_] | None = None
     point_ids: NDArray[np.int64] | None = None
+    version: int = 1
 
     def __post_init__(self) -> None:
         first = self.models[0]
@@ -71,12 +73,14 @@ class Layout:
         summary: one line.
         detect: whether the predictions at a path, with that file of the membership if any, may be of this layout.
         read: the arrays, from the paths of predictions, membership and labels.
+        version: raised when a change of the code changes what is read from the same files.
     """
 
     name: str
     summary: str
     detect: Callable[[Path, Path | None], bool]
     read: Callable[[Path, Path | None, Path | None], SavedArrays]
+    version: int = 1
 
 
 @dataclass

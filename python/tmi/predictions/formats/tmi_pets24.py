@@ -75,5 +75,5 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
 
 
 LAYOUT = Layout(
-    "tmi-pets24", "the paper's code: target_point_logits.npy [points, models, …] and mask.npy", detect, read
+    "tmi-pets24", "the paper's code: target_point_logits.npy [points, models, …] and mask.npy", detect, read, version=2
 )
