@@ -15,7 +15,8 @@ from tmi.cli import tmi as cli
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
 
-# A target that answers from what it is asked: a linear function of the pixels, and a count of its calls.
+# A target that answers from what it is asked: a linear function of the pixels, and a count of its calls. It has nothing
+# in common with the models of a run.
 FUNCTION = """
 from pathlib import Path
 import numpy as np
@@ -41,7 +42,7 @@ def configured(tiny: Any, **changes: Any) -> Config:
 
 
 def test_a_run_attacks_its_target(with_target: Path, tiny: Any) -> None:
-    results = tmi.run_attack(configured(tiny), with_target / "run")
+    results = tmi.run_attack(configured(tiny), with_target / "run", force=True)
     found = results["target"]
     assert found["name"] == "the <b>victim</b>"
     assert set(found["attacks"]) == {"gaussian", "confidence"}
@@ -56,16 +57,31 @@ def test_a_run_attacks_its_target(with_target: Path, tiny: Any) -> None:
 
 
 def test_nothing_is_asked_twice(with_target: Path, tiny: Any) -> None:
-    first = tmi.run_attack(configured(tiny), with_target / "run")
+    first = tmi.run_attack(configured(tiny), with_target / "run", force=True)
     (with_target / "run" / "target" / "predictions.npy").unlink()
-    again = tmi.run_attack(configured(tiny), with_target / "run")
+    again = tmi.run_attack(configured(tiny), with_target / "run", force=True)
     assert again["target"] == first["target"]
+    assert len(Path("calls.txt").read_text()) == 120
+
+
+def test_a_target_unlike_the_models_is_refused_before_it_is_attacked(with_target: Path, tiny: Any) -> None:
+    with pytest.raises(TmiError, match=r"target: its .*force=True"):
+        tmi.run_attack(configured(tiny), with_target / "run")
+    assert (with_target / "run" / "target" / "predictions.npy").exists()
+    assert not (with_target / "run" / "scores").exists()
+    refusal = CliRunner().invoke(cli, ["score", str(with_target / "run")])
+    assert isinstance(refusal.exception, TmiError)
+    assert CliRunner().invoke(cli, ["score", str(with_target / "run"), "--force"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["report", str(with_target / "run")]).exit_code == 0
+    (note,) = json.loads((with_target / "run" / "results.json").read_text())["notes"]
+    assert note["level"] == "refused"
+    assert note["text"] in (with_target / "run" / "report.md").read_text()
     assert len(Path("calls.txt").read_text()) == 120
 
 
 def test_reference_points_are_asked_about_as_well(with_target: Path, tiny: Any) -> None:
     config = configured(tiny, query__reference_points=10, pool__challenge_points=20)
-    results = tmi.run_attack(config, with_target / "run")
+    results = tmi.run_attack(config, with_target / "run", force=True)
     assert np.load(with_target / "run" / "target" / "reference_predictions.npy").shape == (10, 3, 5)
     assert results["target"]["points"] == 20
 
@@ -73,7 +89,7 @@ def test_reference_points_are_asked_about_as_well(with_target: Path, tiny: Any) 
 def test_the_target_is_not_among_its_shadows(with_target: Path, tiny: Any) -> None:
     without = tiny(attack__names=["gaussian", "confidence", "direct"])
     plain = tmi.run_attack(without, with_target / "plain")
-    results = tmi.run_attack(configured(tiny), with_target / "run")
+    results = tmi.run_attack(configured(tiny), with_target / "run", force=True)
     assert results["attacks"]["gaussian"]["auc"] == plain["attacks"]["gaussian"]["auc"]
     assert "target" not in plain
 
@@ -83,7 +99,7 @@ def test_a_target_can_be_added_to_a_finished_run(with_target: Path, tiny: Any) -
     tmi.run_attack(without, with_target / "run")
     weights = with_target / "run" / "finetuned" / "000.safetensors"
     written = weights.stat().st_mtime_ns
-    assert "target" in tmi.run_attack(configured(tiny), with_target / "run")
+    assert "target" in tmi.run_attack(configured(tiny), with_target / "run", force=True)
     assert weights.stat().st_mtime_ns == written
 
 
