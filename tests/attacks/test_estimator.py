@@ -145,7 +145,8 @@ def test_options_are_those_of_the_attack() -> None:
     threads=st.integers(1, 3),
 )
 def test_parameters_are_those_of_scikit_learn(attack: str, view: str, seed: int, threads: int) -> None:
-    parameters = {"attack": attack, "view": view, "seed": seed, "threads": threads, "options": {"gamma": 2.0}}
+    parameters: dict[str, Any] = {"attack": attack, "view": view, "seed": seed, "threads": threads}
+    parameters |= {"options": {"gamma": 2.0}, "force": True}
     estimator = MembershipAttack(**parameters)
     assert estimator.get_params() == parameters
     copied = clone(estimator)
