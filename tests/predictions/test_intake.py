@@ -111,3 +111,18 @@ def test_labels_and_membership_of_no_use() -> None:
             as_labels(labels, 20, "labels")
     with pytest.raises(TmiError, match="membership: has type <U1 and other values"):
         as_membership(np.full((6, 20), "1"), (6, 20), "membership")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"resamples": 50}, "audit: the key 'evaluation.resamples' is 50"),
+        ({"fpr": 2.0}, "audit: the key 'evaluation.accusation_rate' is 2.0"),
+        ({"false_positive_rates": [0.0]}, "audit: the key 'evaluation.false_positive_rates' is 0.0"),
+        ({"targets": 7}, "evaluation.targets is 7, expected at most the number of models, 6"),
+        ({"view": "top-9"}, "top-9"),
+    ],
+)
+def test_options_of_an_audit_are_refused_in_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TmiError, match=sentence):
+        tmi.audit(LOGITS, MEMBERSHIP, attacks=["gaussian"], **options)

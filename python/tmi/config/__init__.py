@@ -3,6 +3,7 @@
 from tmi.config.attacking import AttackConfig, AttackedConfig, ComputeConfig, EvaluationConfig
 from tmi.config.data import DownstreamConfig, EncoderConfig, PoolConfig, QueryConfig, SourceConfig
 from tmi.config.reading import (
+    attacked_config,
     differences,
     load_any_config,
     load_config,
@@ -48,6 +49,7 @@ __all__ = [
     "SourceConfig",
     "TargetConfig",
     "TrainingConfig",
+    "attacked_config",
     "differences",
     "load_any_config",
     "load_config",

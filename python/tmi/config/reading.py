@@ -101,6 +101,18 @@ def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> Conf
     return saved_config(with_values(document, overrides or {}), str(path))
 
 
+def attacked_config(document: dict[str, Any], origin: str) -> AttackedConfig:
+    """Check the configuration of attacks on predictions in memory; ``origin`` names it in error messages.
+
+    Raises:
+        TmiError: the first key that is unknown, missing or has a wrong value.
+    """
+    try:
+        return AttackedConfig.model_validate(document)
+    except ValidationError as error:
+        raise TmiError(f"{origin}: {_explain(error, AttackedConfig)}") from None
+
+
 def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
     """Check the configuration of an audit of saved predictions; ``origin`` names it in error messages.
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tmi.attacks.check import Finding, check_input, require_sound
 from tmi.attacks.registry import Option
 from tmi.attacks.scoring import score
-from tmi.config import AttackConfig, AttackedConfig, EvaluationConfig
+from tmi.config import AttackedConfig, attacked_config
 from tmi.errors import TmiError
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
@@ -291,25 +291,25 @@ def audit(
     """
     notes: list[str] = []
     answers = taken_in(predictions, membership, labels, pretrained, seed=seed, threads=threads, note=notes.append)
-    config = AttackedConfig(
-        name=name,
-        seed=seed,
-        models=answers.predictions.shape[0],
-        attack=AttackConfig(
-            names=list(
-                attacks or possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
-            ),
-            views=[view],
-            options={attack: dict(values) for attack, values in (options or {}).items()},
-        ),
-        evaluation=EvaluationConfig(
-            targets=targets or "all",
-            false_positive_rates=list(false_positive_rates),
-            accusation_rate=fpr,
-            resamples=resamples,
-            confidence=confidence,
-        ),
-    )
+    usual = possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
+    document = {
+        "name": name,
+        "seed": seed,
+        "models": answers.predictions.shape[0],
+        "attack": {
+            "names": list(attacks or usual),
+            "views": [view],
+            "options": {attack: dict(values) for attack, values in (options or {}).items()},
+        },
+        "evaluation": {
+            "targets": targets or "all",
+            "false_positive_rates": list(false_positive_rates),
+            "accusation_rate": fpr,
+            "resamples": resamples,
+            "confidence": confidence,
+        },
+    }
+    config = attacked_config(document, "audit")
     with_attacks(config)
     unknown = None if target is None else as_model(target, "target", notes.append)
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
