@@ -245,3 +245,11 @@ def test_large_arrays_are_sampled(tmp_path: Path, good: Good) -> None:
     found = check_arrays(list(mapped), good.membership, good.labels, sample_bytes=good.logits.nbytes // 2)
     assert "at 60 sampled points" in problem(found, "values", "ok")
     assert {finding.severity for finding in found} == {"ok"}
+
+
+def test_few_points_of_noise_are_in_order() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(9, 40, 1, 4)).astype(np.float32)
+    found = find_order(logits, random.random((9, 40)) < 0.5, np.arange(40))
+    assert found.lead > CERTAIN_LEAD  # enough where there are more points
+    assert found.remedy == ""
