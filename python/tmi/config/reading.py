@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 
 # The tables that a variant may change.
 VARIED = ("downstream", "finetune")
@@ -107,10 +109,7 @@ def attacked_config(document: dict[str, Any], origin: str) -> AttackedConfig:
     Raises:
         TmiError: the first key that is unknown, missing or has a wrong value.
     """
-    try:
-        return AttackedConfig.model_validate(document)
-    except ValidationError as error:
-        raise TmiError(f"{origin}: {_explain(error, AttackedConfig)}") from None
+    return _checked(AttackedConfig, document, origin)
 
 
 def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
@@ -119,10 +118,7 @@ def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
     Raises:
         TmiError: the first key that is unknown, missing or has a wrong value.
     """
-    try:
-        return SavedConfig.model_validate(document)
-    except ValidationError as error:
-        raise TmiError(f"{origin}: {_explain(error, SavedConfig)}") from None
+    return _checked(SavedConfig, document, origin)
 
 
 def validate(document: dict[str, Any], origin: str) -> Config:
@@ -131,11 +127,14 @@ def validate(document: dict[str, Any], origin: str) -> Config:
     Raises:
         TmiError: the first key that is unknown, missing or has a wrong value.
     """
+    return _with_controls(_checked(Config, document, origin))
+
+
+def _checked(kind: type[AnyConfig], document: dict[str, Any], origin: str) -> AnyConfig:
     try:
-        config = Config.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        raise TmiError(f"{origin}: {_explain(error)}") from None
-    return _with_controls(config)
+        raise TmiError(f"{origin}: {_explain(error, kind)}") from None
 
 
 def _with_controls(config: Config) -> Config:
@@ -274,7 +273,7 @@ def _override(document: dict[str, Any], key: str, value: Any) -> None:
     document[last] = value
 
 
-def _explain(error: ValidationError, root: type[BaseModel] = Config) -> str:
+def _explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first problem as one sentence."""
     problem = error.errors()[0]
     location = [part for part in problem["loc"] if isinstance(part, str)]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tmi.errors import TmiError
+from tmi.metrics.proportions import require_confidence, require_judged
 from tmi.system.seeding import stream
 
 Direction = Literal["members", "non-members", "both"]
@@ -122,7 +123,10 @@ def epsilon_lower_bound(
     Raises:
         TmiError: wrong shapes or types, NaN, or a number outside its range.
     """
-    _require(scores, labels, delta, confidence)
+    require_judged(scores, labels)
+    if not 0 <= delta < 1:
+        raise TmiError(f"delta is {delta}, expected a number from 0 to below 1")
+    require_confidence(confidence)
     random = stream(seed, "epsilon")
     bounds = []
     for _ in range(SPLITS):
@@ -263,17 +267,3 @@ def _candidates(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     tail = np.geomspace(1, len(ordered), CANDIDATES).astype(int) - 1
     even = np.linspace(0, len(ordered) - 1, CANDIDATES).astype(int)
     return np.unique(np.nan_to_num(ordered[np.concatenate([tail, len(ordered) - 1 - tail, even])]))
-
-
-def _require(scores: NDArray[np.float64], labels: NDArray[np.bool_], delta: float, confidence: float) -> None:
-    if labels.ndim != 2 or labels.dtype != np.bool_ or scores.shape != labels.shape:
-        raise TmiError(
-            f"scores have shape {scores.shape} and labels type {labels.dtype} and shape {labels.shape}, "
-            "expected the same shape [targets, points] and labels of type bool"
-        )
-    if np.isnan(scores).any():
-        raise TmiError("scores hold NaN, expected numbers or infinities")
-    if not 0 <= delta < 1:
-        raise TmiError(f"delta is {delta}, expected a number from 0 to below 1")
-    if not 0 < confidence < 1:
-        raise TmiError(f"confidence is {confidence}, expected a number between 0 and 1")

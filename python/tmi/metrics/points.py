@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from tmi.errors import TmiError
+from tmi.metrics.proportions import require_confidence, require_judged
 
 # Up to so many pairs of targets the distribution of the Mann-Whitney statistic is counted, beyond it is normal.
 EXACT_PAIRS = 2500
@@ -92,7 +93,8 @@ def point_vulnerability(
     Raises:
         TmiError: wrong shapes or types, NaN, or a number is outside its range.
     """
-    _require(scores, labels, confidence)
+    require_judged(scores, labels)
+    require_confidence(confidence)
     if not 0 <= shared_shadows <= 1:
         raise TmiError(f"shared_shadows is {shared_shadows}, expected a share from 0 to 1")
     inflation = 1 + shared_shadows
@@ -230,15 +232,3 @@ def _where(
 ) -> NDArray[np.float64]:
     """The quotient where points are tested, NaN elsewhere."""
     return np.where(tested, numerator / np.maximum(denominator, 1), np.nan)
-
-
-def _require(scores: NDArray[np.float64], labels: NDArray[np.bool_], confidence: float) -> None:
-    if labels.ndim != 2 or labels.dtype != np.bool_ or scores.shape != labels.shape:
-        raise TmiError(
-            f"scores have shape {scores.shape} and labels type {labels.dtype} and shape {labels.shape}, "
-            "expected the same shape [targets, points] and labels of type bool"
-        )
-    if np.isnan(scores).any():
-        raise TmiError("scores hold NaN, expected numbers or infinities")
-    if not 0 < confidence < 1:
-        raise TmiError(f"confidence is {confidence}, expected a number between 0 and 1")

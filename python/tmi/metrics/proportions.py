@@ -1,4 +1,4 @@
-"""The exact interval of a proportion."""
+"""The exact interval of a proportion, and what figures need to be made of scores."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def require_confidence(confidence: float) -> None:
     """Raise a TmiError unless a confidence lies between 0 and 1."""
     if not 0 < confidence < 1:
         raise TmiError(f"confidence is {confidence}, expected a number between 0 and 1")
+
+
+def require_judged(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> None:
+    """Raise a TmiError unless scores and labels are both ``[targets, points]``, without NaN."""
+    if labels.ndim != 2 or labels.dtype != np.bool_ or scores.shape != labels.shape:
+        raise TmiError(
+            f"scores have shape {scores.shape} and labels type {labels.dtype} and shape {labels.shape}, "
+            "expected the same shape [targets, points] and labels of type bool"
+        )
+    if np.isnan(scores).any():
+        raise TmiError("scores hold NaN, expected numbers or infinities")
