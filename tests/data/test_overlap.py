@@ -47,8 +47,8 @@ def test_many_long_texts_take_seconds() -> None:
     texts[7] = "prefix " + texts[900][: len(texts[900]) // 2]
     start = time.perf_counter()
     found = WordRuns.of(texts, 13).in_several()
-    # A tenth of what is to take a few seconds.
-    assert time.perf_counter() - start < 3
+    # Half a second here; comparing all pairs would take an hour.
+    assert time.perf_counter() - start < 60
     assert np.flatnonzero(found).tolist() == [7, 900]
 
 

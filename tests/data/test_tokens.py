@@ -230,7 +230,8 @@ def test_a_hub_out_of_reach_is_given_up_soon(cache: Path) -> None:
     start = time.perf_counter()
     with pytest.raises(TmiError) as error:
         load_tokenizer("me/other")
-    assert time.perf_counter() - start < 5
+    # The library by itself would try for minutes.
+    assert time.perf_counter() - start < 60
     assert "the local Hugging Face cache does not have it, and the hub does not give it (ConnectError" in str(
         error.value
     )
