@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from made.simulated import evidence_of
 from tmi import _core
 from tmi.attacks.features.conditioning import condition_answers, standardised
-from tmi.attacks.features.membership import Evidence, Ingredients
-from tmi.attacks.features.shrinkage import Sides, expected_shift, remaining_variance
+from tmi.attacks.features.membership import Ingredients
+from tmi.attacks.features.shrinkage import Sides, expected_shift, profile_regressors, remaining_variance
 from tmi.attacks.registry import attack_named
 from tmi.predictions.arrays import Predictions
-from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.attack_input import AttackInput, Reference
 
 Floats = np.ndarray
 
@@ -190,25 +193,25 @@ def test_conditioning_makes_the_attack_stronger() -> None:
     assert auc["tmi"] > auc["tmi-unconditioned"] + 0.05
 
 
-def test_reference_points_take_the_place_of_the_challenge_points() -> None:
+@pytest.mark.parametrize("name", ["tmi", "conditional"])
+def test_reference_points_are_points_that_are_not_scored(name: str) -> None:
+    """Whichever points are challenged, the same scores come of the same answers."""
     answers = correlated(points=80)
-    challenged = Predictions(list(answers.predictions.block(slice(0, 40))))
-    reference = Predictions(list(answers.predictions.block(slice(40, 80))))
-    conditioned = condition_answers(challenged, reference)
-    assert conditioned.residuals["centred"].var() < 0.5
-    with_reference = AttackInput(challenged, answers.membership[:, :40], reference=reference)
-    scores = attack_named("conditional").score(with_reference, [0, 1])
-    assert scores.shape == (2, 40)
-    assert np.isfinite(scores).all()
+    reference = Reference(answers.predictions.at(slice(40, 80)), answers.membership[:, 40:])
+    challenged = replace(answers.at(slice(0, 40)), reference=reference)
+    scores = attack_named(name).score(challenged, [0, 1])
+    np.testing.assert_array_equal(scores, attack_named(name).score(answers, [0, 1])[:, :40])
+    few = attack_named(name).score(replace(challenged, reference=None), [0, 1])
+    assert not np.array_equal(scores, few)
 
 
 def test_the_smoothed_membership_leaves_the_target_out_exactly() -> None:
     answers = correlated(models=12, points=20)
-    evidence = Evidence(answers)
+    evidence = evidence_of(answers)
     sides = Sides.of_target(answers.membership, 5)
     flipped = answers.membership.copy()
     flipped[5] = ~flipped[5]
-    other = Evidence(AttackInput(answers.predictions, flipped))
+    other = evidence_of(AttackInput(answers.predictions, flipped))
     for ours, theirs in zip(evidence._smoothed_membership(5), other._smoothed_membership(5), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
@@ -229,7 +232,7 @@ def test_the_smoothed_membership_leaves_the_target_out_exactly() -> None:
 def test_ingredients_are_left_out() -> None:
     answers = correlated(models=10, points=20)
     width = {
-        ingredients: Evidence(answers, ingredients).of_target(0).shape[-1]
+        ingredients: evidence_of(answers, ingredients).of_target(0).shape[-1]
         for ingredients in (
             Ingredients(),
             Ingredients(conditioning=False),
@@ -248,7 +251,9 @@ def test_expected_shift_learns_what_all_points_share() -> None:
     top = profile == profile.max(axis=1, keepdims=True)
     x = random.normal(size=(points, models, classes)) + 1.5 * membership.T[..., None] * top[:, None]
     sides = Sides.of_target(membership, 0)
-    expected = expected_shift(x, sides, profile, np.zeros((points, points)))
+    expected = expected_shift(
+        x, sides, profile_regressors(profile), np.zeros((points, points)), [profile.argmax(axis=1)]
+    )
     assert np.abs(expected[top] - 1.5).mean() < 0.3
     assert np.abs(expected[~top]).mean() < 0.3
     assert (remaining_variance(x, sides, expected) < 0.1).all()
@@ -265,8 +270,8 @@ def test_standardised_keeps_constant_entries_small() -> None:
 
 def test_many_points_are_scored_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = correlated(points=60)
-    monkeypatch.setattr("tmi.attacks.tmi.LEAST_POINTS", 1)
-    monkeypatch.setattr("tmi.attacks.tmi.MATRIX_ENTRIES", 20 * 40**2)
+    monkeypatch.setattr("tmi.attacks.features.windows.LEAST_POINTS", 1)
+    monkeypatch.setattr("tmi.attacks.features.windows.MATRIX_ENTRIES", 20 * 40**2)
     scores = attack_named("tmi").score(answers, [0, 1])
     monkeypatch.undo()
     alone = [attack_named("tmi").score(answers.at(slice(start, start + 20)), [0, 1]) for start in (0, 20, 40)]

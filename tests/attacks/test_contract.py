@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from made.simulated import ATTACKS, EXPENSIVE, simulated, with_membership
+from made.simulated import ATTACKS, EXPENSIVE, evidence_of, simulated, with_membership
 from tmi import _core
-from tmi.attacks.features.membership import RIDGE, Evidence
+from tmi.attacks.features.membership import RIDGE
 from tmi.attacks.features.profiles import profiles
 from tmi.attacks.registry import Needs, attack_named, options_of
 from tmi.errors import TmiError
@@ -136,7 +136,7 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
 
 def test_features_are_named_and_finite() -> None:
     answers = simulated(models=8)
-    features = Evidence(answers).of_target(2)
+    features = evidence_of(answers).of_target(2)
     assert features.shape == (8, 60, 7 * 8)
     names = _core.leave_one_out_feature_names([RIDGE])
     assert len(set(names)) == len(names)

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from made.simulated import ATTACKS, EXPENSIVE, drawn, simulated, with_membership
-from tmi.attacks.features.membership import Evidence
+from made.simulated import ATTACKS, EXPENSIVE, drawn, evidence_of, simulated, with_membership
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import Part, score, score_part
 from tmi.predictions.arrays import Predictions
@@ -123,12 +122,12 @@ def test_shadows_apart_are_treated_as_the_target_is() -> None:
     apart[[2, 6]] = True
     flipped = answers.membership.copy()
     flipped[[2, 4, 6]] ^= True
-    features = Evidence(answers).of_target(4, apart)
-    np.testing.assert_array_equal(Evidence(with_membership(answers, flipped)).of_target(4, apart), features)
+    features = evidence_of(answers).of_target(4, apart)
+    np.testing.assert_array_equal(evidence_of(with_membership(answers, flipped)).of_target(4, apart), features)
     # With the target alone in it, it is the leave-one-out of the independent design up to rounding.
     alone = np.zeros((9, 30), dtype=bool)
     alone[4] = True
-    evidence = Evidence(answers)
+    evidence = evidence_of(answers)
     np.testing.assert_allclose(evidence.of_target(4, alone), evidence.of_target(4), rtol=1e-3, atol=1e-3)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.attacks.features.membership import Evidence, Ingredients
+from tmi.attacks.features.windows import windows
 from tmi.attacks.registry import Needs, all_attacks
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
@@ -15,6 +17,9 @@ ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs 
 
 # These train a classifier for every point.
 EXPENSIVE = {"tmi-pointwise", "tmi-mlp"}
+
+
+EVERYTHING = Ingredients()
 
 
 def simulated(
@@ -30,6 +35,12 @@ def simulated(
     logits = centre + effect * membership[..., None, None] * direction + noise + jitter
     predictions = Predictions(list(logits.astype(np.float32)))
     return AttackInput(predictions, membership, pretrained=predictions, seed=seed)
+
+
+def evidence_of(answers: AttackInput, ingredients: Ingredients = EVERYTHING) -> Evidence:
+    """Of all points, which fit one window."""
+    (window,) = windows(answers)
+    return Evidence(window, ingredients)
 
 
 def with_membership(answers: AttackInput, membership: NDArray[np.bool_]) -> AttackInput:

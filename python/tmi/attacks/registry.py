@@ -35,6 +35,7 @@ class Needs(Enum):
     SHADOW_MODELS = "shadow models"
     PRETRAINED_MODEL = "the pretrained model"
     KNOWN_MEMBERS = "known members"
+    PRETRAINING_LABELS = "pretraining labels of the challenge points"
     # Nothing fails without these two, but the attack is about them.
     LABELS = "labels of the challenge points"
     TOP_CLASS = "predictions of which one class is the likeliest"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from tmi.attacks.features.membership import Evidence, Ingredients
+from tmi.attacks.features.windows import windows
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
 from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput
@@ -28,9 +28,6 @@ RECIPE = {
 MOST_ROWS = 20_000
 # With few shadows there are few rows, and many trees would learn their noise.
 ROWS_PER_TREE, MOST_TREES = 160, 100
-# Points that are worked on at a time: fewer the more models there are, so that their matrices fit the memory.
-LEAST_POINTS, MOST_POINTS = 200, 2_000
-MATRIX_ENTRIES = 100_000_000
 # Of the shadows, where models were not drawn independently: enough that each is compared with most of the others.
 FOLDS = 5
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
@@ -59,20 +56,18 @@ class Tmi(Attack):
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The classifier's log-odds of membership."""
 
-        def score(answers: AttackInput) -> NDArray[np.float64]:
-            evidence = Evidence(answers, self.ingredients)
+        def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
             return np.stack([_score_target(answers, evidence.of_target(target), target) for target in targets])
 
-        return _in_windows(answers, score)
+        return _in_windows(answers, self.ingredients, score)
 
     def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The mean over folds of the shadows of the classifier's log-odds, see `_score_in_folds`."""
 
-        def score(answers: AttackInput) -> NDArray[np.float64]:
-            evidence = Evidence(answers, self.ingredients)
+        def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
             return np.stack([_score_in_folds(answers, evidence, target) for target in targets])
 
-        return _in_windows(answers, score)
+        return _in_windows(answers, self.ingredients, score)
 
 
 @register
@@ -103,6 +98,15 @@ class TmiWithoutContrast(Tmi):
 
 
 @register
+class TmiWithoutLabels(Tmi):
+    """`tmi` without the pretraining labels of the points."""
+
+    name = "tmi-without-labels"
+    summary = "tmi without the pretraining labels"
+    ingredients = Ingredients(labels=False)
+
+
+@register
 class Conditional(Attack):
     """The shrunken likelihood ratio of the conditioned answers to the points themselves: no metaclassifier."""
 
@@ -113,36 +117,33 @@ class Conditional(Attack):
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's conditioned answers."""
 
-        def score(answers: AttackInput) -> NDArray[np.float64]:
-            evidence = Evidence(answers)
+        def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
             return np.stack([evidence.conditional_scores(target) for target in targets])
 
-        return _in_windows(answers, score)
+        return _in_windows(answers, Ingredients(), score)
 
     def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The same against shadows that are matched for each target."""
 
-        def score(answers: AttackInput) -> NDArray[np.float64]:
-            evidence, design = Evidence(answers), answers.design
-            matched = [design.shadows_of(target, answers.membership, answers.seed) for target in targets]
+        def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
+            matched = [answers.design.shadows_of(target, answers.membership, answers.seed) for target in targets]
             return np.stack([evidence.conditional_scores(each.target, each.apart) for each in matched])
 
-        return _in_windows(answers, score)
+        return _in_windows(answers, Ingredients(), score)
 
 
-def _in_windows(answers: AttackInput, score: Callable[[AttackInput], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Scores of all points, a window of them at a time.
-
-    Conditioning takes memory for points x (models^2 + points) numbers, and the points of a window explain one another
-    as well as more points would. The windows depend on the shape of the answers alone, so that they are part of the
-    attack and change with no setting of the machine.
-    """
-    models, points, _, _ = answers.predictions.shape
-    size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // models**2))
-    windows = -(-points // size)
-    bounds = [points * window // windows for window in range(windows + 1)]
+def _in_windows(
+    answers: AttackInput, ingredients: Ingredients, score: Callable[[AttackInput, Evidence], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Scores of all challenge points, a window of points at a time."""
     with threadpool_limits(1):  # the number of BLAS threads could change the last bits
-        return np.concatenate([score(answers.at(slice(*ends))) for ends in pairwise(bounds)], axis=1)
+        return np.concatenate(
+            [
+                score(window.answers, Evidence(window, ingredients))[:, : window.challenged]
+                for window in windows(answers)
+            ],
+            axis=1,
+        )
 
 
 def _score_target(answers: AttackInput, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:

@@ -94,6 +94,6 @@ class QueryConfig(Table):
     strength: Annotated[float, Field(ge=0)] = 0.0
     """Pixels of a ``shift``, most pixels of a ``flip-crop``, share of the words that ``word-dropout`` leaves out,
     ``word-masking`` masks and ``truncation`` cuts off at most."""
-    reference_points: Annotated[int, Field(ge=0)] = 0
-    """Pool points that nobody challenges, asked about as well: what conditioning explains the answers by, in place of
-    the other challenge points."""
+    reference_points: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
+    """Further points of the pool, which nobody challenges, that are asked about as well: they teach attacks what the
+    models make of the pool. ``all``: the rest of the pool, or none for a ``target`` of saved predictions."""

@@ -62,7 +62,11 @@ class Config(AttackedConfig):
     def _target_can_be_asked(self) -> Config:
         if self.target is not None and self.given:
             raise ValueError("target needs shadow models, of which there are none with pool.non_members")
-        if self.target is not None and self.target.kind == "predictions" and self.query.reference_points:
+        if (
+            self.target is not None
+            and self.target.kind == "predictions"
+            and self.query.reference_points not in (0, "all")
+        ):
             raise ValueError("target.kind is 'predictions', which holds no answers about query.reference_points")
         return self
 

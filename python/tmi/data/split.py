@@ -249,6 +249,9 @@ def _challenge_points(
 def _reference_points(pool: Points, challenge_points: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
     unchallenged = np.setdiff1d(np.arange(len(pool)), challenge_points)
     number = config.query.reference_points
+    if number == "all":
+        without = config.target is not None and config.target.kind == "predictions"
+        return unchallenged[:0] if without else unchallenged
     if number > len(unchallenged):
         raise TmiError(
             f"query.reference_points is {number}, but only {len(unchallenged)} points of the pool are not challenged; "

@@ -17,6 +17,42 @@ from tmi.predictions.views import View
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Answers about further points of the pool, which nobody challenges: they tell more about every model.
+
+    Attributes:
+        predictions: of the finetuned models.
+        membership: bool ``[models, points]``.
+        pretraining_labels: int64 ``[points]``, as in `AttackInput`; None where points have none.
+    """
+
+    predictions: Predictions
+    membership: NDArray[np.bool_]
+    pretraining_labels: NDArray[np.int64] | None = None
+
+    def at(self, points: slice) -> Reference:
+        """The answers about some points, not copied."""
+        labels = None if self.pretraining_labels is None else self.pretraining_labels[points]
+        return Reference(self.predictions.at(points), self.membership[:, points], labels)
+
+    def restricted(self, models: Sequence[int]) -> Reference:
+        """The answers of some models, in that order."""
+        return replace(self, predictions=self.predictions.restricted(models), membership=self.membership[list(models)])
+
+    def with_target(self, answers: NDArray[Any]) -> Reference:
+        """One more model, whose membership nobody knows, before all others."""
+        return replace(
+            self,
+            predictions=self.predictions.with_first(answers),
+            membership=_with_unknown(self.membership),
+        )
+
+    def seen_through(self, view: View) -> Reference:
+        """The same answers in another view."""
+        return replace(self, predictions=self.predictions.seen_through(view))
+
+
+@dataclass(frozen=True, eq=False)
 class AttackInput:
     """The input of every attack.
 
@@ -26,10 +62,13 @@ class AttackInput:
         pretrained: predictions of the pretrained bases under their own heads; None where nobody has them.
         seed: for attacks that draw random numbers.
         threads: for kernels; never changes a score.
-        reference: answers of all models about further points, which nobody challenges and whose membership need not be
-            known; `conditioning` uses them in place of the challenge points.
+        reference: answers of all models about further points of the pool, if they were asked.
         labels: int64 ``[points]``, the class of each point among those of the predictions, for attacks that look at the
             confidence in it; None where pretraining points have no such class, which is the usual case.
+        pretraining_labels: int64 ``[points]``, the class that each point had in pretraining, any integers; None where
+            points have none. They are not classes of the predictions.
+        companions: the same models finetuned in other ways, of the same points: what an adversary sees if several
+            finetunings of one pretrained model are released.
         inputs: the points themselves, as in `tmi.data.points.Points.raw`, for attacks that look at them.
         of_all_points: the design of the membership of all points, where these are some of them.
     """
@@ -39,8 +78,10 @@ class AttackInput:
     pretrained: Predictions | None = None
     seed: int = 0
     threads: int = 1
-    reference: Predictions | None = None
+    reference: Reference | None = None
     labels: NDArray[np.int64] | None = None
+    pretraining_labels: NDArray[np.int64] | None = None
+    companions: tuple[AttackInput, ...] = ()
     inputs: NDArray[Any] | None = None
     of_all_points: Design | None = None
 
@@ -53,6 +94,16 @@ class AttackInput:
             )
         if models < 3:
             raise TmiError(f"predictions hold {models} models, expected at least 3: a target and two shadows")
+        if (labels := self.pretraining_labels) is not None and (labels.dtype != np.int64 or labels.shape != (points,)):
+            raise TmiError(
+                f"pretraining labels have type {labels.dtype} and shape {labels.shape}, expected int64 {(points,)}, "
+                "one per point"
+            )
+        if labels is not None and self.reference is not None and self.reference.pretraining_labels is None:
+            raise TmiError("the challenge points have pretraining labels and the reference points have none")
+        for companion in self.companions:
+            if not np.array_equal(companion.membership, self.membership):
+                raise TmiError("finetunings that are attacked together differ in their membership, expected the same")
         if (labels := self.labels) is None:
             return
         if labels.dtype != np.int64 or labels.shape != (points,):
@@ -86,6 +137,8 @@ class AttackInput:
             membership=self.membership[:, points],
             pretrained=self.pretrained and self.pretrained.at(points),
             labels=None if self.labels is None else self.labels[points],
+            pretraining_labels=None if self.pretraining_labels is None else self.pretraining_labels[points],
+            companions=tuple(companion.at(points) for companion in self.companions),
             inputs=None if self.inputs is None else self.inputs[points],
             of_all_points=self.design.at(chosen.start),
         )
@@ -102,7 +155,27 @@ class AttackInput:
             membership=self.membership[list(models)],
             pretrained=self.pretrained and self.pretrained.restricted(models),
             reference=self.reference and self.reference.restricted(models),
+            companions=tuple(companion.restricted(models) for companion in self.companions),
             of_all_points=None,
+        )
+
+    def with_reference_points(self) -> AttackInput:
+        """The challenge points and behind them the reference points, if there are any, all in memory as one kind."""
+        companions = tuple(companion.with_reference_points() for companion in self.companions)
+        if (reference := self.reference) is None:
+            return replace(self, companions=companions) if companions else self
+        blocks = (self.predictions.block(slice(None)), reference.predictions.block(slice(None)))
+        labels = None
+        if self.pretraining_labels is not None and reference.pretraining_labels is not None:
+            labels = np.concatenate([self.pretraining_labels, reference.pretraining_labels])
+        return AttackInput(
+            Predictions(list(np.concatenate(blocks, axis=1)), self.predictions.memory),
+            np.concatenate([self.membership, reference.membership], axis=1),
+            seed=self.seed,
+            threads=self.threads,
+            pretraining_labels=labels,
+            companions=companions,
+            of_all_points=self.design,
         )
 
     def with_target(self, answers: NDArray[Any], reference: NDArray[Any] | None = None) -> AttackInput:
@@ -115,13 +188,13 @@ class AttackInput:
         Raises:
             TmiError: the answers have another shape than those of the shadows.
         """
-        unknown = np.zeros((1, self.membership.shape[1]), dtype=bool)
         return replace(
             self,
             predictions=self.predictions.with_first(answers),
-            membership=np.concatenate([unknown, self.membership]),
+            membership=_with_unknown(self.membership),
             pretrained=None,
-            reference=None if self.reference is None or reference is None else self.reference.with_first(reference),
+            reference=None if self.reference is None or reference is None else self.reference.with_target(reference),
+            companions=(),
             of_all_points=self.design.with_first(),
         )
 
@@ -139,7 +212,13 @@ class AttackInput:
             predictions=self.predictions.seen_through(view),
             pretrained=pretrained and pretrained.seen_through(view.within(pretrained.shape[-1])),
             reference=self.reference and self.reference.seen_through(view),
+            companions=tuple(companion.seen_through(view) for companion in self.companions),
         )
+
+
+def _with_unknown(membership: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Membership with a row more, before all others, of a model about which nobody knows it."""
+    return np.concatenate([np.zeros_like(membership[:1]), membership])
 
 
 def neutral(membership: NDArray[np.bool_], targets: Sequence[int]) -> NDArray[np.bool_]:

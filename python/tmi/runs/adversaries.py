@@ -48,6 +48,7 @@ AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 # Where an attack that cannot be run would find what it needs.
 ASKED_FOR = {
     Needs.KNOWN_MEMBERS: "known members, with pool.non_members",
+    Needs.PRETRAINING_LABELS: "points that models were pretrained to tell the labels of",
     Needs.PRETRAINED_MODEL: "the pretrained models' predictions, with recipe.query_pretrained",
 }
 
@@ -66,8 +67,10 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
     if not isinstance(config, Config):
         return config
     has = _had_in_a_run(config)
+    # What points functions of the user are given is seen when they are read.
+    allowed = has | {Needs.PRETRAINING_LABELS} if config.recipe is not None else has
     for attack in named:
-        if not is_possible(attack, has):
+        if not is_possible(attack, allowed):
             needs = Needs.SHADOW_MODELS if config.given else attack.needs
             raise TmiError(f"attack.names has {attack.name!r}, which needs {ASKED_FOR.get(needs, needs.value)}")
     names = config.attack.names or default_attacks(has)
@@ -79,6 +82,8 @@ def _had_in_a_run(config: Config) -> set[Needs]:
         return {Needs.KNOWN_MEMBERS}
     # Pretraining points have no label among the downstream classes, so that nobody has Needs.LABELS.
     has = {Needs.SHADOW_MODELS, Needs.TOP_CLASS}
+    if config.recipe is None and config.pretrain.objective == "classification":
+        has.add(Needs.PRETRAINING_LABELS)
     if config.recipe is None or config.recipe.query_pretrained is not None:
         has.add(Needs.PRETRAINED_MODEL)
     return has

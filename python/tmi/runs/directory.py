@@ -53,6 +53,27 @@ class RunDirectory(Artefacts):
         return self.shared / "challenge_points.npy"
 
     @property
+    def pretraining_labels(self) -> Path:
+        """int64 ``[points]`` of the challenge points."""
+        return self.shared / "pretraining_labels.npy"
+
+    @property
+    def reference_membership(self) -> Path:
+        """Bool ``[models, points]`` of the reference points."""
+        return self.shared / "reference_membership.npy"
+
+    @property
+    def reference_labels(self) -> Path:
+        """int64 ``[points]``, the pretraining labels of the reference points."""
+        return self.shared / "reference_labels.npy"
+
+    @property
+    def drawn(self) -> list[Path]:
+        """All that is known of the pool's points before a model is made."""
+        labels = [self.pretraining_labels, self.reference_labels]
+        return [self.challenge_points, self.membership, self.reference_membership, *labels]
+
+    @property
     def results(self) -> Path:
         """Every number of the report."""
         return self.root / "results.json"
@@ -128,7 +149,7 @@ class RunDirectory(Artefacts):
         )
         for path in in_folders:
             shutil.rmtree(path.parent, ignore_errors=True)
-        for path in (self.membership, self.challenge_points):
+        for path in self.drawn:
             sidecar(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         drawn = [self.figure(name, ending) for name in figures.NAMES for ending in figures.ENDINGS]

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmi.attacks.check import Finding, check_target
-from tmi.attacks.registry import attack_named
+from tmi.attacks.registry import Needs, attack_named
 from tmi.config import Config, variant_of
 from tmi.data.split import Task
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
-from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.attack_input import AttackInput, Reference
 from tmi.report.results import Results
 from tmi.report.tables import Provenance
 from tmi.runs.adversaries import by_view, main_adversary
@@ -48,7 +49,7 @@ class Run(StoredSubject):
     @property
     def sent(self) -> dict[str, Any]:
         """With the keys, so that a process that only scores does not read the data to compute them."""
-        return {"experiment": self.experiment, "keys": self.keys}
+        return {"experiment": self.experiment, "keys": self.keys, "_has": self._has}
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -79,7 +80,7 @@ class Run(StoredSubject):
     def stage_files(self, stage: str) -> dict[Path, str]:
         """The files that a stage leaves, with their artefact keys."""
         if stage == "membership":
-            return dict.fromkeys([self.directory.challenge_points, self.directory.membership], self.keys[stage])
+            return self._drawn
         if stage == "pretrain":
             return self.maker.artefacts("pretrain")
         if stage == "finetune":
@@ -87,6 +88,24 @@ class Run(StoredSubject):
         if stage == "query":
             return self.maker.artefacts("query", "query_pretrained")
         return self.target_files if stage == "target" else self.score_files
+
+    @cached_property
+    def _has(self) -> tuple[bool, bool]:
+        """Whether points have pretraining labels, and whether there are reference points."""
+        config, task = self.config, self.task
+        is_taught = config.recipe is not None or config.pretrain.objective == "classification"
+        labels = is_taught and not config.given and len(task.pool.class_names) > 1
+        return labels, len(task.reference_points) > 0
+
+    @property
+    def _drawn(self) -> dict[Path, str]:
+        """What the membership stage leaves, with its key."""
+        directory, (labels, references) = self.directory, self._has
+        paths = [directory.challenge_points, directory.membership]
+        paths += [directory.pretraining_labels] if labels else []
+        paths += [directory.reference_membership] if references else []
+        paths += [directory.reference_labels] if labels and references else []
+        return dict.fromkeys(paths, self.keys["membership"])
 
     @cached_property
     def variants(self) -> list[Run]:
@@ -123,6 +142,9 @@ class Run(StoredSubject):
         ):
             if self.task.pool.kind != "image" and (recipe.flip or recipe.crop):
                 raise TmiError(f"{table}.flip and {table}.crop are for images; the points are {self.task.pool.kind}s")
+        for name in self.config.attack.names:
+            if attack_named(name).needs is Needs.PRETRAINING_LABELS and not self._has[0]:
+                raise TmiError(f"attack.names has {name!r}, which needs pretraining labels; the pool has one class")
         for each in runs:
             each.maker.check()
 
@@ -185,7 +207,7 @@ class Run(StoredSubject):
         if (key := self.target_key) is None:
             return {}
         directory = self.directory
-        references = [directory.target_reference_predictions] if self.config.query.reference_points else []
+        references = [directory.target_reference_predictions] if self._has[1] else []
         return dict.fromkeys([directory.target_predictions, *references], key)
 
     @property
@@ -201,7 +223,7 @@ class Run(StoredSubject):
     @property
     def attack_files(self) -> list[Path]:
         """The membership and all predictions."""
-        return [self.directory.membership, *self.maker.artefacts("query", "query_pretrained"), *self.target_files]
+        return [*self._drawn, *self.maker.artefacts("query", "query_pretrained"), *self.target_files]
 
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same run where another machine has its files."""
@@ -216,20 +238,31 @@ class Run(StoredSubject):
         def predictions(path_of: Callable[[int], Path]) -> Predictions:
             return Predictions([directory.load_array(path_of(model)) for model in range(config.models)], memory)
 
+        def labels(path: Path) -> NDArray[np.int64] | None:
+            return np.asarray(directory.load_array(path)) if path in self._drawn else None
+
         is_queried = directory.pretrained_predictions(0).exists()
         return AttackInput(
             predictions(directory.predictions),
             np.asarray(directory.load_array(directory.membership)),
             predictions(directory.pretrained_predictions) if is_queried else None,
             config.seed,
-            reference=predictions(directory.reference_predictions) if config.query.reference_points else None,
+            reference=Reference(
+                predictions(directory.reference_predictions),
+                np.asarray(directory.load_array(directory.reference_membership)),
+                labels(directory.reference_labels),
+            )
+            if self._has[1]
+            else None,
+            pretraining_labels=labels(directory.pretraining_labels),
             inputs=self.task.challenges.raw if config.given else None,
         )
 
     def opened_with_target(self, memory: int) -> AttackInput:
         """The same with the target of the configuration before all models."""
-        directory, references = self.directory, self.config.query.reference_points
-        reference = np.asarray(directory.load_array(directory.target_reference_predictions)) if references else None
+        directory, reference = self.directory, None
+        if self._has[1]:
+            reference = np.asarray(directory.load_array(directory.target_reference_predictions))
         target = np.asarray(directory.load_array(directory.target_predictions))
         return self.opened_answers(memory).with_target(target, reference)
 

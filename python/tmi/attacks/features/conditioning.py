@@ -11,8 +11,8 @@ It needs the target's answers at the other points, not their membership.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +38,10 @@ class Conditioned:
 
     Attributes:
         raw: float32 ``[models, points, classes]`` of the representations that are not conditioned, standardised:
-            ``scaled``, ``clipped`` and, where there are augmentations, ``contrast``.
+            ``scaled``, ``clipped`` and, where there are augmentations, ``contrast``; those of ``further``.
         residuals: float32 ``[models, points, classes]`` of each representation: ``identity`` (scaled logits of the
             point itself), ``centred`` (mean logits), ``clipped`` (mean clipped scaled logits) and, where there are
-            augmentations, ``contrast`` (the point itself minus the mean of its augmentations).
+            augmentations, ``contrast`` (the point itself minus the mean of its augmentations); those of ``further``.
         inverses: float32 ``[points, models, models]``, the matrices behind them.
         neighbours: float32 ``[points, points]``, how alike the other points are; rows sum to 1.
     """
@@ -52,33 +52,30 @@ class Conditioned:
     neighbours: NDArray[np.float32]
 
 
-@lru_cache(maxsize=1)
-def condition_answers(predictions: Predictions, reference: Predictions | None = None, threads: int = 1) -> Conditioned:
+def condition_answers(
+    predictions: Predictions, further: Mapping[str, NDArray[np.float32]] | None = None, threads: int = 1
+) -> Conditioned:
     """Condition all models' answers at every point on their answers at other points.
 
     Args:
         predictions: at the points.
-        reference: at other points, which then take the place of the points themselves in explaining the answers.
+        further: what else is made of the answers, float32 ``[models, points, values]`` each, by name.
         threads: for the kernels; never changes a result.
     """
     scaled, centred = _read(predictions, threads)
     x = _representations(scaled, centred, profiles(predictions, threads).clipped)
+    x |= {name: standardised(values) for name, values in (further or {}).items()}
     raw = {"scaled": standardised(scaled.mean(axis=2))} | {
-        name: x[name] for name in ("clipped", "contrast") if name in x
+        name: x[name] for name in ("clipped", "contrast", *(further or {})) if name in x
     }
-    residues = standardised(centred.mean(axis=2))
-    likeness = _likeness(residues, residues)
+    likeness = _likeness(standardised(centred.mean(axis=2)))
     np.fill_diagonal(likeness, 0)
     neighbours = _rows_to_one(likeness)
-    if reference is None:
-        regressors, weights = _regressors(scaled, centred), neighbours
-    else:
-        reference_scaled, reference_centred = _read(reference, threads)
-        regressors = _regressors(reference_scaled, reference_centred)
-        weights = _rows_to_one(_likeness(residues, standardised(reference_centred.mean(axis=2))))
     stacked = np.concatenate(list(x.values()), axis=-1)
-    residuals, inverses = _core.condition(stacked, regressors, weights, penalty=PENALTY, threads=threads)
-    parts = np.split(residuals, len(x), axis=-1)
+    regressors = _regressors(scaled, centred)
+    residuals, inverses = _core.condition(stacked, regressors, neighbours, penalty=PENALTY, threads=threads)
+    widths = [values.shape[-1] for values in x.values()]
+    parts = np.split(residuals, np.cumsum(widths)[:-1], axis=-1)
     return Conditioned(raw, dict(zip(x, parts, strict=True)), inverses, neighbours)
 
 
@@ -123,10 +120,10 @@ def _regressors(scaled: NDArray[np.float32], centred: NDArray[np.float32]) -> ND
     return np.concatenate(parts, axis=-1)
 
 
-def _likeness(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A power of the correlation over models and classes between points, ``[left points, right points]``."""
-    rows, columns = (x.transpose(1, 0, 2).reshape(x.shape[1], -1) for x in (left, right))
-    correlation = rows @ columns.T / np.float32(rows.shape[1])
+def _likeness(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A power of the correlation over models and classes between points, ``[points, points]``."""
+    rows = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+    correlation = rows @ rows.T / np.float32(rows.shape[1])
     likeness: NDArray[np.float32] = np.maximum(correlation, 0) ** CORRELATION_POWER
     return likeness
 

@@ -2,7 +2,8 @@
 
 Raw and conditioned representations of the answers are compared with those of the shadows on both sides of each point,
 with the target and the model itself left out. All representations are whitened first, so that the statistics that go
-class by class and those that know the covariance see the same scales.
+class by class and those that know the covariance see the same scales. Where points have pretraining labels, what the
+answers tell of those (`tmi.attacks.features.probe`) is a representation as well.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
-from tmi.attacks.features.conditioning import Conditioned, condition_answers
 from tmi.attacks.features.profiles import profiles
-from tmi.attacks.features.shrinkage import Array, Sides, empirical_bayes, expected_shift, remaining_variance
-from tmi.predictions.attack_input import AttackInput
+from tmi.attacks.features.shrinkage import (
+    Array,
+    Sides,
+    empirical_bayes,
+    expected_shift,
+    profile_regressors,
+    remaining_variance,
+)
+from tmi.attacks.features.windows import PROBE, Window
 
 RIDGE = 0.5
 # Those of `_core.leave_one_out_features` that add to one another.
@@ -37,24 +44,28 @@ class Ingredients:
         conditioning: conditioned representations beside the raw ones.
         shrinkage: the empirical-Bayes features.
         contrast: the difference between the answer to the point itself and to its augmentations.
+        labels: the pretraining labels of the points.
     """
 
     conditioning: bool = True
     shrinkage: bool = True
     contrast: bool = True
+    labels: bool = True
 
 
 class Evidence:
     """What all targets of the same answers share; the methods make the features of one target.
 
     Args:
-        answers: of all models.
+        window: the answers of all models.
         ingredients: what is used of them.
     """
 
-    def __init__(self, answers: AttackInput, ingredients: Ingredients = Ingredients()) -> None:
-        self._answers = answers
+    def __init__(self, window: Window, ingredients: Ingredients = Ingredients()) -> None:
+        self._answers, self._conditioning = window.answers, window.conditioned
         self._ingredients = ingredients
+        self._odds = window.odds if ingredients.labels else None
+        self._companions = [Evidence(companion, ingredients) for companion in window.companions]
 
     def of_target(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
         """Features of all models as seen for one target, float32 ``[models, points, features]``.
@@ -75,13 +86,16 @@ class Evidence:
             columns.append(compared[..., _statistics()])
             if self._ingredients.shrinkage:
                 columns.append(shrunken)
+        if self._odds is not None:
+            columns.append(self._odds.astype(np.float32))
+        columns += [companion.of_target(target, apart) for companion in self._companions]
         return np.concatenate(columns, axis=-1)
 
     def conditional_scores(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
         membership, threads = self._answers.membership, self._answers.threads
         sides = Sides.of_target(membership, target, apart)
-        x, expected = self._restored(self._conditioned[IDENTITY], target, sides, apart)
+        x, expected = self._restored(IDENTITY, target, sides, apart)
         _, features = empirical_bayes(x, sides, expected, membership, target, threads, apart)
         shrunken: NDArray[np.float32] = features[target, :, _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
@@ -90,15 +104,13 @@ class Evidence:
         self, target: int, sides: Sides, apart: NDArray[np.bool_] | None
     ) -> Iterator[tuple[Array, Array]]:
         """Every representation ``[points, models, classes]`` with the shift that is expected in it."""
-        for x in self._raw.values():
-            yield x, self._expected(x, sides)
+        for name, x in self._raw.items():
+            yield x, self._expected(name, x, sides)
         if self._ingredients.conditioning:
-            for x in self._conditioned.values():
-                yield self._restored(x, target, sides, apart)
+            for name in self._conditioned:
+                yield self._restored(name, target, sides, apart)
 
-    def _restored(
-        self, residuals: Array, target: int, sides: Sides, apart: NDArray[np.bool_] | None
-    ) -> tuple[Array, Array]:
+    def _restored(self, name: str, target: int, sides: Sides, apart: NDArray[np.bool_] | None) -> tuple[Array, Array]:
         """Conditioned answers with the effect of the membership put back that conditioning took out.
 
         The smoother that predicts a model's answer from alike models predicts its membership as well, ``smoothed``,
@@ -108,7 +120,8 @@ class Evidence:
         smoothed, surprise = (
             self._smoothed_membership(target) if apart is None else self._smoothed_without(target, apart)
         )
-        expected = self._expected(residuals, sides)
+        residuals = self._conditioned[name]
+        expected = self._expected(name, residuals, sides)
         variance = remaining_variance(residuals, sides, expected) / 4
         shadows = (sides.inside + sides.outside)[..., None]
         surprise = surprise[..., None] * shadows
@@ -157,8 +170,10 @@ class Evidence:
         smoothed: Array = np.where(known, signs - surprise, predicted)
         return smoothed, surprise
 
-    def _expected(self, x: Array, sides: Sides) -> Array:
-        return expected_shift(x, sides, self._profile, self._neighbours)
+    def _expected(self, name: str, x: Array, sides: Sides) -> Array:
+        # What classes there are tells nothing of a probe, whose mean shift is all that there is to know of it.
+        fixed = [np.ones((len(x), x.shape[-1]))] if name == PROBE else self._of_classes
+        return expected_shift(x, sides, fixed, self._neighbours, self._groups)
 
     @cached_property
     def _profile(self) -> Array:
@@ -167,19 +182,29 @@ class Evidence:
         return mean.astype(np.float64)
 
     @cached_property
-    def _raw(self) -> dict[str, Array]:
-        return self._used(self._conditioning.raw)
+    def _of_classes(self) -> list[Array]:
+        return profile_regressors(self._profile)
 
     @cached_property
-    def _conditioning(self) -> Conditioned:
-        return condition_answers(self._answers.predictions, self._answers.reference, self._answers.threads)
+    def _groups(self) -> list[NDArray[np.int64]]:
+        """Points that may be expected to shift alike: those of one top class, and those of one pretraining label."""
+        groups = [self._profile.argmax(axis=1)]
+        if self._ingredients.labels and self._answers.pretraining_labels is not None:
+            groups.append(np.unique(self._answers.pretraining_labels, return_inverse=True)[1])
+        return groups
+
+    @cached_property
+    def _raw(self) -> dict[str, Array]:
+        return self._used(self._conditioning.raw)
 
     @cached_property
     def _conditioned(self) -> dict[str, Array]:
         return self._used(self._conditioning.residuals)
 
     def _used(self, representations: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
-        left_out = () if self._ingredients.contrast else ("contrast",)
+        left_out = set() if self._ingredients.contrast else {"contrast"}
+        if self._odds is None:
+            left_out.add(PROBE)
         return {name: _by_point(x) for name, x in representations.items() if name not in left_out}
 
     @cached_property

@@ -8,6 +8,7 @@ against the point's own estimate (`_core.empirical_bayes_features`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,18 +117,21 @@ def empirical_bayes(
     return answers, features
 
 
-def expected_shift(x: Array, sides: Sides, profile: Array, neighbours: Array) -> Array:
+def expected_shift(
+    x: Array, sides: Sides, fixed: Sequence[Array], neighbours: Array, groups: Sequence[NDArray[np.int64]]
+) -> Array:
     """What the other points lead one to expect of each point's shift.
 
-    A weighted ridge regression of the shift in every class of every point on how large the class's mean answer is,
-    whether it is the first or second largest and by what margin, the shift of similar points, and the mean shift of
-    points with the same top class. Each fold of points is predicted by the others.
+    A weighted ridge regression of the shift in every class of every point on what is known of the class at that point,
+    the shift of similar points, and the mean shifts of points of the same groups. Each fold of points is predicted by
+    the others.
 
     Args:
         x: float64 ``[points, models, classes]``.
         sides: of the target.
-        profile: float64 ``[points, classes]``, mean scaled logits over models.
+        fixed: float64 ``[points, classes]`` each, regressors that depend on no membership, see `profile_regressors`.
         neighbours: ``[points, points]``, rows sum to 1 or 0.
+        groups: int64 ``[points]`` each, the group that each point belongs to, counted from 0.
 
     Returns:
         float64 ``[points, classes]``.
@@ -135,9 +139,9 @@ def expected_shift(x: Array, sides: Sides, profile: Array, neighbours: Array) ->
     shift, weights = sides.shift(x), sides.weights
     regressors = np.stack(
         [
-            *_profile_regressors(profile),
+            *fixed,
             _neighbours_shift(shift, weights, neighbours),
-            _group_shift(shift, weights, profile.argmax(axis=1)),
+            *(_group_shift(shift, weights, group) for group in groups),
         ],
         axis=-1,
     )
@@ -172,7 +176,11 @@ def remaining_variance(x: Array, sides: Sides, expected: Array) -> Array:
     return variance
 
 
-def _profile_regressors(profile: Array) -> list[Array]:
+def profile_regressors(profile: Array) -> list[Array]:
+    """What mean scaled logits over models ``[points, classes]`` say of every class at a point.
+
+    How large the class's mean answer is, whether it is the first or second largest, and by what margin.
+    """
     deviation = max(float(profile.std()), LEAST_SCALE)
     descending = -np.sort(-profile, axis=1)
     rank = np.argsort(np.argsort(-profile, axis=1, kind="stable"), axis=1, kind="stable")

@@ -7,12 +7,15 @@ from tmi.system.executor import Executor
 
 
 def run_stage(run: Run, executor: Executor) -> None:
-    """Write ``membership.npy`` (of the challenge points) and ``challenge_points.npy``."""
-    key = run.keys["membership"]
-    challenge_points = run.task.challenge_points
-    for path, array in (
-        (run.directory.challenge_points, challenge_points),
-        (run.directory.membership, run.experiment.membership[:, challenge_points]),
-    ):
-        if not run.directory.is_current(path, key):
-            run.directory.save_array(path, array, key)
+    """Write what is known of the challenge and of the reference points, see `RunDirectory.drawn`."""
+    task, directory, membership = run.task, run.directory, run.experiment.membership
+    drawn = {
+        directory.challenge_points: task.challenge_points,
+        directory.membership: membership[:, task.challenge_points],
+        directory.pretraining_labels: task.challenges.labels,
+        directory.reference_membership: membership[:, task.reference_points],
+        directory.reference_labels: task.references.labels,
+    }
+    for path, key in run.stage_files("membership").items():
+        if not directory.is_current(path, key):
+            directory.save_array(path, drawn[path], key)

@@ -110,7 +110,7 @@ class ShadowMaker(ABC):
 
     def writes(self, step: Step, model: int) -> dict[Path, str]:
         """The artefacts that a step leaves of a model, with their keys."""
-        references = self.experiment.config.query.reference_points
+        references = len(self.experiment.task.reference_points)
         files = {
             "pretrain": [self.pretrained(model)],
             "finetune": [self.finetuned(model)],

@@ -1,0 +1,89 @@
+"""Points worked on at a time, and what is made of their answers once for all targets.
+
+Conditioning takes memory for points x (models^2 + points) numbers, and the points of a window explain one another as
+well as more points would. The windows depend on the shape of the answers alone, so that they are part of an attack and
+change with no setting of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tmi.attacks.features.conditioning import Conditioned, condition_answers
+from tmi.attacks.features.probe import label_probes
+from tmi.predictions.attack_input import AttackInput
+
+# Fewer points at a time the more models there are, so that their matrices fit the memory.
+LEAST_POINTS, MOST_POINTS = 200, 2_000
+MATRIX_ENTRIES = 100_000_000
+PROBE = "probe"
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some challenge points, and behind them their share of the reference points.
+
+    Attributes:
+        answers: about these points, the reference points being points like the others.
+        challenged: number of challenge points.
+        conditioned: what the answers at the other points leave unexplained.
+        odds: float64 ``[models, points, probes]`` of the pretraining labels (`tmi.attacks.features.probe`), taught by
+            all points of all windows; None where points have no such labels.
+        companions: the same of the other finetunings; their odds are within those of the first.
+    """
+
+    answers: AttackInput
+    challenged: int
+    conditioned: Conditioned
+    odds: NDArray[np.float64] | None
+    companions: tuple[Window, ...] = ()
+
+
+def windows(answers: AttackInput) -> Iterator[Window]:
+    """All points, a window at a time."""
+    models, points, _, _ = answers.predictions.shape
+    references = 0 if answers.reference is None else answers.reference.predictions.shape[1]
+    size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // models**2))
+    number = -(-(points + references) // size)
+    for window in range(number):
+        challenged, further = (
+            range(whole * window // number, whole * (window + 1) // number) for whole in (points, references)
+        )
+        yield _window(answers, challenged, further)
+
+
+# One: that of the last attack, which the next one on the same answers needs as well.
+@lru_cache(maxsize=1)
+def _window(answers: AttackInput, challenged: range, further: range) -> Window:
+    odds = _all_odds(answers)
+    if odds is not None:
+        points = answers.membership.shape[1]
+        odds = odds[:, [*challenged, *(points + reference for reference in further)]]
+    return _prepared(_part(answers, challenged, further), len(challenged), odds)
+
+
+@lru_cache(maxsize=1)
+def _all_odds(answers: AttackInput) -> NDArray[np.float64] | None:
+    return None if answers.pretraining_labels is None else label_probes(answers)
+
+
+def _part(answers: AttackInput, challenged: range, further: range) -> AttackInput:
+    """The answers about some challenge points and some reference points."""
+    part = replace(
+        answers.at(slice(challenged.start, challenged.stop)),
+        reference=answers.reference and answers.reference.at(slice(further.start, further.stop)),
+        companions=tuple(_part(companion, challenged, further) for companion in answers.companions),
+    )
+    return part.with_reference_points()
+
+
+def _prepared(answers: AttackInput, challenged: int, odds: NDArray[np.float64] | None) -> Window:
+    representations = {} if odds is None else {PROBE: odds.astype(np.float32)}
+    conditioned = condition_answers(answers.predictions, representations, answers.threads)
+    companions = tuple(_prepared(companion, challenged, None) for companion in answers.companions)
+    return Window(answers, challenged, conditioned, odds, companions)
