@@ -8,8 +8,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use half::f16;
 use ndarray::{Array1, Array2, Array3, Array4, s};
 use tmi_kernels::{
-    Covariance, adapted_lira, gaussian_scores, leave_one_out_features, reduce_logits, roc_metrics,
-    roc_resample,
+    Covariance, adapted_lira, gaussian_scores, label_probe, leave_one_out_features, reduce_logits,
+    roc_metrics, roc_resample,
 };
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -88,5 +88,15 @@ fn roc(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, logits, statistics, lira, roc);
+fn probe(criterion: &mut Criterion) {
+    let mut next = numbers(4);
+    let x = Array3::from_shape_simple_fn((SHAPE.0, SHAPE.1, 20), || (next() + next() + next() - 1.5) as f32);
+    let labels: Array1<i64> = (0..SHAPE.1 as i64).map(|point| point % 100).collect();
+    let weights = Array2::ones((SHAPE.0, SHAPE.1));
+    criterion.bench_function("label_probe, 20 features, 100 labels", |b| {
+        b.iter(|| label_probe(x.view(), labels.view(), weights.view(), 0.1, ONE));
+    });
+}
+
+criterion_group!(benches, logits, statistics, lira, roc, probe);
 criterion_main!(benches);

@@ -30,6 +30,7 @@ def calls(points: int, scores: int) -> dict[str, Callable[[int], Any]]:
     ranked, labels = rng.normal(size=(9, scores)), membership_like(7, 9, scores)
     weights = [rng.integers(0, 3, (50, n)).astype(np.uint16) for n in ranked.shape]
     rates = np.array([0.001, 0.1])
+    of_points, shares = np.arange(points) % 20, rng.random((33, points)).astype(np.float32)
     return {
         "scale_logits": lambda n: _core.scale_logits(predictions.reshape(-1, 7), threads=n),
         "reduce_logits": lambda n: _core.reduce_logits(predictions, threads=n),
@@ -39,6 +40,7 @@ def calls(points: int, scores: int) -> dict[str, Callable[[int], Any]]:
         "roc_metrics": lambda n: _core.roc_metrics(ranked, labels, rates, threads=n),
         "roc_resample": lambda n: _core.roc_resample(ranked, labels, *weights, rates, threads=n),
         "roc_curve": lambda _: _core.roc_curve(ranked.ravel(), labels.ravel()),
+        "label_probe": lambda n: _core.label_probe(x, of_points, shares, threads=n),
     }
 
 
@@ -117,6 +119,11 @@ GOOD: dict[str, dict[str, Any]] = {
         "point_weights": np.ones((3, 2), np.uint16),
         "false_positive_rates": np.array([0.1]),
     },
+    "label_probe": {
+        "x": predictions_like(6, (4, 5, 3)),
+        "labels": np.array([8, 8, -1, -1, 8]),
+        "weights": np.ones((4, 5), np.float32),
+    },
 }
 
 
@@ -171,10 +178,12 @@ def test_nan_is_found_and_located():
             refuse(ValueError, message, "reduce_logits", predictions=predictions, threads=threads)
     predictions = with_nan(GOOD["adapted_lira"]["predictions"], 3, 4, 1, 0)
     refuse(ValueError, "^predictions contains NaN at model 3, point 4;", "adapted_lira", predictions=predictions)
-    for kernel in ("leave_one_out_features", "gaussian_scores"):
+    for kernel in ("leave_one_out_features", "gaussian_scores", "label_probe"):
         x = with_nan(GOOD[kernel]["x"], 2, 1, 0)
         refuse(ValueError, "^x contains NaN at model 2, point 1;", kernel, x=x)
         refuse(ValueError, "^x contains -inf at model 0, point 0;", kernel, x=np.full_like(x, -np.inf))
+    weights = with_nan(GOOD["label_probe"]["weights"], 2, 1)
+    refuse(ValueError, "^weights contains NaN at model 2, point 1;", "label_probe", weights=weights)
     for kernel in ("roc_metrics", "roc_resample"):
         scores = with_nan(GOOD[kernel]["scores"], 1, 0)
         refuse(ValueError, r"^scores contains NaN at index \[1, 0\];", kernel, scores=scores)
@@ -196,6 +205,11 @@ def test_arguments_outside_their_domain():
     for ridge in (0.0, -1.0, np.nan, np.inf):
         refuse(ValueError, "^ridge is .*between", "gaussian_scores", ridge=ridge)
         refuse(ValueError, "^ridges is .*between", "leave_one_out_features", ridges=(0.5, ridge))
+    for penalty in (0.0, 1.1, -1.0, np.nan):
+        refuse(ValueError, "^penalty is .*between 1e-6 and 1$", "label_probe", penalty=penalty)
+    refuse(ValueError, "^labels is 3 everywhere; expected", "label_probe", labels=np.full(5, 3))
+    negative = -GOOD["label_probe"]["weights"]
+    refuse(ValueError, "^weights contains -1 at model 0, point 0; expected", "label_probe", weights=negative)
     refuse(ValueError, '^covariance is "none"; expected', "adapted_lira", covariance="none")
     for kernel in ("roc_metrics", "roc_resample"):
         for rate in (-0.1, 1.1, np.nan):

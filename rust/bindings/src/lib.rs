@@ -227,4 +227,22 @@ mod _core {
         let (x, regressors, weights) = (x.as_array(), regressors.as_array(), weights.as_array());
         call(py, || tmi_kernels::condition(x, regressors, weights, penalty, threads))
     }
+
+    #[pyfunction]
+    #[pyo3(signature = (x, labels, weights, *, penalty=0.1, threads=1))]
+    fn label_probe<'py>(
+        py: Python<'py>,
+        x: &Bound<'py, PyAny>,
+        labels: &Bound<'py, PyAny>,
+        weights: &Bound<'py, PyAny>,
+        penalty: f64,
+        threads: i64,
+    ) -> PyResult<Arrays<'py, Array2<f64>>> {
+        let x = array::<f32, Ix3>("x", x, "float32")?;
+        let labels = array::<i64, Ix1>("labels", labels, "int64")?;
+        let weights = array::<f32, Ix2>("weights", weights, "float32")?;
+        let threads = thread_count(threads)?;
+        let (x, labels, weights) = (x.as_array(), labels.as_array(), weights.as_array());
+        call(py, || tmi_kernels::label_probe(x, labels, weights, penalty, threads))
+    }
 }

@@ -22,7 +22,7 @@ use crate::outcome::{expect, must_agree, on_any_threads, within};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("scale_logits", scale_logits),
     ("reduce_logits", reduce_logits),
     ("apply_view", apply_view),
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 11] = [
     ("roc_metrics", roc_metrics),
     ("roc_resample", roc_resample),
     ("condition", condition),
+    ("label_probe", label_probe),
 ];
 
 /// The bytes of one case.
@@ -418,6 +419,51 @@ pub fn condition(bytes: &[u8]) {
     let Some(conditioned) = expect(result, is_legal) else { return };
     within(&conditioned.residuals, -f32::MAX..=f32::MAX);
     within(&conditioned.inverses, -f32::MAX..=f32::MAX);
+}
+
+/// The kernel of that name.
+pub fn label_probe(bytes: &[u8]) {
+    let bytes = &mut Bytes::new(bytes);
+    let shape = bytes.shape([12, 150, 12]);
+    let of_labels = bytes.nearly([shape[1]]);
+    let of_weights = bytes.nearly([shape[0], shape[1]]);
+    let (distinct, first) = (bytes.pick(&[1, 2, 2, 3, 8, 20, 1000]), bytes.pick(&[0, -3, i64::MIN]));
+    let labels = bytes.array::<i64, Ix1>(of_labels).plain().mapv(|label| first + label.rem_euclid(distinct));
+    let labels = bytes.lay(labels);
+    let x: Laid<f32, Ix3> = bytes.array(shape);
+    let mut weights = bytes.array::<f32, Ix2>(of_weights).plain();
+    if !bytes.once_in(20) {
+        weights.mapv_inplace(f32::abs);
+    }
+    if bytes.once_in(2) {
+        weights.mapv_inplace(|weight| if weight < 0.5 { 0.0 } else { weight });
+    }
+    let weights = bytes.lay(weights);
+    let penalty = bytes.parameter(0.01..1.0, &[1e-6, 1.0, 0.0, -1.0, f64::NAN]);
+    let run = |x, labels, weights| {
+        on_any_threads(|threads| kernels::label_probe(x, labels, weights, penalty, threads))
+    };
+    let result = run(x.view(), labels.view(), weights.view());
+    let plain = (x.plain(), labels.plain(), weights.plain());
+    must_agree("another layout", &result, &run(plain.0.view(), plain.1.view(), plain.2.view()));
+    let (labels, weights) = (plain.1, plain.2);
+    let is_legal = !shape.contains(&0)
+        && of_labels == shape[1..2]
+        && of_weights == shape[..2]
+        && !x.any(|x: f32| !x.is_finite())
+        && !weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0))
+        && labels.iter().any(|label| *label != labels[0])
+        && (1e-6..=1.0).contains(&penalty);
+    let Some(odds) = expect(result, is_legal) else { return };
+    within(&odds, f64::MIN..=f64::MAX);
+    for ((model, point), &odds) in odds.indexed_iter() {
+        let taught_by = |is_such: &dyn Fn(usize) -> bool| {
+            (0..labels.len()).any(|other| weights[[model, other]] > 0.0 && is_such(other))
+        };
+        let is_comparable = taught_by(&|other| other != point && labels[other] == labels[point])
+            && taught_by(&|other| labels[other] != labels[point]);
+        assert!(is_comparable || odds == 0.0, "{odds} where nothing can be compared");
+    }
 }
 
 /// Whether logits of this shape have odds.

@@ -6,6 +6,7 @@
 
 mod conditioning;
 mod error;
+mod label_probe;
 mod lanes;
 mod leave_one_out;
 mod lira;
@@ -14,6 +15,7 @@ mod parallel;
 mod roc;
 pub use conditioning::{Conditioned, condition};
 pub use error::KernelError;
+pub use label_probe::label_probe;
 pub use leave_one_out::{
     EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features, gaussian_scores, leave_one_out_feature_names,
     leave_one_out_features,
