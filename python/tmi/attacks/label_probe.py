@@ -17,6 +17,8 @@ from tmi.predictions.attack_input import AttackInput
 
 # Variances of log odds are at least this: below, models agree.
 LEAST_VARIANCE = 1e-6
+# Of the identity in the covariance of the probes, which are much alike.
+RIDGE = 0.05
 
 
 @register
@@ -30,15 +32,17 @@ class LabelProbe(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log odds, averaged over the probes."""
-        return mean_odds(answers)[list(targets)]
+        mean: NDArray[np.float64] = _odds(answers)[list(targets)].mean(axis=-1)
+        return mean
 
 
 @register
 class LabelProbeShadows(Attack):
     """The likelihood ratio of the target's log odds under those of the IN and of the OUT shadows at the same point.
 
-    Normal distributions of one variance. The shift of the means at a point is known badly from a few dozen shadows, so
-    it is shrunken towards the mean over points, by empirical Bayes.
+    The probes are weighed as they tell the shadows' members from their non-members best, over all points (Fisher's
+    discriminant). What they say together has normal distributions of one variance at each point. The shift of their
+    means is known badly from a few dozen shadows, so it is shrunken towards the mean over points, by empirical Bayes.
     """
 
     name = "label-probe-shadows"
@@ -48,50 +52,53 @@ class LabelProbeShadows(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio."""
-        odds = mean_odds(answers)
-        everyone = np.arange(len(odds))
+        odds, membership, everyone = _odds(answers), answers.membership, np.arange(len(answers.membership))
         return np.stack(
-            [_log_likelihood_ratio(odds[t], odds[everyone != t], answers.membership[everyone != t]) for t in targets]
+            [_log_likelihood_ratio(odds[t], odds[everyone != t], membership[everyone != t]) for t in targets]
         )
 
     def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The same against shadows that are matched for each target."""
-        odds, scores = mean_odds(answers), np.zeros((len(targets), answers.membership.shape[1]))
+        odds, scores = _odds(answers), np.zeros((len(targets), answers.membership.shape[1]))
         for row, target in enumerate(targets):
-            _, *shadows = answers.design.shadows_of(target, answers.membership, answers.seed).dealt
-            if len(shadows) > 1:
-                chosen = np.stack(shadows)
-                of_shadows = np.take_along_axis(odds, chosen, axis=0)
-                members = np.take_along_axis(answers.membership, chosen, axis=0)
+            dealt = answers.design.shadows_of(target, answers.membership, answers.seed).dealt[1:]
+            if len(dealt) > 1:
+                of_shadows = np.take_along_axis(odds, dealt[..., None], axis=0)
+                members = np.take_along_axis(answers.membership, dealt, axis=0)
                 scores[row] = _log_likelihood_ratio(odds[target], of_shadows, members)
         return scores
 
 
-def mean_odds(answers: AttackInput) -> NDArray[np.float64]:
-    """The log odds about the challenge points, averaged over the probes, float64 ``[models, points]``."""
-    odds: NDArray[np.float64] = label_probes(answers)[:, : answers.membership.shape[1]].mean(axis=-1)
-    return odds
+def _odds(answers: AttackInput) -> NDArray[np.float64]:
+    """The log odds about the challenge points, float64 ``[models, points, probes]``."""
+    return label_probes(answers)[:, : answers.membership.shape[1]]
 
 
 def _log_likelihood_ratio(
     of_target: NDArray[np.float64], of_shadows: NDArray[np.float64], membership: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Scores ``[points]`` of log odds ``[points]`` by those ``[shadows, points]`` of shadows of known membership."""
-    inside, outside = membership.sum(axis=0), (~membership).sum(axis=0)
-    mean_in, mean_out = (
-        np.where(side, of_shadows, 0).sum(axis=0) / np.maximum(number, 1)
-        for side, number in ((membership, inside), (~membership, outside))
-    )
-    residuals = of_shadows - np.where(membership, mean_in, mean_out)
-    variance = (residuals**2).sum(axis=0) / max(len(of_shadows) - 2, 1) + LEAST_VARIANCE
-    known = (inside > 0) & (outside > 0)
+    """Scores ``[points]`` of log odds ``[points, probes]`` by those of shadows ``[shadows, points, probes]``."""
+    sides = membership, ~membership
+    inside, outside = (side.sum(axis=0) for side in sides)
+    # Where no other point has the label, all say nothing.
+    known = (inside > 0) & (outside > 0) & (of_shadows != of_shadows[0]).any(axis=(0, 2))
     if not known.any():
         return np.zeros(len(of_target))
-    shift = mean_in - mean_out
+    mean_in, mean_out = (
+        np.where(side[..., None], of_shadows, 0).sum(axis=0) / np.maximum(side.sum(axis=0), 1)[:, None]
+        for side in sides
+    )
+    residuals = of_shadows - np.where(membership[..., None], mean_in, mean_out)
+    deviation = np.sqrt((residuals**2).sum(axis=0) / max(len(of_shadows) - 2, 1) + LEAST_VARIANCE)
+    shift, residuals = (mean_in - mean_out) / deviation, residuals / deviation
+    covariance = np.einsum("npi,npj->ij", residuals, residuals) / residuals[..., 0].size
+    direction = np.linalg.solve(covariance + RIDGE * np.eye(len(covariance)), shift[known].mean(axis=0))
+    shift, target, shadows = shift @ direction, of_target / deviation @ direction, of_shadows / deviation @ direction
+    variance = max(float(direction @ covariance @ direction), LEAST_VARIANCE)
     noise = variance * (1 / np.maximum(inside, 1) + 1 / np.maximum(outside, 1))
     expected = shift[known].mean()
-    spread = max(float(shift[known].var() - noise[known].mean()), LEAST_VARIANCE)
+    spread = max(float((shift[known] ** 2).mean() - expected**2 - noise[known].mean()), LEAST_VARIANCE * variance)
     shift = (shift * spread + expected * noise) / (spread + noise)
-    # Of all shadows together, whose mean is known better than either side's.
-    middle = of_shadows.mean(axis=0) - (inside / len(of_shadows) - 0.5) * shift
-    return np.where(known, shift * (of_target - middle) / variance, 0.0)
+    # Of all shadows together, whose mean is known better than that of either side.
+    middle = shadows.mean(axis=0) - (inside / len(shadows) - 0.5) * shift
+    return np.where(known, shift * (target - middle) / variance, 0.0)

@@ -31,7 +31,7 @@ ROWS_PER_TREE, MOST_TREES = 160, 100
 # Of the shadows, where models were not drawn independently: enough that each is compared with most of the others.
 FOLDS = 5
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
-LINEAR_STRENGTH = 0.01
+LINEAR_STRENGTH = 0.003
 LARGEST_INPUT = 8.0
 LEAST_DEVIATION = 1e-3
 

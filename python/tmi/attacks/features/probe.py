@@ -24,10 +24,12 @@ PENALTY = 0.1
 
 
 def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-    """The log odds of the points' own pretraining labels, float64 ``[models, points, 2]``.
+    """The log odds of the points' own pretraining labels, float64 ``[models, points, probes]``.
 
-    Probed are the scaled logits about the point itself, and the centred logits averaged over its augmentations, those
-    of all finetunings side by side. The points are the challenge points and behind them the reference points.
+    There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
+    differ from those to the augmentations, and one of the mean over all. Answers are logits less their mean over
+    classes, those of all finetunings side by side. The points are the challenge points and behind them the reference
+    points.
 
     Args:
         answers: with pretraining labels.
@@ -35,34 +37,28 @@ def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = Non
             out.
     """
     reference, labels = answers.reference, answers.pretraining_labels
-    asked = [(each.predictions, each.reference) for each in (answers, *answers.companions)]
-    read = [_read(predictions, answers.threads) for predictions, _ in asked]
-    if reference is not None:
-        further = [_read(each.predictions, answers.threads) for _, each in asked if each is not None]
-        read = [
-            tuple(np.concatenate(both, axis=1) for both in zip(*pair, strict=True))
-            for pair in zip(read, further, strict=True)
-        ]
+    assert labels is not None
+    parts = [[_read(each.predictions) for each in (answers, *answers.companions)]]
+    if reference is not None and reference.pretraining_labels is not None:
+        of_all = [each.reference for each in (answers, *answers.companions)]
+        parts.append([_read(each.predictions) for each in of_all if each is not None])
         labels = np.concatenate([labels, reference.pretraining_labels])
+    read = np.concatenate([np.concatenate(finetunings, axis=-1) for finetunings in parts], axis=2)
     if weights is None:
-        weights = np.ones(read[0][0].shape[:2], dtype=np.float32)
-    odds = [
-        _core.label_probe(
-            np.concatenate(side_by_side, axis=-1), labels, weights, penalty=PENALTY, threads=answers.threads
-        )
-        for side_by_side in zip(*read, strict=True)
-    ]
+        weights = np.ones(read.shape[1:3], dtype=np.float32)
+    odds = [_core.label_probe(x, labels, weights, penalty=PENALTY, threads=answers.threads) for x in read]
     return np.stack(odds, axis=-1)
 
 
-def _read(predictions: Predictions, threads: int) -> tuple[NDArray[np.float32], ...]:
-    """Scaled logits about each point itself, and mean logits less their mean over classes."""
-    models, points, _, classes = predictions.shape
-    scaled = np.empty((models, points, classes), dtype=np.float32)
-    centred = np.empty_like(scaled)
+def _read(predictions: Predictions) -> NDArray[np.float32]:
+    """What is probed, ``[probes, models, points, classes]``."""
+    models, points, augmentations, classes = predictions.shape
+    read = np.empty((3 if augmentations > 1 else 1, models, points, classes), dtype=np.float32)
     for chosen, block in predictions.blocks():
-        identity = np.ascontiguousarray(block[:, :, 0]).reshape(-1, classes)
-        scaled[:, chosen] = _core.scale_logits(identity, threads=threads).reshape(models, -1, classes)
-        logits = np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT).mean(axis=2)
-        centred[:, chosen] = logits - logits.mean(axis=-1, keepdims=True)
-    return scaled, centred
+        logits = np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT)
+        logits -= logits.mean(axis=-1, keepdims=True)
+        read[0, :, chosen] = logits[:, :, 0]
+        if augmentations > 1:
+            read[1, :, chosen] = logits[:, :, 0] - logits[:, :, 1:].mean(axis=2)
+            read[2, :, chosen] = logits.mean(axis=2)
+    return read
