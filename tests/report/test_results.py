@@ -31,7 +31,7 @@ def test_what_is_saved_is_loaded_and_the_same_bytes_again(results: Results, tmp_
 
 def test_only_what_is_there_is_written() -> None:
     results = make_results({"tmi": 0.6})
-    assert not {"notes", "target", "views", "shadows", "variants"} & set(results.to_dict())
+    assert not {"notes", "target", "views", "shadows", "variants", "together"} & set(results.to_dict())
     assert "pool" not in as_saved(results).to_dict()["data"]
     assert results.to_dict()["models"]["given"] is None
     note = InputNote(level="warning", text="Members and non-members differ by themselves.")

@@ -97,6 +97,8 @@ def models_of(run: Run) -> dict[str, bytes]:
     [
         {
             "variants": {"deep": {"finetune": {"transfer": "full"}}},
+            "attack__names": ["gaussian", "direct", "label-probe"],
+            "attack__together": ["deep"],
             "query__reference_points": 3,
             "pool__challenge_points": 30,
         },
@@ -104,7 +106,7 @@ def models_of(run: Run) -> dict[str, bytes]:
     ],
 )
 def test_a_run_elsewhere_ends_in_the_same_bytes(tiny: Configured, tmp_path: Path, changes: dict[str, Any]) -> None:
-    config = tiny(attack__names=["gaussian", "direct"], compute__device="cpu", **changes)
+    config = tiny(**{"attack__names": ["gaussian", "direct"], "compute__device": "cpu"} | changes)
     there = Elsewhere(tmp_path / "scratch")
     one, other = finished(config, tmp_path / "one", there), finished(config, tmp_path / "other", InProcess(Silent()))
     assert models_of(one) == models_of(other)

@@ -7,7 +7,7 @@ like, not a proof of one: rows out of order and a model that leaks nothing give 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -86,19 +86,33 @@ def check_arrays(
     answers = taken_in(models, membership, labels, note=said.append)
     unknown = None if target is None else as_model(target, "target", said.append)
     findings = [Finding("ok", "read as", sentence) for sentence in dict.fromkeys(said)]
-    return findings + check_input(answers, unknown, sample_bytes=sample_bytes)
+    return findings + check_input(answers, *([] if unknown is None else [unknown]), sample_bytes=sample_bytes)
 
 
-def check_input(
-    answers: AttackInput, target: NDArray[Any] | None = None, *, sample_bytes: int = SAMPLE_BYTES
-) -> list[Finding]:
+def check_input(answers: AttackInput, *targets: NDArray[Any], sample_bytes: int = SAMPLE_BYTES) -> list[Finding]:
     """Look for the usual mistakes in what attacks are about to see.
 
     Args:
-        answers: of all models.
-        target: logits ``[points, augmentations, classes]`` of a target of unknown membership, or None.
-        sample_bytes: how much of the predictions is read.
+        answers: of all models, in all their finetunings.
+        targets: logits ``[points, augmentations, classes]`` of a target of unknown membership, in the first
+            finetunings; none without such a target.
+        sample_bytes: how much of the predictions of a finetuning is read.
     """
+    findings: list[Finding] = []
+    for number, each in enumerate((answers, *answers.companions), 1):
+        found = _check_finetuning(each, sample_bytes)
+        for target in targets[number - 1 : number]:
+            found += check_target(each, target, sample_bytes=sample_bytes)
+        if number == 1:
+            findings = found
+        else:
+            # What is true of the models was said of the first finetuning.
+            further = [finding for finding in found if finding not in findings]
+            findings += [replace(each, subject=f"finetuning {number}: {each.subject}") for each in further]
+    return findings
+
+
+def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
     predictions, mask = answers.predictions, answers.membership
     number, points, _, _ = predictions.shape
     findings = []
@@ -130,7 +144,7 @@ def check_input(
         labels = labels if found.severity == "ok" else None
     if not any(finding.severity == "error" for finding in findings):
         findings += _check_signal(sample, mask, chosen, labels)
-    return findings if target is None else findings + check_target(answers, target, sample_bytes=sample_bytes)
+    return findings
 
 
 def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: int = SAMPLE_BYTES) -> list[Finding]:

@@ -29,6 +29,7 @@ class LabelProbe(Attack):
     summary = "log odds of a point's pretraining label among the model's own answers; no shadow models"
     needs = Needs.PRETRAINING_LABELS
     default = 60
+    together = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log odds, averaged over the probes."""
@@ -49,6 +50,7 @@ class LabelProbeShadows(Attack):
     summary = "label-probe, compared with the log odds of the shadows at the same point"
     default_with = Needs.PRETRAINING_LABELS
     default = 55
+    together = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio."""

@@ -56,6 +56,7 @@ class Attack(ABC):
         default_with: what must be there besides ``needs`` for it to run by default.
         upper_bound: whether it sees more than an adversary who only has the finetuned model.
         labelled: whether it looks at the confidence in the label of a point, where labels are known.
+        together: whether it looks at other finetunings of the same models as well (`AttackInput.companions`).
         point_by_point: whether a score depends on the predictions at its own point alone; then `tmi.attacks.scoring`
             hands the attack a few points at a time, and predictions may be larger than memory.
     """
@@ -68,6 +69,7 @@ class Attack(ABC):
     default_with: ClassVar[Needs] = Needs.NOTHING
     upper_bound: ClassVar[bool] = False
     labelled: ClassVar[bool] = False
+    together: ClassVar[bool] = False
     point_by_point: bool = False
 
     @abstractmethod

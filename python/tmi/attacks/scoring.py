@@ -96,7 +96,8 @@ def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArr
 
 def _score_matched(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
     """Scores of each target against shadows of its own at every point, handed over as if they were the same models."""
-    read = answers.predictions.block(slice(None))
+    finetunings = (answers, *answers.companions)
+    read = [each.predictions.block(slice(None)) for each in finetunings]
     pretrained = None if answers.pretrained is None else answers.pretrained.block(slice(None))
     scores = np.zeros((len(targets), answers.membership.shape[1]))
     for row, target in enumerate(targets):
@@ -107,13 +108,14 @@ def _score_matched(attack: Attack, answers: AttackInput, targets: Sequence[int])
         def deal(block: NDArray[Any], models: NDArray[np.int64] = models) -> Predictions:
             return Predictions(list(np.take_along_axis(block, models[..., None, None], axis=0)))
 
-        dealt = replace(
-            answers,
-            predictions=deal(read),
-            membership=np.take_along_axis(answers.membership, models, axis=0),
-            pretrained=None if pretrained is None else deal(pretrained),
-            reference=None,
+        membership = np.take_along_axis(answers.membership, models, axis=0)
+        own, *others = (
+            replace(
+                each, predictions=deal(block), membership=membership, pretrained=None, reference=None, companions=()
+            )
+            for each, block in zip(finetunings, read, strict=True)
         )
+        dealt = replace(own, pretrained=None if pretrained is None else deal(pretrained), companions=tuple(others))
         scores[row] = attack.score(dealt, [0])[0]
     return scores
 

@@ -50,6 +50,7 @@ class Tmi(Attack):
     name = "tmi"
     summary = "one LightGBM for all points, on raw and conditioned answers compared with the shadows'"
     default = 10
+    together = True
     source = "after Abascal et al. 2024; one metaclassifier for all points, conditioning and shrinkage are new"
     ingredients = Ingredients()
 

@@ -41,7 +41,7 @@ for command in (bench, check, compare, convert, doctor):
 @saved_options
 @debuggable
 @click.pass_context
-def attack(context: click.Context, /, predictions: Path | None, **options: Any) -> None:
+def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: Any) -> None:
     """Train shadow models, finetune and query them, run every attack, and report.
 
     PRESET is the name of a preset (digits if left out) or a TOML file. The same command goes on where an interrupted
@@ -49,7 +49,7 @@ def attack(context: click.Context, /, predictions: Path | None, **options: Any) 
     """
     from tmi.cli.saved_attack import attack_saved, refuse_saved_options
 
-    if predictions is not None:
+    if predictions:
         attack_saved(context, predictions, **options)
     else:
         refuse_saved_options(options)

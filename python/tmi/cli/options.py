@@ -165,6 +165,14 @@ def scoring_options(command: Command) -> Command:
                 help="Also attack with only N of the shadow models. Repeatable, or with commas: 8,16,32.",
             ),
             click.option(
+                "--together",
+                multiple=True,
+                metavar="VARIANT|all",
+                callback=_parse_names,
+                help="Also attack the run's own finetuning together with these of its variants, one more at a time. "
+                "Repeatable, or with commas; or none. A target of unknown membership is attacked by itself.",
+            ),
+            click.option(
                 "--targets",
                 callback=_parse_targets,
                 metavar="all|N",
@@ -199,8 +207,10 @@ def saved_options(command: Command) -> Command:
             click.option(
                 "--predictions",
                 type=path,
+                multiple=True,
                 help="Attack saved predictions instead of training: a file or folder, raw logits "
-                "[models, points, augmentations, classes] or the layout of another tool.",
+                "[models, points, augmentations, classes] or the layout of another tool. Repeatable: other "
+                "finetunings of the same models, which are also attacked together with the first.",
             ),
             click.option("--membership", type=path, help="Of the saved predictions: bool [models, points]."),
             click.option("--labels", type=path, help="Of the saved predictions: the class of each point, [points]."),
@@ -212,7 +222,9 @@ def saved_options(command: Command) -> Command:
             click.option(
                 "--target",
                 type=path,
-                help="Saved answers [points, augmentations, classes] of one more model, whose membership nobody knows.",
+                multiple=True,
+                help="Saved answers [points, augmentations, classes] of one more model, whose membership nobody knows; "
+                "where there are several --predictions, in the first finetuning, or repeated in their order.",
             ),
             click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]
@@ -242,6 +254,7 @@ def changes(
     memory: str | None = None,
     views: Sequence[str] = (),
     shadows: Sequence[int] = (),
+    together: list[str] | None = None,
     fpr: float | None = None,
     options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -257,6 +270,7 @@ def changes(
         "compute.memory": memory,
         "attack.views": list(views) or None,
         "attack.shadows": list(shadows) or None,
+        "attack.together": "all" if together == ["all"] else together,
     }
     return {key: value for key, value in values.items() if value is not None} | (options or {})
 

@@ -17,7 +17,7 @@ from tmi.config.reading import (
     with_values,
 )
 from tmi.config.recipe import RecipeConfig
-from tmi.config.saved import SavedConfig, SavedFiles
+from tmi.config.saved import SavedConfig, SavedFiles, SavedFinetuning
 from tmi.config.tables import Config
 from tmi.config.target import TargetConfig
 from tmi.config.training import (
@@ -46,6 +46,7 @@ __all__ = [
     "RecipeConfig",
     "SavedConfig",
     "SavedFiles",
+    "SavedFinetuning",
     "SourceConfig",
     "TargetConfig",
     "TrainingConfig",

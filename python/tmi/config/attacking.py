@@ -23,6 +23,9 @@ class AttackConfig(Table):
     """What is seen of the answers, for instance ``top-3``: the main view first, then those that it is compared with."""
     shadows: list[int] = []
     """Numbers of shadow models with which the attacks are repeated, besides all of them."""
+    together: list[str] | Literal["all"] = []
+    """Variants that adversaries see together with the run's own finetuning, one more at a time in this order, or
+    ``all``."""
     options: dict[str, dict[str, bool | int | float | str]] = {}
     """Options of single attacks, a table each, for instance ``[attack.options.rmia]`` with ``gamma = 2``."""
 
@@ -35,6 +38,11 @@ class AttackConfig(Table):
     @classmethod
     def _numbers_differ(cls, shadows: list[int]) -> list[int]:
         return without_repetition(shadows)
+
+    @field_validator("together")
+    @classmethod
+    def _finetunings_differ(cls, together: list[str] | Literal["all"]) -> list[str] | Literal["all"]:
+        return together if together == "all" else without_repetition(together)
 
 
 class EvaluationConfig(Table):
@@ -116,6 +124,11 @@ class AttackedConfig(Table):
     def targets(self) -> int:
         """Number of models that play the target."""
         return self.models if self.evaluation.targets == "all" else self.evaluation.targets
+
+    @property
+    def companions(self) -> list[str]:
+        """Names of the other finetunings that adversaries see together with the first, in their order."""
+        return [] if self.attack.together == "all" else self.attack.together
 
     def to_toml(self) -> str:
         """The complete configuration as TOML text."""

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pydantic import model_validator
+
 from tmi.config.attacking import AttackedConfig
 from tmi.config.base import Table
 
 
-class SavedFiles(Table):
-    """The files whose arrays are attacked; absolute paths."""
+class SavedFinetuning(Table):
+    """The files of one finetuning; absolute paths."""
 
     predictions: str
     """Answers of all models whose membership is known; a file or a folder in one of the `tmi.predictions.formats`."""
+    target: str | None = None
+    """Answers of one more model, whose membership nobody knows."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The files and folders of this finetuning, by key."""
+        return self.model_dump(exclude_none=True, exclude={"layout", "companions"})
+
+    @property
+    def name(self) -> str:
+        """What the finetuning is called: after the file, or after the folder where that says no more."""
+        path = Path(self.predictions)
+        return path.stem if path.stem != "predictions" else path.parent.name or path.stem
+
+
+class SavedFiles(SavedFinetuning):
+    """The files whose arrays are attacked; absolute paths."""
+
     membership: str | None = None
     """Which model was pretrained on which point; None where the layout brings it along."""
     labels: str | None = None
     """The class of each point among those of the predictions."""
     pretrained_predictions: str | None = None
     """Answers of the pretrained models themselves, for the upper bound."""
-    target: str | None = None
-    """Answers of one more model, whose membership nobody knows."""
     layout: str | None = None
     """The layout by name; found out if left out."""
+    companions: list[SavedFinetuning] = []
+    """Other finetunings of the same models, about the same points, that adversaries see together with this one."""
 
 
 class SavedConfig(AttackedConfig):
     """An audit of saved predictions, complete."""
 
     files: SavedFiles
+
+    @model_validator(mode="after")
+    def _finetunings_are_files(self) -> SavedConfig:
+        if self.attack.together:
+            raise ValueError(
+                "attack.together names variants of a run; of saved predictions, name those of each finetuning"
+            )
+        return self
+
+    @property
+    def companions(self) -> list[str]:
+        """Names of the other finetunings, or their paths where they would be called alike."""
+        names = [self.name, *(each.name for each in self.files.companions)]
+        return [each.name if names.count(each.name) == 1 else each.predictions for each in self.files.companions]

@@ -98,6 +98,11 @@ class Config(AttackedConfig):
         return self
 
     @property
+    def companions(self) -> list[str]:
+        """Names of the variants that adversaries see together with the run itself, in their order."""
+        return list(self.variants) if self.attack.together == "all" else self.attack.together
+
+    @property
     def targets(self) -> int:
         """Number of models that play the target; all finetunings of a given model together are one."""
         return 1 if self.given else super().targets

@@ -101,9 +101,18 @@ class AttackInput:
             )
         if labels is not None and self.reference is not None and self.reference.pretraining_labels is None:
             raise TmiError("the challenge points have pretraining labels and the reference points have none")
-        for companion in self.companions:
+        for number, companion in enumerate(self.companions, 2):
+            if (found := companion.membership.shape) != (models, points):
+                raise TmiError(
+                    f"finetuning {number} has {found[0]} models at {found[1]} points, expected {models} at {points} as "
+                    "the first: the same pretrained models, asked about the same points"
+                )
             if not np.array_equal(companion.membership, self.membership):
-                raise TmiError("finetunings that are attacked together differ in their membership, expected the same")
+                raise TmiError(
+                    f"finetuning {number} differs from the first in its membership, expected the same pretrained models"
+                )
+            if (companion.reference is None) != (self.reference is None):
+                raise TmiError(f"finetuning {number} and the first were not asked about the same reference points")
         if (labels := self.labels) is None:
             return
         if labels.dtype != np.int64 or labels.shape != (points,):
@@ -178,12 +187,15 @@ class AttackInput:
             of_all_points=self.design,
         )
 
-    def with_target(self, answers: NDArray[Any], reference: NDArray[Any] | None = None) -> AttackInput:
+    def with_target(
+        self, answers: NDArray[Any], reference: NDArray[Any] | None = None, companions: Sequence[NDArray[Any]] = ()
+    ) -> AttackInput:
         """One more model, whose membership nobody knows, before all others, which are its shadows.
 
         Args:
             answers: float32 or float16 ``[points, augmentations, classes]``, raw logits of that model.
             reference: its answers about the reference points, where there are such.
+            companions: its answers as it was finetuned in the first other ways; the further ones are left out.
 
         Raises:
             TmiError: the answers have another shape than those of the shadows.
@@ -194,9 +206,15 @@ class AttackInput:
             membership=_with_unknown(self.membership),
             pretrained=None,
             reference=None if self.reference is None or reference is None else self.reference.with_target(reference),
-            companions=(),
+            companions=tuple(
+                companion.with_target(others) for companion, others in zip(self.companions, companions, strict=False)
+            ),
             of_all_points=self.design.with_first(),
         )
+
+    def together(self, finetunings: int) -> AttackInput:
+        """The answers in the first so many of the finetunings."""
+        return replace(self, companions=self.companions[: finetunings - 1])
 
     def seen_through(self, view: View) -> AttackInput:
         """The same answers in another view, predictions not copied.

@@ -40,31 +40,47 @@ def taken_in(
     memory: int = DEFAULT_MEMORY,
     view: View = LOGITS,
     note: Note = _ignore,
+    companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
+    where: str = "",
 ) -> AttackInput:
     """What attacks see, of arrays as a user has them; see `AttackInput` and `Predictions`.
 
     Predictions, those of the pretrained models in as many classes as these have, are raw logits as floats
     ``[models, points, (augmentations,) classes]``, in one array or one per model, memory maps or not. Membership is
-    ``[models, points]`` or transposed, bool or numbers 0 and 1, labels are whole numbers ``[points]``.
+    ``[models, points]`` or transposed, bool or numbers 0 and 1, labels are whole numbers ``[points]``. Companions are
+    predictions of the same models finetuned in other ways, in as many classes and augmentations as each has.
 
     Raises:
         TmiError: arrays of another shape or type, that do not fit one another, or that hold NaN.
     """
-    models = as_models(predictions, "predictions", note)
+    models = as_models(predictions, f"{where}predictions", note)
     shape = (len(models), len(models[0]))
     found = np.shape(membership)
     if found not in (shape, shape[::-1]) and len(found) == 2 and found[1] in models[0].shape[1:]:
         raise TmiError(
-            f"membership: has shape {found}, but a model has shape {models[0].shape}: the points seem to be in axis "
-            f"{models[0].shape.index(found[1])} of the predictions, expected [points, augmentations, classes]"
+            f"{where}membership: has shape {found}, but a model has shape {models[0].shape}: the points seem to be in "
+            f"axis {models[0].shape.index(found[1])} of the predictions, expected [points, augmentations, classes]"
         )
     return AttackInput(
         Predictions(models, memory, view),
-        as_membership(membership, shape, "membership", note),
+        as_membership(membership, shape, f"{where}membership", note),
         None if pretrained is None else Predictions(as_models(pretrained, "pretrained predictions", note), memory),
         seed,
         threads,
         labels=None if labels is None else as_labels(labels, shape[1], "labels"),
+        companions=tuple(
+            taken_in(
+                each,
+                membership,
+                seed=seed,
+                threads=threads,
+                memory=memory,
+                view=view,
+                note=note,
+                where=f"finetuning {number}: ",
+            )
+            for number, each in enumerate(companions, 2)
+        ),
     )
 
 

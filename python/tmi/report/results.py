@@ -23,6 +23,7 @@ from tmi.report.tables import (
     Resolution,
     ResultsTable,
     Target,
+    Together,
     Variants,
 )
 from tmi.system.files import read_json, write_json
@@ -45,6 +46,7 @@ class Results(ResultsTable):
         resolution: by false positive rate.
         views: by view and attack, where there are several views.
         shadows: by number of shadow models and attack, where numbers were asked for.
+        together: by number of finetunings and attack, where several are seen together.
     """
 
     kind: Literal["run", "saved predictions"]
@@ -68,6 +70,7 @@ class Results(ResultsTable):
     target: Target | None = None
     views: dict[str, dict[str, Figures]] | None = None
     shadows: dict[str, dict[str, Figures]] | None = None
+    together: Together | None = None
     variants: Variants | None = None
 
     @classmethod

@@ -296,12 +296,25 @@ class Suspect(ResultsTable):
     label: str
 
 
+class Together(ResultsTable):
+    """What adversaries find who see the first so many finetunings of the same models together.
+
+    Attributes:
+        finetunings: their names, that of the main adversary first.
+        figures: by number of finetunings and attack, for the attacks that look at several.
+    """
+
+    finetunings: list[str]
+    figures: dict[str, dict[str, Figures]]
+
+
 class Target(ResultsTable):
-    """A target of unknown membership."""
+    """A target of unknown membership; ``finetunings``: in how many it was seen, by the attacks that look at several."""
 
     name: str
     points: int
     shadows: int
+    finetunings: int = 1
     fpr: float
     attack: str
     attacks: dict[str, TargetAttack]

@@ -6,10 +6,11 @@ models, others who see less (`views`), and others who have trained fewer shadow 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tmi.attacks.registry import Attack, Needs, attack_named, default_attacks, is_possible
+from tmi.attacks.registry import Attack, Needs, all_attacks, attack_named, default_attacks, is_possible
 from tmi.config import AttackedConfig, Config
 from tmi.errors import TmiError
 from tmi.predictions.views import LOGITS, View
@@ -23,24 +24,26 @@ class Adversary:
     Attributes:
         view: what is seen of the answers.
         shadows: number of shadow models; None: all models but the target.
+        together: in how many finetunings every model is seen, the first ones.
     """
 
     view: View = LOGITS
     shadows: int | None = None
+    together: int = 1
 
     @property
     def folder(self) -> str:
-        """Where the scores lie below ``scores/``: ``""``, ``top-3``, ``shadows-8`` or ``top-3/shadows-8``."""
+        """Where the scores lie below ``scores/``: ``""``, ``top-3``, ``top-3/shadows-8`` or ``top-3/together-2``."""
         view = [] if self.view == LOGITS else [self.view.name]
         shadows = [] if self.shadows is None else [f"shadows-{self.shadows}"]
-        return "/".join(view + shadows)
+        return "/".join(view + shadows + ([] if self.together == 1 else [f"together-{self.together}"]))
 
     @property
     def label(self) -> str:
         """The same for people: ``top-3, 8 shadows``; empty where there is nothing to tell apart."""
         view = [] if self.view == LOGITS else [self.view.name]
         shadows = [] if self.shadows is None else [f"{self.shadows} shadows"]
-        return ", ".join(view + shadows)
+        return ", ".join(view + shadows + ([] if self.together == 1 else [f"{self.together} finetunings"]))
 
 
 AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
@@ -57,7 +60,8 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
     """The configuration with the attacks that run by default where none is named, found out before any work.
 
     Raises:
-        TmiError: an attack, its option or a view does not exist, or an attack needs what this adversary does not have.
+        TmiError: an attack, its option, a view or a variant does not exist, an attack needs what this adversary does
+            not have, or none looks at several finetunings where several are seen.
     """
     for name in config.attack.options:
         attack_of(config, name)
@@ -65,6 +69,7 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
         View.parse(name)
     named = [attack_of(config, name) for name in config.attack.names]
     if not isinstance(config, Config):
+        _require_together(config, config.attack.names)
         return config
     has = _had_in_a_run(config)
     # What points functions of the user are given is seen when they are read.
@@ -74,7 +79,17 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
             needs = Needs.SHADOW_MODELS if config.given else attack.needs
             raise TmiError(f"attack.names has {attack.name!r}, which needs {ASKED_FOR.get(needs, needs.value)}")
     names = config.attack.names or default_attacks(has)
+    if config.attack.together and not (config.variants and {*config.companions} <= {*config.variants}):
+        there = ", ".join(config.variants) or "there are none"
+        raise TmiError(f"attack.together is {config.attack.together!r}, expected names of variants, or 'all': {there}")
+    _require_together(config, names)
     return config.model_copy(update={"attack": config.attack.model_copy(update={"names": names})})
+
+
+def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
+    if config.companions and not any(attack_of(config, name).together for name in names):
+        able = ", ".join(name for name, attack in all_attacks().items() if attack.together)
+        raise TmiError(f"no attack of {', '.join(names)} looks at several finetunings together, expected one of {able}")
 
 
 def _had_in_a_run(config: Config) -> set[Needs]:
@@ -128,6 +143,19 @@ def by_shadows(config: AttackedConfig) -> dict[int, Adversary]:
     }
 
 
+def by_together(config: AttackedConfig) -> dict[int, Adversary]:
+    """The adversaries who see the first so many finetunings, the main one first; none where there is but one."""
+    main, several = main_adversary(config), range(2, 2 + len(config.companions))
+    return {1: main} | {number: replace(main, together=number) for number in several} if several else {}
+
+
 def all_adversaries(config: AttackedConfig) -> list[Adversary]:
     """Everyone in a run, the main one first."""
-    return list(dict.fromkeys([*by_view(config).values(), *by_shadows(config).values()]))
+    groups = (by_view(config), by_shadows(config), by_together(config))
+    return list(dict.fromkeys(adversary for group in groups for adversary in group.values()))
+
+
+def attacks_by(config: AttackedConfig, adversary: Adversary) -> list[str]:
+    """The attacks that an adversary runs: with several finetunings, those that look at them."""
+    names = config.attack.names
+    return names if adversary.together == 1 else [name for name in names if attack_named(name).together]

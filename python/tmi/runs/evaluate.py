@@ -75,6 +75,7 @@ def results_of(
     membership: NDArray[np.bool_],
     scores: Scores,
     target_scores: Scores,
+    compared_scores: Scores,
     seconds: Mapping[str, float],
     threads: int = 1,
     advance: Callable[[int], None] = lambda steps: None,
@@ -87,6 +88,7 @@ def results_of(
         membership: bool ``[models, points]``.
         scores: float64 ``[targets, points]`` by attack; the targets are the first models.
         target_scores: float64 ``[points]`` by attack, of a target of unknown membership; empty without one.
+        compared_scores: float64 ``[targets, points]`` by attack, with which those are compared.
         seconds: that each attack took.
         threads: for kernels; never changes a figure.
         advance: told of each attack that is judged.
@@ -111,7 +113,7 @@ def results_of(
         target = Target(
             **target_results(
                 target_scores,
-                {name: scores[name] for name in target_scores},
+                compared_scores,
                 labels,
                 sorted({*settings.false_positive_rates, rate}),
                 headline=headline(list(target_scores)),

@@ -23,8 +23,8 @@ from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_model, taken_in
 from tmi.report.results import Results
-from tmi.report.tables import Attack, Provenance
-from tmi.runs.adversaries import Adversary, attack_of, main_adversary, with_attacks
+from tmi.report.tables import Attack, Figures, Provenance
+from tmi.runs.adversaries import Adversary, attack_of, attacks_by, by_together, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.saved import described, possible_attacks
 from tmi.runs.stages import evaluate
@@ -43,21 +43,29 @@ class InMemory(Subject):
 
     Attributes:
         config: the attacks and their evaluation.
-        answers: of all models.
-        target: float32 or float16 ``[points, augmentations, classes]`` of a target of unknown membership, or None.
+        answers: of all models, in all their finetunings.
+        targets: float32 or float16 ``[points, augmentations, classes]`` of a target of unknown membership, in the first
+            finetuning or in all; empty without such a target.
         read_as: what had to be understood.
     """
 
     config: AttackedConfig
     answers: AttackInput
-    target: NDArray[Any] | None
+    targets: tuple[NDArray[Any], ...]
     read_as: tuple[str, ...]
-    _scored: dict[str, tuple[NDArray[np.float64], float]] = field(init=False, default_factory=dict, repr=False)
+    _scored: dict[tuple[str, Adversary], tuple[NDArray[np.float64], float]] = field(
+        init=False, default_factory=dict, repr=False
+    )
 
     @property
     def has_target(self) -> bool:
         """Whether there is a target of unknown membership beside the models."""
-        return self.target is not None
+        return len(self.targets) > 0
+
+    @property
+    def target_finetunings(self) -> int:
+        """In how many of the finetunings, the first ones, the target of unknown membership was asked."""
+        return len(self.targets)
 
     @property
     def membership(self) -> NDArray[np.bool_]:
@@ -67,36 +75,36 @@ class InMemory(Subject):
     @cached_property
     def findings(self) -> list[Finding]:
         """What checks of the arrays say."""
-        return check_input(self._seen, self.target)
+        return check_input(self.answers.seen_through(main_adversary(self.config).view), *self.targets)
 
     @cached_property
-    def _seen(self) -> AttackInput:
-        return self.answers.seen_through(main_adversary(self.config).view)
+    def _seen(self) -> dict[int, AttackInput]:
+        """The answers in the first so many finetunings: the same objects for all attacks."""
+        view, numbers = main_adversary(self.config).view, range(1, 2 + len(self.answers.companions))
+        return {number: self.answers.together(number).seen_through(view) for number in numbers}
 
-    @cached_property
-    def _seen_with_target(self) -> AttackInput:
-        assert self.target is not None
-        return self.answers.with_target(self.target).seen_through(main_adversary(self.config).view)
-
-    def _score(self, attack: str) -> tuple[NDArray[np.float64], float]:
-        if attack not in self._scored:
+    def _score(self, attack: str, adversary: Adversary) -> tuple[NDArray[np.float64], float]:
+        if (attack, adversary) not in self._scored:
             started = time.monotonic()
-            found = score(attack_of(self.config, attack), self._seen, range(self.config.targets))
-            self._scored[attack] = found, time.monotonic() - started
-        return self._scored[attack]
+            seen = self._seen[adversary.together]
+            found = score(attack_of(self.config, attack), seen, range(self.config.targets))
+            self._scored[attack, adversary] = found, time.monotonic() - started
+        return self._scored[attack, adversary]
 
     def scores(self, attack: str, adversary: Adversary) -> NDArray[np.float64]:
-        """Scores ``[targets, points]`` of an attack; there is one adversary only."""
-        return self._score(attack)[0]
+        """Scores ``[targets, points]`` of an attack; adversaries differ in how many finetunings they see."""
+        return self._score(attack, adversary)[0]
 
     def seconds(self, attack: str) -> float:
-        """How long the attack took."""
-        return self._score(attack)[1]
+        """How long the main adversary's attack took."""
+        return self._score(attack, main_adversary(self.config))[1]
 
     @cached_property
     def _of_target(self) -> dict[str, NDArray[np.float64]]:
+        first, *others = self.targets
+        whole = self.answers.with_target(first, companions=others).seen_through(main_adversary(self.config).view)
         return {
-            name: score(attack_of(self.config, name), self._seen_with_target, range(1))[0]
+            name: score(attack_of(self.config, name), whole.together(self.target_adversary(name).together), range(1))[0]
             for name in self.target_attacks
         }
 
@@ -118,13 +126,15 @@ class InMemory(Subject):
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the bytes of the arrays, some points of the predictions at a time."""
-        digest = sha256()
-        for _, block in self.answers.predictions.blocks():
-            digest.update(np.ascontiguousarray(block).tobytes())
-        arrays = {"membership": self.membership} | ({} if self.target is None else {"target": self.target})
-        return {"predictions": digest.hexdigest()} | {
-            name: sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for name, array in arrays.items()
-        }
+        hashes = {"membership": sha256(np.ascontiguousarray(self.membership).tobytes()).hexdigest()}
+        for number, each in enumerate((self.answers, *self.answers.companions), 1):
+            of, digest = "" if number == 1 else f" of finetuning {number}", sha256()
+            for _, block in each.predictions.blocks():
+                digest.update(np.ascontiguousarray(block).tobytes())
+            hashes[f"predictions{of}"] = digest.hexdigest()
+            for target in self.targets[number - 1 : number]:
+                hashes[f"target{of}"] = sha256(np.ascontiguousarray(target).tobytes()).hexdigest()
+        return hashes
 
 
 @dataclass(frozen=True)
@@ -135,6 +145,8 @@ class Audit:
         found: every figure.
         scores: float64 ``[targets, points]`` by attack, each model in turn the target, higher = member.
         target_scores: float64 ``[points]`` by attack, of the target of unknown membership; empty without one.
+        together: the scores of adversaries who see the first so many finetunings, by their number from 2 on, of the
+            attacks that look at several.
         membership: bool ``[models, points]``.
         config: how the figures were made.
     """
@@ -142,6 +154,7 @@ class Audit:
     found: Results
     scores: dict[str, NDArray[np.float64]]
     target_scores: dict[str, NDArray[np.float64]]
+    together: dict[int, dict[str, NDArray[np.float64]]]
     membership: NDArray[np.bool_]
     config: AttackedConfig = field(repr=False)
 
@@ -155,17 +168,22 @@ class Audit:
         """The attack that the verdict speaks of."""
         return self.found.headline
 
-    def auc(self, attack: str | None = None) -> Estimate:
-        """The AUC of an attack, of the one that the verdict speaks of if left out, with its interval."""
-        return self._of(attack).auc
+    def auc(self, attack: str | None = None, together: int = 1) -> Estimate:
+        """The AUC of an attack, of the one that the verdict speaks of if left out, with its interval.
 
-    def tpr(self, false_positive_rate: float, attack: str | None = None) -> Estimate:
+        Args:
+            attack: by name.
+            together: on so many finetunings, the first ones.
+        """
+        return self._of(attack, together).auc
+
+    def tpr(self, false_positive_rate: float, attack: str | None = None, together: int = 1) -> Estimate:
         """The true positive rate at one of the false positive rates that the audit was asked for.
 
         Raises:
             TmiError: it was not asked for this one.
         """
-        rates = self._of(attack).tpr_at_fpr
+        rates = self._of(attack, together).tpr_at_fpr
         if (key := f"{false_positive_rate:g}") not in rates:
             raise TmiError(f"there is no true positive rate at {key}, expected one of {', '.join(rates)}")
         return rates[key]
@@ -188,7 +206,8 @@ class Audit:
         from tmi.metrics.unknown_target import p_values
 
         name = self.found.target.attack
-        return p_values(self.target_scores[name], self.scores[name], self.membership[: self.config.targets])
+        shadows = self.together.get(self.found.target.finetunings, {}).get(name, self.scores[name])
+        return p_values(self.target_scores[name], shadows, self.membership[: self.config.targets])
 
     @property
     def verdict(self) -> str:
@@ -219,8 +238,12 @@ class Audit:
         self.found.save(directory.results)
         points = np.arange(self.membership.shape[1])
         write_text(directory.points, self.points().to_csv(points, [""] * len(points)))
-        for name, attack_scores in self.scores.items():
-            directory.save_array(directory.scores(name), attack_scores, key="audit")
+        folders = {"": self.scores} | {
+            Adversary(together=number).folder: each for number, each in self.together.items()
+        }
+        for folder, scores in folders.items():
+            for name, attack_scores in scores.items():
+                directory.save_array(directory.scores(name, folder), attack_scores, key="audit")
         directory.save_array(directory.membership, self.membership, key="audit")
         write_report(directory.root, Material(self.found, config_toml=self.config.to_toml()))
         return directory.report
@@ -233,11 +256,15 @@ class Audit:
 
         return notebook_html(self.found)
 
-    def _of(self, attack: str | None) -> Attack:
+    def _of(self, attack: str | None, together: int = 1) -> Attack | Figures:
         name = attack or self.attack
         if name not in self.scores:
             raise TmiError(f"the audit has no attack {name!r}, expected one of {', '.join(self.scores)}")
-        return self.found.attacks[name]
+        if together == 1:
+            return self.found.attacks[name]
+        if name not in self.together.get(together, {}) or self.found.together is None:
+            raise TmiError(f"the audit has no attack {name!r} on {together} finetunings together")
+        return self.found.together.figures[str(together)][name]
 
 
 def audit(
@@ -248,6 +275,8 @@ def audit(
     attacks: Sequence[str] | None = None,
     labels: ArrayLike | None = None,
     pretrained: ArrayLike | None = None,
+    companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
+    target_companions: Sequence[ArrayLike] = (),
     view: str = "logits",
     targets: int | None = None,
     false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1),
@@ -273,6 +302,9 @@ def audit(
         attacks: by name; all that are usual and possible if left out.
         labels: int ``[points]``, the class of each point among those of the predictions.
         pretrained: the pretrained models' own answers in as many classes as they have, for ``direct``.
+        companions: predictions of the same models finetuned in other ways, about the same points: also attack as
+            adversaries who see the first two finetunings together, the first three and so on.
+        target_companions: answers of ``target`` as it was finetuned in these ways; all of them or none.
         view: what the adversary sees of the answers, for instance ``top-3``.
         targets: let only so many of the first models play the target.
         false_positive_rates: where true positive rates are reported, in (0, 1).
@@ -290,7 +322,21 @@ def audit(
             needs what is not there.
     """
     notes: list[str] = []
-    answers = taken_in(predictions, membership, labels, pretrained, seed=seed, threads=threads, note=notes.append)
+    answers = taken_in(
+        predictions,
+        membership,
+        labels,
+        pretrained,
+        seed=seed,
+        threads=threads,
+        note=notes.append,
+        companions=companions,
+    )
+    if target_companions and (target is None or len(target_companions) != len(companions)):
+        raise TmiError(
+            f"target_companions holds {len(target_companions)} arrays, expected the target's answers in each of the "
+            f"{len(companions)} other finetunings, or none"
+        )
     usual = possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
     document = {
         "name": name,
@@ -299,6 +345,7 @@ def audit(
         "attack": {
             "names": list(attacks or usual),
             "views": [view],
+            "together": [f"finetuning {number}" for number in range(2, 2 + len(companions))],
             "options": {attack: dict(values) for attack, values in (options or {}).items()},
         },
         "evaluation": {
@@ -311,15 +358,21 @@ def audit(
     }
     config = attacked_config(document, "audit")
     with_attacks(config)
-    unknown = None if target is None else as_model(target, "target", notes.append)
+    asked = [] if target is None else [target, *target_companions]
+    unknown = tuple(as_model(each, "target", notes.append) for each in asked)
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
     require_sound(subject.findings, force=force)
     main, names = main_adversary(config), config.attack.names
     scores = {attack: subject.scores(attack, main) for attack in names}
+    together = {
+        number: {attack: subject.scores(attack, adversary) for attack in attacks_by(config, adversary)}
+        for number, adversary in by_together(config).items()
+        if number > 1
+    }
     seconds = sum(subject.seconds(attack) for attack in names)
     description = subject.describe(Provenance(**provenance(subject.hashes(), {})), {"score": seconds})
     here = InProcess(Silent())
     here.threads = threads
     results = evaluate.run_stage(subject, here, description)
     target_scores = {attack: subject.target_scores(attack) for attack in subject.target_attacks}
-    return Audit(results, scores, target_scores, answers.membership, config)
+    return Audit(results, scores, target_scores, together, answers.membership, config)

@@ -13,11 +13,12 @@ _TO_NOTHING = (
     "variants.",
 )
 # Which models are trained and what they answer does not depend on these: they may change in a run directory.
-TO_NO_MODEL = (*_TO_NOTHING, "attack.", "evaluation.", "target.", "files.target ")
+TO_NO_MODEL = (*_TO_NOTHING, "attack.", "evaluation.", "target.", "files.target ", "files.companions ")
 # The scores of the main adversary do not depend on these.
 TO_NO_SCORE = (
     *_TO_NOTHING,
     "attack.names ",
+    "attack.together ",
     "evaluation.false_positive_rates ",
     "evaluation.resamples ",
     "evaluation.confidence ",

@@ -89,9 +89,17 @@ class Run(StoredSubject):
             return self.maker.artefacts("query", "query_pretrained")
         return self.target_files if stage == "target" else self.score_files
 
+    @property
+    def finetunings(self) -> list[Run]:
+        """The run itself, and the variants that adversaries see together with it."""
+        named = {variant.directory.variant_name: variant for variant in self.variants}
+        return [self, *(named[name] for name in self.config.companions)]
+
     @cached_property
     def _has(self) -> tuple[bool, bool]:
-        """Whether points have pretraining labels, and whether there are reference points."""
+        """Whether points have pretraining labels, and whether there are reference points; the same for variants."""
+        if self.base is not None:
+            return self.base._has
         config, task = self.config, self.task
         is_taught = config.recipe is not None or config.pretrain.objective == "classification"
         labels = is_taught and not config.given and len(task.pool.class_names) > 1
@@ -239,7 +247,7 @@ class Run(StoredSubject):
             return Predictions([directory.load_array(path_of(model)) for model in range(config.models)], memory)
 
         def labels(path: Path) -> NDArray[np.int64] | None:
-            return np.asarray(directory.load_array(path)) if path in self._drawn else None
+            return np.asarray(directory.load_array(path)) if self._has[0] else None
 
         is_queried = directory.pretrained_predictions(0).exists()
         return AttackInput(
@@ -271,6 +279,11 @@ def _as_variant(config: Config) -> Config:
     """Only the main view and all shadows, and no attack whose answers no finetuning changes."""
     names = [name for name in config.attack.names if not attack_named(name).upper_bound]
     attack = config.attack.model_copy(
-        update={"names": names or config.attack.names, "views": config.attack.views[:1], "shadows": []}
+        update={
+            "names": names or config.attack.names,
+            "views": config.attack.views[:1],
+            "shadows": [],
+            "together": [],
+        }
     )
     return config.model_copy(update={"attack": attack})

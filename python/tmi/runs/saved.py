@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from tmi.attacks.check import Finding, check_input, require_sound
 from tmi.attacks.registry import Needs, attack_named, default_attacks
-from tmi.config import SavedConfig, SavedFiles, saved_config, with_values
+from tmi.config import SavedConfig, SavedFiles, SavedFinetuning, saved_config, with_values
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
-from tmi.runs.adversaries import by_view, main_adversary, with_attacks
+from tmi.runs.adversaries import all_adversaries, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
@@ -42,6 +42,17 @@ class SavedPredictions(StoredSubject):
         """What the files hold; memory maps where the layout allows it."""
         return read_arrays(self.config.files)
 
+    @cached_property
+    def finetunings(self) -> list[SavedPredictions]:
+        """This one, and the others that were named with it, of which each has its own predictions and target."""
+        found = [self]
+        for companion in self.config.files.companions:
+            files = self.config.files.model_copy(
+                update={**dict(companion), "labels": None, "pretrained_predictions": None, "companions": []}
+            )
+            found.append(SavedPredictions(self.config.model_copy(update={"files": files}), self.directory))
+        return found
+
     def stages(self) -> list[str]:
         """Nothing is trained: the membership is copied into the directory, and attacked."""
         return ["read", "score"]
@@ -61,7 +72,7 @@ class SavedPredictions(StoredSubject):
     def answers_key(self) -> str:
         """A hash of the files, of the seed and of the number of targets."""
         target = self.config.files.target
-        hashes = {path: sha256 for path, sha256 in self.fingerprints.items() if path != target}
+        hashes = {path: sha256 for path, sha256 in self._hashes.items() if path != target}
         return content_key("saved", self.arrays.version, hashes, self.config.seed, self.config.targets)
 
     @property
@@ -69,9 +80,14 @@ class SavedPredictions(StoredSubject):
         """The artefact key of what was read."""
         return {"answers": self.answers_key}
 
-    @cached_property
+    @property
     def fingerprints(self) -> dict[str, str]:
-        """SHA-256 of every file that is read, that of the target last."""
+        """SHA-256 of every file that is read."""
+        return {path: sha256 for each in self.finetunings for path, sha256 in each._hashes.items()}
+
+    @cached_property
+    def _hashes(self) -> dict[str, str]:
+        """SHA-256 of every file of this finetuning, that of the target last."""
         files = self.config.files
         further = [Path(path) for path in (files.pretrained_predictions, files.target) if path is not None]
         return {str(path): _hash(path) for path in [*self.arrays.files, *further]}
@@ -80,8 +96,13 @@ class SavedPredictions(StoredSubject):
     def target_key(self) -> str | None:
         """SHA-256 of the target's predictions."""
         if self.config.files.target is not None:
-            return self.fingerprints[self.config.files.target]
+            return self._hashes[self.config.files.target]
         return None if self.arrays.target is None else "read with the predictions"
+
+    @property
+    def target_finetunings(self) -> int:
+        """All, where each has a target, which is one model finetuned in these ways."""
+        return len(self.finetunings) if all(each.has_target for each in self.finetunings) else 1
 
     def check(self, *, force: bool = False) -> None:
         """Find out whether the arrays fit one another and the attacks, before anything is written.
@@ -93,11 +114,20 @@ class SavedPredictions(StoredSubject):
             TmiError: they do not.
         """
         with_attacks(self.config)
-        answers = self.answers(DEFAULT_MEMORY, View())
+        for each in self.finetunings[1:]:
+            where = each.config.files.predictions
+            try:
+                points = each.arrays.point_ids
+            except TmiError as error:
+                raise TmiError(f"{where}, another finetuning: {error}") from None
+            if not np.array_equal(points, self.arrays.point_ids):  # type: ignore[arg-type]  # None equals None
+                raise TmiError(f"{where}: is about other points than {self.config.files.predictions}")
+        answers = self.answers(DEFAULT_MEMORY, View(), len(self.finetunings))
         if answers.membership.all() or not answers.membership.any():
             raise TmiError("membership is the same for all models and points, expected members and non-members")
-        for adversary in by_view(self.config).values():
-            adversary.view.require_classes(answers.predictions.shape[-1])
+        for adversary in all_adversaries(self.config):
+            for seen in (answers, *answers.companions)[: adversary.together]:
+                adversary.view.require_classes(seen.predictions.shape[-1])
         for name in self.config.attack.names:
             if attack_named(name).needs is Needs.KNOWN_MEMBERS:
                 raise TmiError(
@@ -108,29 +138,32 @@ class SavedPredictions(StoredSubject):
                     f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
                 )
         if self.has_target:
-            answers.predictions.with_first(self._target)
+            self.answers(DEFAULT_MEMORY, View(), self.target_finetunings, with_target=True)
         require_sound(self.findings, force=force)
 
     @property
     def attack_files(self) -> list[Path]:
         """All files that were named."""
-        return [Path(path) for path in self._named.values()]
+        return [Path(path) for path in self.config.files.named.values()]
 
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same audit where another machine has the files."""
-        files = self.config.files.model_copy(update={key: str(place(Path(path))) for key, path in self._named.items()})
+
+        def there(files: SavedFinetuning) -> dict[str, Any]:
+            return {key: str(place(Path(path))) for key, path in files.named.items()}
+
+        files = self.config.files
+        companions = [each.model_copy(update=there(each)) for each in files.companions]
+        files = files.model_copy(update=there(files) | {"companions": companions})
         config = self.config.model_copy(update={"files": files})
         return replace(self, config=config, directory=self.directory.moved(place))
-
-    @property
-    def _named(self) -> dict[str, str]:
-        return self.config.files.model_dump(exclude_none=True, exclude={"layout"})
 
     @cached_property
     def findings(self) -> list[Finding]:
         """What checks of the predictions, the membership, the labels and the target say."""
-        answers = self.answers(DEFAULT_MEMORY, main_adversary(self.config).view)
-        return check_input(answers, self._target if self.has_target else None)
+        answers = self.answers(DEFAULT_MEMORY, main_adversary(self.config).view, len(self.finetunings))
+        asked = self.finetunings[: self.target_finetunings] if self.has_target else []
+        return check_input(answers, *(each._target for each in asked))
 
     def opened_answers(self, memory: int) -> AttackInput:
         """The predictions of all models, where their files lie."""
@@ -156,22 +189,28 @@ class SavedPredictions(StoredSubject):
 
     def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""
-        files = self.config.files
-        roles = {files.membership: "membership", files.labels: "labels", files.target: "target"}
-        roles[files.pretrained_predictions] = "pretrained predictions"
+        roles: dict[str | None, str] = {}
+        read_as = [*self.arrays.read_as]
+        for number, each in reversed([*enumerate(self.finetunings, 1)]):
+            files, of = each.config.files, "" if number == 1 else f" of finetuning {number}"
+            roles |= dict.fromkeys(each._hashes, f"predictions{of}")
+            roles |= {files.target: f"target{of}", files.membership: "membership", files.labels: "labels"}
+            roles[files.pretrained_predictions] = "pretrained predictions"
+        for name, each in zip(self.config.companions, self.finetunings[1:], strict=True):
+            read_as += [f"{name}: {sentence}" for sentence in each.arrays.read_as if sentence not in read_as]
         return described(
             self.answers(DEFAULT_MEMORY, View()).predictions.shape,
             self.config.targets,
             provenance,
             seconds,
             files=[
-                ReadFile(role=roles.get(path, "predictions"), path=path, sha256=sha256, **_header(Path(path)))
+                ReadFile(role=roles[path], path=path, sha256=sha256, **_header(Path(path)))
                 for path, sha256 in self.fingerprints.items()
             ],
-            read_as=self.arrays.read_as,
+            read_as=read_as,
             point_ids=self.arrays.point_ids,
             labelled=self.arrays.labels is not None,
-            target=Path(files.target or "the target").name,
+            target=Path(self.config.files.target or "the target").name,
         )
 
 
@@ -232,7 +271,7 @@ def read_arrays(files: SavedFiles) -> SavedArrays:
     return read_saved(Path(files.predictions), membership, labels, files.layout)
 
 
-def audit_of(files: dict[str, str], changes: dict[str, Any], out: Path | None = None) -> SavedPredictions:
+def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = None) -> SavedPredictions:
     """An audit of saved predictions by the attacks that the files allow.
 
     Args:
@@ -243,15 +282,15 @@ def audit_of(files: dict[str, str], changes: dict[str, Any], out: Path | None = 
     Raises:
         TmiError: the files cannot be read, or a key is unknown or has a wrong value.
     """
-    arrays = read_arrays(SavedFiles.model_validate(files))
+    read = SavedFiles.model_validate(files)
+    arrays = read_arrays(read)
     names = possible_attacks(
         has_labels=arrays.labels is not None,
         has_pretrained="pretrained_predictions" in files,
         signals_only=arrays.labels is not None and not arrays.labels.any() and arrays.models[0].shape[-1] == 2,
     )
-    path = Path(files["predictions"])
     document: dict[str, Any] = {
-        "name": path.stem if path.stem != "predictions" else path.parent.name or path.stem,
+        "name": read.name,
         "models": len(arrays.models),
         "files": files,
         "attack": {"names": names},

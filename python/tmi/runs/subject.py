@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
 from tmi.report.results import Results
 from tmi.report.tables import Data, Models, Provenance
-from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, main_adversary
+from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, attacks_by, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key
 
@@ -101,6 +101,16 @@ class Subject(ABC):
     @abstractmethod
     def findings(self) -> Sequence[Finding]:
         """What checks of the input say, good or bad, about what is there already."""
+
+    @property
+    def target_finetunings(self) -> int:
+        """In how many of the finetunings, the first ones, the target of unknown membership was asked."""
+        return 1
+
+    def target_adversary(self, attack: str) -> Adversary:
+        """Who attacks the target of unknown membership, and the models with which it is compared."""
+        together = self.target_finetunings if attack_named(attack).together else 1
+        return replace(main_adversary(self.config), together=together)
 
     @property
     def target_attacks(self) -> list[str]:
@@ -194,6 +204,11 @@ class StoredSubject(Subject):
         """Others that share stages with it and are reported with it."""
         return []
 
+    @property
+    def finetunings(self) -> Sequence[StoredSubject]:
+        """Itself, and the other finetunings of the same models that adversaries see with it, in their order."""
+        return [self]
+
     def with_variants(self, results: Results, of_variants: Mapping[str, Results]) -> Results:
         """The results with what they say about its variants side by side.
 
@@ -207,20 +222,24 @@ class StoredSubject(Subject):
         """What challenge points look like, given by what they are called; empty where that is not known."""
         return []
 
-    def answers(self, memory: int, view: View, *, with_target: bool = False) -> AttackInput:
+    def answers(self, memory: int, view: View, together: int = 1, *, with_target: bool = False) -> AttackInput:
         """What is seen of the predictions; the same object for all attacks on them, which share what they make of it.
 
         Args:
             memory: bytes of working memory.
             view: what is seen.
+            together: in how many finetunings.
             with_target: with the target of unknown membership before all models.
         """
-        key, kept = (memory, view.name, with_target), vars(self)
+        key, kept = (memory, view.name, together, with_target), vars(self)
         if kept.get("_answers", (None,))[0] != key:
             # What is let go makes room before the next is opened.
             kept.pop("_answers", None)
-            whole = self.opened_with_target(memory) if with_target else self.opened_answers(memory)
-            kept["_answers"] = key, whole.seen_through(view)
+            own, *others = (
+                each.opened_with_target(memory) if with_target else each.opened_answers(memory)
+                for each in self.finetunings[:together]
+            )
+            kept["_answers"] = key, replace(own, companions=tuple(others)).seen_through(view)
         seen: AttackInput = kept["_answers"][1]
         return seen
 
@@ -250,13 +269,16 @@ class StoredSubject(Subject):
 
     def score_key(self, attack: str, adversary: Adversary) -> str:
         """The artefact key of the scores of an adversary's attack."""
-        seen = (adversary.view.name, adversary.shadows)
-        return content_key(self.answers_key, attack, *seen, *self._options_in_keys(attack))
+        seen = (adversary.view.name, adversary.shadows, *self._options_in_keys(attack))
+        others = [each.answers_key for each in self.finetunings[1 : adversary.together]]
+        return content_key(self.answers_key, attack, *seen, *([others] if others else []))
 
     def target_score_key(self, attack: str) -> str:
         """The artefact key of the scores of the target of unknown membership under an attack."""
-        options = self._options_in_keys(attack)
-        return content_key("target", self.answers_key, self.target_key, attack, self.config.attack.views[0], *options)
+        asked = (self.answers_key, self.target_key, attack, self.config.attack.views[0], *self._options_in_keys(attack))
+        together = self.target_adversary(attack).together
+        others = [(each.answers_key, each.target_key) for each in self.finetunings[1:together]]
+        return content_key("target", *asked, *([others] if others else []))
 
     def _options_in_keys(self, attack: str) -> list[dict[str, Option]]:
         """What an attack's options add to the keys of its scores: their values, the defaults as well."""
@@ -269,7 +291,7 @@ class StoredSubject(Subject):
         files = {
             self.directory.scores(attack, adversary.folder): self.score_key(attack, adversary)
             for adversary in all_adversaries(self.config)
-            for attack in self.config.attack.names
+            for attack in attacks_by(self.config, adversary)
         }
         return files | {self.directory.target_scores(name): self.target_score_key(name) for name in self.target_attacks}
 

@@ -38,27 +38,29 @@ def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = Non
     """
     reference, labels = answers.reference, answers.pretraining_labels
     assert labels is not None
-    parts = [[_read(each.predictions) for each in (answers, *answers.companions)]]
+    finetunings = (answers, *answers.companions)
+    probes = 3 if any(each.predictions.shape[2] > 1 for each in finetunings) else 1
+    parts = [[_read(each.predictions, probes) for each in finetunings]]
     if reference is not None and reference.pretraining_labels is not None:
-        of_all = [each.reference for each in (answers, *answers.companions)]
-        parts.append([_read(each.predictions) for each in of_all if each is not None])
+        parts.append([_read(each.reference.predictions, probes) for each in finetunings if each.reference is not None])
         labels = np.concatenate([labels, reference.pretraining_labels])
-    read = np.concatenate([np.concatenate(finetunings, axis=-1) for finetunings in parts], axis=2)
+    read = np.concatenate([np.concatenate(side_by_side, axis=-1) for side_by_side in parts], axis=2)
     if weights is None:
         weights = np.ones(read.shape[1:3], dtype=np.float32)
     odds = [_core.label_probe(x, labels, weights, penalty=PENALTY, threads=answers.threads) for x in read]
     return np.stack(odds, axis=-1)
 
 
-def _read(predictions: Predictions) -> NDArray[np.float32]:
-    """What is probed, ``[probes, models, points, classes]``."""
+def _read(predictions: Predictions, probes: int) -> NDArray[np.float32]:
+    """What is probed, ``[probes, models, points, classes]``; without augmentations they differ by zeros."""
     models, points, augmentations, classes = predictions.shape
-    read = np.empty((3 if augmentations > 1 else 1, models, points, classes), dtype=np.float32)
+    read = np.zeros((probes, models, points, classes), dtype=np.float32)
     for chosen, block in predictions.blocks():
         logits = np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT)
         logits -= logits.mean(axis=-1, keepdims=True)
         read[0, :, chosen] = logits[:, :, 0]
         if augmentations > 1:
             read[1, :, chosen] = logits[:, :, 0] - logits[:, :, 1:].mean(axis=2)
+        if probes > 1:
             read[2, :, chosen] = logits.mean(axis=2)
     return read

@@ -48,7 +48,8 @@ def windows(answers: AttackInput) -> Iterator[Window]:
     """All points, a window at a time."""
     models, points, _, _ = answers.predictions.shape
     references = 0 if answers.reference is None else answers.reference.predictions.shape[1]
-    size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // models**2))
+    finetunings = 1 + len(answers.companions)
+    size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // (finetunings * models**2)))
     number = -(-(points + references) // size)
     for window in range(number):
         challenged, further = (
@@ -64,7 +65,7 @@ def _window(answers: AttackInput, challenged: range, further: range) -> Window:
     if odds is not None:
         points = answers.membership.shape[1]
         odds = odds[:, [*challenged, *(points + reference for reference in further)]]
-    return _prepared(_part(answers, challenged, further), len(challenged), odds)
+    return _prepared(_part(answers, challenged, further).with_reference_points(), len(challenged), odds)
 
 
 @lru_cache(maxsize=1)
@@ -74,12 +75,11 @@ def _all_odds(answers: AttackInput) -> NDArray[np.float64] | None:
 
 def _part(answers: AttackInput, challenged: range, further: range) -> AttackInput:
     """The answers about some challenge points and some reference points."""
-    part = replace(
+    return replace(
         answers.at(slice(challenged.start, challenged.stop)),
         reference=answers.reference and answers.reference.at(slice(further.start, further.stop)),
         companions=tuple(_part(companion, challenged, further) for companion in answers.companions),
     )
-    return part.with_reference_points()
 
 
 def _prepared(answers: AttackInput, challenged: int, odds: NDArray[np.float64] | None) -> Window:

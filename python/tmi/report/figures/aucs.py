@@ -1,4 +1,4 @@
-"""Small figures of AUCs: against what the adversary sees, its number of shadow models, and the finetuning."""
+"""Small figures of AUCs: against what the adversary sees, its shadow models, the finetuning, and how many it sees."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from tmi.metrics.estimate import Estimate
 from tmi.report.figures.style import CHANCE_LINE, STYLE, LineStyle, line_styles
 from tmi.report.finetunings import PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results
-from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, percent
+from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, percent, rate_percent, tpr_label
 
 _WIDTH = 6.4
 _SHADOWS_HEIGHT = 3.8
@@ -107,6 +108,37 @@ def variants_figure(results: Results) -> Figure:
         _finish(axes, results, styles, "x", loc="outside upper center", ncols=len(styles))
         if any_private(results):
             figure.supxlabel(PRIVACY_NOTE.replace("; ", ";\n"), **_DETAIL)
+    return figure
+
+
+def together_figure(results: Results) -> Figure:
+    """The AUC and the true positive rate of every attack, with intervals, against how many finetunings are seen.
+
+    Args:
+        results: with ``together``.
+    """
+    assert results.together is not None
+    rows, rate = results.together.figures, results.representative_rate
+    styles = {name: line for name, line in line_styles(results).items() if name in rows["1"]}
+    with style.context(STYLE):
+        figure = Figure(figsize=(_WIDTH, _SHADOWS_HEIGHT), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for index, (name, line_style) in enumerate(styles.items()):
+            offset = min(_SPREAD, _LONGEST_STEP * len(styles)) * _offset(index, len(styles))
+            places, found = [int(number) + offset for number in rows], [row[name] for row in rows.values()]
+            _draw(left, places, [figures.auc for figures in found], "y", line_style, line_style["linestyle"])
+            rates = [figures.tpr_at_fpr[rate] for figures in found]
+            if all(estimate.resolvable for estimate in rates):
+                _draw(right, places, rates, "y", line_style, line_style["linestyle"])
+        for axes, chance in ((left, CHANCE_AUC), (right, float(rate))):
+            axes.axhline(chance, **CHANCE_LINE)
+            axes.set_xticks([int(number) for number in rows])
+            axes.set_xlabel("Finetunings seen together")
+        right.grid(visible=True, axis="y", color=_GRID, linewidth=0.6)
+        right.set_axisbelow(True)
+        right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: rate_percent(share)))
+        right.set_ylabel(f"{tpr_label(rate)} with {results.confidence} interval")
+        _finish(left, results, styles, "y", loc="outside upper center", ncols=3)
     return figure
 
 

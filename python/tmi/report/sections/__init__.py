@@ -19,6 +19,7 @@ from tmi.report.sections import (
     shadows,
     summary,
     target,
+    together,
     variants,
     views,
 )
@@ -34,6 +35,7 @@ ORDER: list[SectionOf] = [
     views.section,
     shadows.section,
     variants.section,
+    together.section,
     bound.section,
     methods.section,
     models.section,

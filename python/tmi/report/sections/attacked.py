@@ -34,7 +34,9 @@ def section(material: Material) -> Section:
     items.append(("Queries", [f"{data.challenge_points:,} challenge points, {queries} for each"]))
     if target is not None:
         asked = f"asked about {target.points:,} points; its shadows are all {target.shadows:,} models"
-        items.append(("Target", [f"{target.name}, of unknown membership, {asked}"]))
+        seen = f"; seen in {target.finetunings} finetunings by attacks that look at several"
+        several = seen if target.finetunings > 1 else ""
+        items.append(("Target", [f"{target.name}, of unknown membership, {asked}{several}"]))
     decisions = f"{data.members:,} on members and {data.non_members:,} on non-members, over all targets"
     items += [("Seen of an answer", [View.parse(results.view).description]), ("Decisions", [decisions])]
     described = [Paragraph(results.description)] if results.description else []

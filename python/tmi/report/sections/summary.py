@@ -10,6 +10,7 @@ from tmi.report.sections.methods import class_warnings
 from tmi.report.sections.models import training_warnings
 from tmi.report.sections.points import exposed_sentence
 from tmi.report.sections.target import target_sentences
+from tmi.report.sections.together import together_sentence
 from tmi.report.wording import (
     CHANCE_AUC,
     CONTRAST,
@@ -76,7 +77,12 @@ def plain_words(results: Results) -> list[str]:
 
 
 def verdict(results: Results) -> str:
-    """What the results say, in one or two plain sentences.
+    """What the results say, in plain sentences: of one finetuning, and of several together where they are seen."""
+    return f"{_verdict(results)}{together_sentence(results)}"
+
+
+def _verdict(results: Results) -> str:
+    """What they say of the main adversary.
 
     It speaks of the headline attack whatever the others found, because the best of many attacks is partly luck. Where
     that attack shows nothing but another figure does, a second sentence says so.

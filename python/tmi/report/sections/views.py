@@ -35,9 +35,10 @@ def section(material: Material) -> Section | None:
 
 
 def auc_table(results: Results, rows: Mapping[str, Mapping[str, Figures]], title: str, first: Column) -> Table:
-    """The AUC of every attack, by adversary; the best attack stays however narrow the terminal is."""
-    columns, ranked = [first], results.ranked
-    for place, name in enumerate([*ranked, *results.upper_bounds]):
+    """The AUC of the adversaries' attacks; the best attack stays however narrow the terminal is."""
+    run = next(iter(rows.values()))
+    columns, ranked = [first], [name for name in results.ranked if name in run]
+    for place, name in enumerate([*ranked, *(name for name in results.upper_bounds if name in run)]):
         spared = len(ranked) + 1 if place >= len(ranked) else len(ranked) - place if place else 0
         columns.append(Column(name, [auc_cell(figures[name].auc) for figures in rows.values()], spared=spared))
     return Table(columns, main=results.headline, title=f"{title}: AUC")

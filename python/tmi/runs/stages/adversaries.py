@@ -1,26 +1,24 @@
-"""Stage 6, further adversaries: the figures of those who see less or have fewer shadow models."""
+"""Stage 6, further adversaries: the figures of those who see less or more, or have fewer shadow models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi.metrics.roc import Judgement, judge
-from tmi.report.tables import Attack, Figures
-from tmi.runs.adversaries import Adversary, all_adversaries, by_shadows, by_view
+from tmi.report.tables import Attack, Figures, Together
+from tmi.runs.adversaries import Adversary, all_adversaries, attacks_by, by_shadows, by_together, by_view
 from tmi.runs.evaluate import Settings
 from tmi.runs.subject import Subject
 from tmi.system.executor import Executor
 
-ByAttack: TypeAlias = dict[str, Figures]
-
 
 def adversary_results(
     subject: Subject, labels: NDArray[np.bool_], attacks: Mapping[str, Attack], executor: Executor
-) -> tuple[dict[str, ByAttack] | None, dict[str, ByAttack] | None]:
+) -> dict[str, Any]:
     """The figures of all adversaries.
 
     Args:
@@ -30,20 +28,25 @@ def adversary_results(
         executor: for its progress display and its number of threads.
 
     Returns:
-        Figures by view and attack, where there is more than one view, and by number of shadow models and attack, where
-        numbers were asked for.
+        The tables of `Results` that have figures of several adversaries; None where these were not asked for.
     """
     config = subject.config
     main, *others = all_adversaries(config)
     judged = {main: {name: _figures(attack) for name, attack in attacks.items()}}
     for adversary in others:
-        judged[adversary] = {
-            name: _judged(subject, name, adversary, labels, executor.threads) for name in config.attack.names
-        }
-        executor.progress.advance(len(config.attack.names))
+        names = attacks_by(config, adversary)
+        judged[adversary] = {name: _judged(subject, name, adversary, labels, executor.threads) for name in names}
+        executor.progress.advance(len(names))
     views = {name: judged[adversary] for name, adversary in by_view(config).items()}
     shadows = {str(number): judged[adversary] for number, adversary in by_shadows(config).items()}
-    return views if len(views) > 1 else None, shadows or None
+    together = None
+    if numbers := by_together(config):
+        rows = {
+            str(number): {name: judged[adversary][name] for name in attacks_by(config, numbers[2])}
+            for number, adversary in numbers.items()
+        }
+        together = Together(finetunings=[config.name, *config.companions], figures=rows)
+    return {"views": views if len(views) > 1 else None, "shadows": shadows or None, "together": together}
 
 
 def _judged(subject: Subject, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> Figures:

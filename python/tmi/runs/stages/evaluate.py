@@ -5,7 +5,7 @@ from __future__ import annotations
 from tmi.attacks.check import Finding
 from tmi.report.results import Results
 from tmi.report.tables import InputNote
-from tmi.runs.adversaries import all_adversaries, main_adversary
+from tmi.runs.adversaries import all_adversaries, attacks_by, main_adversary
 from tmi.runs.evaluate import results_of
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Description, Subject
@@ -28,25 +28,29 @@ def run_stage(subject: Subject, executor: Executor, description: Description) ->
     """
     config, membership, main = subject.config, subject.membership, main_adversary(subject.config)
     names, of_target = config.attack.names, subject.target_attacks
-    executor.progress.begin(subject.label("evaluate"), len(names) * len(all_adversaries(config)) + len(of_target))
+    judged = sum(len(attacks_by(config, adversary)) for adversary in all_adversaries(config))
+    executor.progress.begin(subject.label("evaluate"), judged + len(of_target))
     results = results_of(
         config,
         description,
         membership,
         {name: subject.scores(name, main) for name in names},
         {name: subject.target_scores(name) for name in of_target},
+        {name: subject.scores(name, subject.target_adversary(name)) for name in of_target},
         {name: subject.seconds(name) for name in names},
         executor.threads,
         executor.progress.advance,
     )
-    views, shadows = adversary_results(subject, membership[: config.targets], results.attacks, executor)
+    further = adversary_results(subject, membership[: config.targets], results.attacks, executor)
     executor.progress.end()
     notes = [
         InputNote(level="refused" if each.severity == "error" else "warning", text=f"{each.subject}: {each.message}")
         for each in [*subject.findings, *_about_set_test(results)]
         if each.severity != "ok"
     ]
-    return results.model_copy(update={"views": views, "shadows": shadows, "notes": notes})
+    if results.target is not None and subject.target_finetunings > 1:
+        further["target"] = results.target.model_copy(update={"finetunings": subject.target_finetunings})
+    return results.model_copy(update=further | {"notes": notes})
 
 
 def _about_set_test(results: Results) -> list[Finding]:

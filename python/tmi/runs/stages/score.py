@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.attacks.scoring import Part, join, parts, score_part
-from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, draw_shadows, main_adversary
+from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, attacks_by, draw_shadows
 from tmi.runs.subject import StoredSubject
 from tmi.system.executor import Executor, Job
 
@@ -18,14 +18,14 @@ from tmi.system.executor import Executor, Job
 def run_stage(subject: StoredSubject, executor: Executor) -> None:
     """Write ``scores/`` of every adversary's attacks, and ``target_scores/``, where there are no current ones."""
     for adversary in all_adversaries(subject.config):
-        for attack in subject.config.attack.names:
+        for attack in attacks_by(subject.config, adversary):
             label = f"attack {attack}{', ' if adversary.label else ''}{adversary.label}"
             path, key = subject.directory.scores(attack, adversary.folder), subject.score_key(attack, adversary)
             _score(subject, executor, label, path, key, score_job, attack, adversary, subject.config.targets)
     for attack in subject.target_attacks:
         label = f"attack {attack}, unknown target"
         path, key = subject.directory.target_scores(attack), subject.target_score_key(attack)
-        _score(subject, executor, label, path, key, target_job, attack, main_adversary(subject.config), 1)
+        _score(subject, executor, label, path, key, target_job, attack, subject.target_adversary(attack), 1)
 
 
 def _score(
@@ -48,7 +48,7 @@ def _score(
     at_once = executor.at_once("score")
     memory = subject.config.compute.memory_bytes // at_once
     whole = parts(attack_of(subject.config, attack), targets, subject.points, at_once)
-    reads = subject.attack_files
+    reads = [path for each in subject.finetunings[: adversary.together] for path in each.attack_files]
     jobs = [Job((attack, adversary, part, memory), part.size, reads) for part in whole]
     scored = executor.map("score", subject.label(label), job, subject, jobs)
     scores = join(list(zip(whole, scored, strict=True)))
@@ -60,7 +60,7 @@ def score_job(
 ) -> NDArray[np.float64]:
     """Scores ``[targets, points]`` of one part of an adversary's attack, with so many bytes of working memory."""
     config = subject.config
-    answers = subject.answers(memory, adversary.view)
+    answers = subject.answers(memory, adversary.view, adversary.together)
     if adversary.shadows is None:
         return score_part(attack_of(subject.config, attack), answers, part)
     # Every target has shadows of its own, and is the first of the few models that are left.
@@ -81,6 +81,5 @@ def target_job(
     subject: StoredSubject, attack: str, adversary: Adversary, part: Part, memory: int
 ) -> NDArray[np.float64]:
     """Scores ``[1, points]`` of one part of an attack on the target of unknown membership."""
-    return score_part(
-        attack_of(subject.config, attack), subject.answers(memory, adversary.view, with_target=True), part
-    )
+    answers = subject.answers(memory, adversary.view, adversary.together, with_target=True)
+    return score_part(attack_of(subject.config, attack), answers, part)
