@@ -41,7 +41,9 @@ def test_attack_leaves_what_the_documentation_promises(finished: Path) -> None:
         "gaussian",
         "tmi-pointwise",
         "adapted-lira",
+        "label-probe-shadows",
         "confidence",
+        "label-probe",
         "direct",
     ]
     for attack in results["attacks"].values():
