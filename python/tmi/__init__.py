@@ -22,17 +22,20 @@ if TYPE_CHECKING:
     from tmi.runs.compare import compare_runs
     from tmi.runs.in_memory import Audit, audit
     from tmi.runs.pipeline import run_attack
+    from tmi.runs.without_shadows import AuditWithoutShadows, audit_without_shadows
 
     __version__: str
 
 _LOCATION = {
     "Answers": "tmi.predictions.attack_input",
     "Audit": "tmi.runs.in_memory",
+    "AuditWithoutShadows": "tmi.runs.without_shadows",
     "MembershipAttack": "tmi.attacks.estimator",
     "Predictions": "tmi.predictions.arrays",
     "View": "tmi.predictions.views",
     "attack_named": "tmi.attacks.registry",
     "audit": "tmi.runs.in_memory",
+    "audit_without_shadows": "tmi.runs.without_shadows",
     "compare": "tmi.metrics.differences",
     "compare_runs": "tmi.runs.compare",
     "judge": "tmi.metrics.roc",
@@ -44,6 +47,7 @@ _LOCATION = {
 __all__ = [
     "Answers",
     "Audit",
+    "AuditWithoutShadows",
     "MembershipAttack",
     "Predictions",
     "TmiError",
@@ -51,6 +55,7 @@ __all__ = [
     "__version__",
     "attack_named",
     "audit",
+    "audit_without_shadows",
     "compare",
     "compare_runs",
     "judge",

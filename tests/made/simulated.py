@@ -56,3 +56,19 @@ def drawn(design: str, models: int, points: int, random: np.random.Generator) ->
     rows = models // 2 if design == "pairs" else models
     halves = random.random((rows, points)).argsort(axis=1) < points // 2
     return np.stack([halves, ~halves], axis=1).reshape(models, points) if design == "pairs" else halves
+
+
+def labelled_target(
+    points: int = 300, labels: int = 6, members: float = 0.0, effect: float = 0.8, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Answers of one made-up model ``[points, 2, 8]``, pretraining labels, and which points are members.
+
+    Points lie around the centre of their label, at labels of unequal spread, and members farther out beyond it.
+    """
+    random = np.random.default_rng(seed)
+    label, inside = random.integers(labels, size=points), random.random(points) < members
+    spread, pull = random.uniform(0.7, 1.5, size=labels)[label], 2 + 2 * effect * inside
+    centres, mixing = random.normal(size=(labels, 10)), random.normal(size=(10, 8))
+    hidden = pull[:, None] * centres[label] + spread[:, None] * random.normal(size=(points, 10))
+    logits = (hidden @ mixing)[:, None] + 0.1 * random.normal(size=(points, 2, 8))
+    return logits.astype(np.float32), label.astype(np.int64), inside

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tmi import (
-    Answers, Audit, MembershipAttack, Predictions, TmiError, View, __version__, attack_named, audit, compare,
-    compare_runs, judge, load_config, run_attack, score,
+    Answers, Audit, AuditWithoutShadows, MembershipAttack, Predictions, TmiError, View, __version__, attack_named,
+    audit, audit_without_shadows, compare, compare_runs, judge, load_config, run_attack, score,
 )
 
 logits: NDArray[np.float32] = np.zeros((4, 5, 1, 3), dtype=np.float32)
@@ -44,6 +44,8 @@ except TmiError as error:
     reveal_type(str(error))
 reveal_type(found.auc())
 reveal_type(found.scores["gaussian"])
+alone: AuditWithoutShadows = audit_without_shadows(logits[0], np.arange(5) % 2, membership[0])
+reveal_type(alone.p_values)
 config = load_config("digits", {"models": 4})
 reveal_type(config.attack.names)
 reveal_type(run_attack(config, Path("run")))

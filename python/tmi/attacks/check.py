@@ -147,6 +147,17 @@ def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
     return findings
 
 
+def check_answers(target: NDArray[Any]) -> list[Finding]:
+    """Look for mistakes in the answers of one model that there are no shadow models of.
+
+    Args:
+        target: ``[points, augmentations, classes]``.
+    """
+    if not np.isfinite(target).all():
+        return [Finding("error", "target", "NaN or infinite values, expected logits")]
+    return [replace(found, subject="target") for found in _check_values(np.asarray(target, dtype=np.float32)[None])]
+
+
 def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: int = SAMPLE_BYTES) -> list[Finding]:
     """Whether a target of unknown membership belongs to the shadow models.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.features.probe import label_probes
+from tmi.attacks.features.probe import label_probes, on_one_scale
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.predictions.attack_input import AttackInput
 
@@ -23,7 +23,7 @@ RIDGE = 0.05
 
 @register
 class LabelProbe(Attack):
-    """The log odds of the point's own pretraining label, of the target alone."""
+    """The log odds of the point's own pretraining label, of the target alone, relative to the points of that label."""
 
     name = "label-probe"
     summary = "log odds of a point's pretraining label among the model's own answers; no shadow models"
@@ -32,9 +32,13 @@ class LabelProbe(Attack):
     together = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
-        """The log odds, averaged over the probes."""
-        mean: NDArray[np.float64] = _odds(answers)[list(targets)].mean(axis=-1)
-        return mean
+        """The log odds, averaged over the probes, on one scale for all labels."""
+        labels, reference = answers.pretraining_labels, answers.reference
+        assert labels is not None
+        if reference is not None and reference.pretraining_labels is not None:
+            labels = np.concatenate([labels, reference.pretraining_labels])
+        odds = on_one_scale(label_probes(answers).mean(axis=-1), labels)
+        return odds[list(targets), : answers.membership.shape[1]]
 
 
 @register

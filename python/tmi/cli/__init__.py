@@ -45,12 +45,15 @@ def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: 
     """Train shadow models, finetune and query them, run every attack, and report.
 
     PRESET is the name of a preset (digits if left out) or a TOML file. The same command goes on where an interrupted
-    one stopped, and ends in the same scores. With --predictions nothing is trained: saved answers are attacked.
+    one stopped, and ends in the same scores. With --predictions nothing is trained: saved answers are attacked. With
+    --target and --pretraining-labels alone, the answers of one model are attacked without any shadow model.
     """
-    from tmi.cli.saved_attack import attack_saved, refuse_saved_options
+    from tmi.cli.saved_attack import attack_saved, attack_without_shadows, refuse_saved_options
 
     if predictions:
         attack_saved(context, predictions, **options)
+    elif options["pretraining_labels"] or options["non_members"]:
+        attack_without_shadows(context, **options)
     else:
         refuse_saved_options(options)
         _attack(**options)

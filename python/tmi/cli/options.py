@@ -215,6 +215,11 @@ def saved_options(command: Command) -> Command:
             click.option("--membership", type=path, help="Of the saved predictions: bool [models, points]."),
             click.option("--labels", type=path, help="Of the saved predictions: the class of each point, [points]."),
             click.option(
+                "--pretraining-labels",
+                type=path,
+                help="Of the saved predictions: the class that each point had in pretraining, [points], any integers.",
+            ),
+            click.option(
                 "--pretrained-predictions",
                 type=path,
                 help="Of the saved predictions: answers of the pretrained models themselves, for the upper bound.",
@@ -225,6 +230,11 @@ def saved_options(command: Command) -> Command:
                 multiple=True,
                 help="Saved answers [points, augmentations, classes] of one more model, whose membership nobody knows; "
                 "where there are several --predictions, in the first finetuning, or repeated in their order.",
+            ),
+            click.option(
+                "--non-members",
+                type=path,
+                help="Without --predictions: which points of --target are known to be no members, bool [points].",
             ),
             click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]

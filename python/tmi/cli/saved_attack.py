@@ -16,6 +16,8 @@ from tmi.errors import TmiError
 # Options that say how models are trained, which saved predictions have behind them.
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons")
 OF_SAVED = ("membership", "labels", "pretrained_predictions", "layout")
+# What of the training and the attacks makes sense without shadow models.
+WITHOUT_SHADOWS = ("seed", "views", "fpr")
 
 
 def attack_saved(
@@ -37,9 +39,11 @@ def attack_saved(
     """
     for name in OF_TRAINING:
         if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None):
-            given = "a preset" if name == "preset" else f"--{name}"
-            raise TmiError(f"--predictions attacks what is saved and trains nothing: leave {given} out")
+            raise TmiError(f"--predictions attacks what is saved and trains nothing: leave {_flag(name)} out")
         options.pop(name)
+    if options.pop("non_members"):
+        raise TmiError("--non-members is for audits without shadow models, which --predictions has: leave it out")
+    options.pop("pretraining_labels")
     if len(target) not in (0, 1, len(predictions)):
         raise TmiError(
             f"--target is given {len(target)} times, expected once, or for each of the {len(predictions)} --predictions"
@@ -59,15 +63,68 @@ def attack_saved(
         show_results(pipeline.report(audit, workers), audit.directory.root)
 
 
+def attack_without_shadows(
+    context: click.Context,
+    *,
+    target: tuple[Path, ...],
+    pretraining_labels: Path | None,
+    non_members: Path | None,
+    out: Path | None,
+    fresh: bool,
+    force: bool,
+    settings: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Attack the saved answers of one model without shadow models, and report.
+
+    Raises:
+        TmiError: an option is missing or makes no sense here, or the arrays are wrong.
+    """
+    if not target or pretraining_labels is None:
+        missing = "--pretraining-labels" if target else "--target"
+        raise TmiError(f"{missing} is missing; without --predictions, answers and their points' labels are attacked")
+    for name in [*options]:
+        if name not in WITHOUT_SHADOWS:
+            if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None):
+                raise TmiError(f"{_flag(name)} makes no sense without shadow models: leave it out")
+            options.pop(name)
+    from tmi.runs.directory import RunDirectory
+    from tmi.runs.pipeline import refuse_other_configuration
+    from tmi.runs.without_shadows import audit_of_files, audited_files
+    from tmi.system.files import write_text
+
+    files = {"target": [_absolute(path) for path in target], "pretraining_labels": _absolute(pretraining_labels)}
+    known = {} if non_members is None else {"non_members": _absolute(non_members)}
+    config = audit_of_files(files | known, settings | changes(**options))
+    directory = RunDirectory(out or Path("runs") / config.name)
+    directory.refuse_foreign()
+    audit = audited_files(config, force=force)
+    directory.prepare()
+    with directory.locked():
+        if fresh:
+            directory.clear()
+        refuse_other_configuration(directory, config)
+        write_text(directory.config, config.to_toml())
+        audit.save(directory.root)
+    show_results(audit.found, directory.root)
+
+
+def _flag(option: str) -> str:
+    """What an option is called on the command line."""
+    named = {"preset": "a preset", "attacks": "--attack", "options": "--option", "settings": "--set", "views": "--view"}
+    return named.get(option, f"--{option.replace('_', '-')}")
+
+
 def refuse_saved_options(options: dict[str, Any]) -> None:
     """Remove the options of saved predictions, none of which may be given without them.
 
     Raises:
         TmiError: one is.
     """
-    for name in (*OF_SAVED, "target"):
+    for name in (*OF_SAVED, "target", "pretraining_labels", "non_members"):
         if options.pop(name):
-            raise TmiError(f"--{name.replace('_', '-')} belongs to saved predictions: --predictions is missing")
+            hint = ", or --pretraining-labels for an audit without shadow models" if name == "target" else ""
+            raise TmiError(f"{_flag(name)} belongs to saved predictions: --predictions is missing{hint}")
 
 
 def _absolute(value: Path | str | None) -> str | None:

@@ -15,9 +15,10 @@ from tmi.config.reading import (
     validate,
     variant_of,
     with_values,
+    without_shadows_config,
 )
 from tmi.config.recipe import RecipeConfig
-from tmi.config.saved import SavedConfig, SavedFiles, SavedFinetuning
+from tmi.config.saved import SavedConfig, SavedFiles, SavedFinetuning, TargetFiles, WithoutShadowsConfig
 from tmi.config.tables import Config
 from tmi.config.target import TargetConfig
 from tmi.config.training import (
@@ -49,7 +50,9 @@ __all__ = [
     "SavedFinetuning",
     "SourceConfig",
     "TargetConfig",
+    "TargetFiles",
     "TrainingConfig",
+    "WithoutShadowsConfig",
     "attacked_config",
     "differences",
     "load_any_config",
@@ -63,4 +66,5 @@ __all__ = [
     "validate",
     "variant_of",
     "with_values",
+    "without_shadows_config",
 ]

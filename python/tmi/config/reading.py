@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from tmi.config.attacking import AttackedConfig
-from tmi.config.saved import SavedConfig
+from tmi.config.saved import SavedConfig, WithoutShadowsConfig
 from tmi.config.tables import Config
 from tmi.errors import TmiError, did_you_mean
 from tmi.system.plugins import SOURCES
@@ -91,7 +91,7 @@ def load_config(
     return validate(document, preset_or_file)
 
 
-def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> Config | SavedConfig:
+def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> AttackedConfig:
     """Read the complete configuration in a run directory, of a run or of an audit of saved predictions.
 
     Raises:
@@ -100,7 +100,8 @@ def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> Conf
     document = _parse(_read(path), str(path))
     if "files" not in document:
         return load_config(str(path), overrides)
-    return saved_config(with_values(document, overrides or {}), str(path))
+    with_values(document, overrides or {})
+    return (saved_config if "predictions" in document["files"] else without_shadows_config)(document, str(path))
 
 
 def attacked_config(document: dict[str, Any], origin: str) -> AttackedConfig:
@@ -119,6 +120,15 @@ def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
         TmiError: the first key that is unknown, missing or has a wrong value.
     """
     return _checked(SavedConfig, document, origin)
+
+
+def without_shadows_config(document: dict[str, Any], origin: str) -> WithoutShadowsConfig:
+    """Check the configuration of an audit without shadow models; ``origin`` names it in error messages.
+
+    Raises:
+        TmiError: the first key that is unknown, missing or has a wrong value.
+    """
+    return _checked(WithoutShadowsConfig, document, origin)
 
 
 def validate(document: dict[str, Any], origin: str) -> Config:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tmi.config.attacking import AttackedConfig
 from tmi.config.base import Table
@@ -63,3 +64,22 @@ class SavedConfig(AttackedConfig):
         """Names of the other finetunings, or their paths where they would be called alike."""
         names = [self.name, *(each.name for each in self.files.companions)]
         return [each.name if names.count(each.name) == 1 else each.predictions for each in self.files.companions]
+
+
+class TargetFiles(Table):
+    """The files of an audit without shadow models; absolute paths."""
+
+    target: Annotated[list[str], Field(min_length=1)]
+    """Answers of the one model that is attacked, in each of its finetunings."""
+    pretraining_labels: str
+    """The class that each point had in pretraining."""
+    non_members: str | None = None
+    """Which of the points are known to be no members."""
+
+
+class WithoutShadowsConfig(AttackedConfig):
+    """An audit of one model without shadow models, complete."""
+
+    models: Literal[1] = 1
+    files: TargetFiles | None = None
+    """None for arrays in memory."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from tmi.errors import TmiError
+from tmi.system.seeding import stream
 
 # The interval of the set test's excess.
 CONFIDENCE = 0.95
@@ -28,6 +29,21 @@ LARGEST_DEVIATION = 5.0
 
 # A spread below this, in units of the standard normal distribution, is rounding.
 LEAST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class ShuffledSetTest:
+    """Whether points, as a set, hold members at all, as told by known non-members instead of shadow models.
+
+    Attributes:
+        p_value: one-sided, of the null hypothesis that the target was trained on none of the points.
+        mean_excess: their mean score minus that of the non-members of the same label, mean over labels.
+        shuffles: behind the p-value, which is at least ``1 / (1 + shuffles)``.
+    """
+
+    p_value: float
+    mean_excess: float
+    shuffles: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,44 @@ def set_test(
     deviations = _deviations(common[1:], common[0], used)
     means = np.array([deviations[1 + shadow, used[shadow]].mean() for shadow in np.flatnonzero(draws)])
     return _prediction_test(float(deviations[0, used.any(axis=0)].mean()), means)
+
+
+def shuffled_set_test(
+    scores: NDArray[np.float64], candidates: NDArray[np.bool_], labels: NDArray[np.int64], shuffles: int, seed: int
+) -> ShuffledSetTest:
+    """Test whether the target was trained on any of the candidates, the other points being known non-members.
+
+    If it was on none, which of the points of a label are candidates tells nothing about their scores, and all ways to
+    say it are equally likely (Fisher's permutation test, within labels). That is exact whatever the scores depend on,
+    each other included, as long as they do not know who is a candidate. Labels without candidates, or without
+    non-members, say nothing.
+
+    Args:
+        scores: float64 ``[points]``, higher = member, finite.
+        candidates: bool ``[points]``.
+        labels: int64 ``[points]``.
+        shuffles: how many ways are drawn, at least 1.
+        seed: of the draws.
+
+    Raises:
+        TmiError: no label has both candidates and non-members.
+    """
+    _, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    asked = np.bincount(which, candidates)
+    weight = float((asked * (sizes - asked) / sizes).sum())
+    if weight == 0:
+        raise TmiError("no label has both candidates and known non-members, expected one for a test of the set")
+    centred = scores - (np.bincount(which, scores) / sizes)[which]
+    # Points by label; of each label the first so many are the candidates.
+    by_label = np.sort(which)
+    place = np.arange(len(which)) - np.searchsorted(by_label, by_label)
+    first = place < asked[by_label]
+    random = stream(seed, "shuffled set test")
+    sums = np.array([centred[np.lexsort((random.random(len(which)), which))[first]].sum() for _ in range(shuffles)])
+    found = float(centred[candidates].sum())
+    # The same points in another order are the same way, whatever rounding makes of their sum.
+    as_high = sums >= found - 1e-9 * float(np.abs(centred).sum())
+    return ShuffledSetTest(float((1 + as_high.sum()) / (1 + shuffles)), found / weight, shuffles)
 
 
 def _on_one_scale(scores: NDArray[np.float64], non_members: NDArray[np.float64]) -> NDArray[np.float64]:

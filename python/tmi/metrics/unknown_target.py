@@ -65,9 +65,13 @@ def p_values(
         TmiError: shapes or types do not fit, a score is NaN, or no shadow has a non-member.
     """
     require_scores(target_scores, shadow_scores, membership)
-    non_members = np.sort(shadow_scores[~membership])
-    as_high = len(non_members) - np.searchsorted(non_members, target_scores, side="left")
-    p: NDArray[np.float64] = (1 + as_high) / (1 + len(non_members))
+    return conformal_p_values(target_scores, shadow_scores[~membership])
+
+
+def conformal_p_values(scores: NDArray[np.float64], of_non_members: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(1 + non-members with at least this score) / (1 + non-members)`` of every score, float64 ``[points]``."""
+    ordered = np.sort(of_non_members)
+    p: NDArray[np.float64] = (1 + len(ordered) - np.searchsorted(ordered, scores, side="left")) / (1 + len(ordered))
     return p
 
 

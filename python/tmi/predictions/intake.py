@@ -174,6 +174,31 @@ def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
     return np.array(flat, dtype=np.int64)
 
 
+def as_pretraining_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
+    """Labels as `as_labels` has them, of which some points share one and others have another."""
+    labels = as_labels(array, points, where)
+    if (different := len(np.unique(labels))) == 1:
+        raise TmiError(f"{where}: are all {labels[0]}, expected at least two different pretraining labels")
+    if different == points:
+        raise TmiError(f"{where}: differ at all {points} points, expected pretraining labels that points share")
+    return labels
+
+
+def as_non_members(array: ArrayLike, points: int, where: str) -> NDArray[np.bool_]:
+    """Which points are known to be no members, bool ``[points]``, some and not all; numbers 0 and 1 will do."""
+    array = np.asarray(array)
+    if array.shape != (points,):
+        raise TmiError(f"{where}: has shape {array.shape}, expected bool ({points},), true at known non-members")
+    if array.dtype != np.bool_ and (array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all()):
+        raise TmiError(f"{where}: has type {array.dtype} and other values than 0 and 1, expected bool")
+    mask = array.astype(np.bool_)
+    if mask.all():
+        raise TmiError(f"{where}: all {points} points are known non-members, expected others to ask about")
+    if not mask.any():
+        raise TmiError(f"{where}: no point is a known non-member; leave it out, and points are ranked and not judged")
+    return mask
+
+
 def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
     """Whether numbers are non-negative and sum to 1 over an axis, within rounding to float16."""
     if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:

@@ -25,6 +25,7 @@ from tmi.report.tables import (
     Target,
     Together,
     Variants,
+    WithoutShadows,
 )
 from tmi.system.files import read_json, write_json
 
@@ -37,7 +38,8 @@ class Results(ResultsTable):
     """Everything that a report shows.
 
     Attributes:
-        kind: ``run`` or ``saved predictions``, of whose models nothing else is known.
+        kind: ``run`` or ``saved predictions``, of whose models nothing else is known; ``no shadow models`` if one
+            model's answers are all there is: then no attack is judged, and ``without_shadows`` says what was found.
         headline: the attack that the verdict speaks of. The evaluation chooses it without looking at the outcome: the
             strongest of many attacks looks stronger than it is.
         notes: findings of checks of the input.
@@ -49,7 +51,7 @@ class Results(ResultsTable):
         together: by number of finetunings and attack, where several are seen together.
     """
 
-    kind: Literal["run", "saved predictions"]
+    kind: Literal["run", "saved predictions", "no shadow models"]
     name: str
     description: str
     seed: int
@@ -68,6 +70,7 @@ class Results(ResultsTable):
     points: Points
     comparisons: Comparisons
     target: Target | None = None
+    without_shadows: WithoutShadows | None = None
     views: dict[str, dict[str, Figures]] | None = None
     shadows: dict[str, dict[str, Figures]] | None = None
     together: Together | None = None
@@ -120,7 +123,7 @@ class Results(ResultsTable):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Results:
-        if self.headline not in self.attacks:
+        if self.headline not in self.attacks and self.without_shadows is None:
             raise ValueError(f"the key 'headline' is {self.headline!r}, expected one of {', '.join(self.attacks)}")
         return self
 

@@ -13,7 +13,7 @@ from tmi.metrics.differences import Comparison
 from tmi.metrics.epsilon import EpsilonBound
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.roc import Curve
-from tmi.metrics.set_test import SetTest
+from tmi.metrics.set_test import SetTest, ShuffledSetTest
 
 
 class ResultsTable(BaseModel):
@@ -324,6 +324,52 @@ class Target(ResultsTable):
     def rates(self) -> list[str]:
         """The false positive rates at which points are called, lowest first."""
         return sorted(self.attacks[self.attack].calls, key=float)
+
+
+class CallsAlone(ResultsTable):
+    """Points of a target without shadow models that are called members at a false positive rate."""
+
+    called: int
+    expected_false: float
+    resolvable: bool
+
+
+class RankedPoint(ResultsTable):
+    """A point of such a target; where no non-members are known there is a score alone."""
+
+    point: int
+    label: str
+    score: float
+    p_value: float | None = None
+    q_value: float | None = None
+    called: bool | None = None
+
+
+class WithoutShadows(ResultsTable):
+    """A target that was attacked without any shadow model.
+
+    Attributes:
+        points: the candidates.
+        non_members: points that are known to be no members; all that follows but the ranking is empty without them.
+        labels: how many different pretraining labels the points have.
+        calls: by false positive rate.
+        exposed: points that stand out among all candidates.
+    """
+
+    name: str
+    points: int
+    non_members: int
+    labels: int
+    fpr: float
+    calls: dict[str, CallsAlone] = {}
+    exposed: Exposed | None = None
+    set_test: ShuffledSetTest | None = None
+    most_suspected: list[RankedPoint]
+
+    @property
+    def rates(self) -> list[str]:
+        """The false positive rates at which points are called, lowest first."""
+        return sorted(self.calls, key=float)
 
 
 class VariantAttack(ResultsTable):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmi import __version__
+from tmi.attacks.check import Finding
 from tmi.attacks.registry import Needs, attack_named, options_of
 from tmi.attacks.scoring import COMPARING
 from tmi.config import AttackedConfig
@@ -29,6 +30,7 @@ from tmi.report.tables import (
     Exposed,
     ExposedPoint,
     Histogram,
+    InputNote,
     Points,
     Resolution,
     Target,
@@ -250,6 +252,15 @@ def shared_shadows(attack: str, targets: int, models: int) -> float:
     if attack_named(attack).needs not in COMPARING or models < 2:
         return 0.0
     return (targets - 1) / (models - 1)
+
+
+def notes_of(findings: Iterable[Finding]) -> list[InputNote]:
+    """What checks of the input found, as the report has it; nothing about what is well."""
+    return [
+        InputNote(level="refused" if each.severity == "error" else "warning", text=f"{each.subject}: {each.message}")
+        for each in findings
+        if each.severity != "ok"
+    ]
 
 
 def exposed_points(

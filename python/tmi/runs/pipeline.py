@@ -11,7 +11,7 @@ from typing import Any
 
 from tmi import __version__
 from tmi.attacks.check import require_sound
-from tmi.config import AttackedConfig, Config, SavedConfig, differences, load_any_config
+from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, differences, load_any_config
 from tmi.errors import TmiError
 from tmi.report.results import Results
 from tmi.report.tables import Provenance
@@ -60,9 +60,12 @@ def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
     """A run or an audit of saved predictions, as its configuration says.
 
     Raises:
-        TmiError: there is no such device or attack, or an attack needs what there is not.
+        TmiError: there is no such device or attack, an attack needs what there is not, or it is an audit without shadow
+            models.
     """
     directory = RunDirectory(out)
+    if isinstance(config, WithoutShadowsConfig):
+        raise TmiError(f"{out}: is an audit without shadow models, which `tmi attack --target` makes anew as a whole")
     if isinstance(config, SavedConfig):
         return SavedPredictions(config, directory)
     assert isinstance(config, Config)
@@ -90,7 +93,7 @@ def opened(subject: StoredSubject, *, fresh: bool = False, force: bool = False) 
     with directory.locked():
         if fresh:
             directory.clear()
-        _refuse_other_configuration(directory, config)
+        refuse_other_configuration(directory, config)
         write_text(directory.config, config.to_toml())
         yield subject
 
@@ -208,7 +211,12 @@ def _write(subject: StoredSubject, description: Description, results: Results) -
     write_report(subject.directory.root, Material(results, exhibits[0], exhibits[1], config.to_toml()))
 
 
-def _refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
+def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
+    """Never mix two audits in one directory.
+
+    Raises:
+        TmiError: it holds one whose models, points or answers are others.
+    """
     if not directory.config.exists():
         return
     try:

@@ -214,6 +214,11 @@ class SavedPredictions(StoredSubject):
         )
 
 
+def read_file(path: Path, role: str) -> ReadFile:
+    """What the report says of a file that was read."""
+    return ReadFile(role=role, path=str(path), sha256=_hash(path), **_header(path))
+
+
 def _header(path: Path) -> dict[str, Any]:
     """Shape and type of the array in a file, empty where it holds several or another format."""
     if path.suffix != ".npy":

@@ -21,6 +21,8 @@ from tmi.predictions.attack_input import AttackInput
 
 # Of the identity in the covariance within classes.
 PENALTY = 0.1
+# Points that the spread of all labels counts for beside those of a label: few of them say little about its own.
+PRIOR_WEIGHT = 8.0
 
 
 def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
@@ -40,18 +42,57 @@ def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = Non
     assert labels is not None
     finetunings = (answers, *answers.companions)
     probes = 3 if any(each.predictions.shape[2] > 1 for each in finetunings) else 1
-    parts = [[_read(each.predictions, probes) for each in finetunings]]
+    parts = [[read_answers(each.predictions, probes) for each in finetunings]]
     if reference is not None and reference.pretraining_labels is not None:
-        parts.append([_read(each.reference.predictions, probes) for each in finetunings if each.reference is not None])
+        parts.append(
+            [read_answers(each.reference.predictions, probes) for each in finetunings if each.reference is not None]
+        )
         labels = np.concatenate([labels, reference.pretraining_labels])
     read = np.concatenate([np.concatenate(side_by_side, axis=-1) for side_by_side in parts], axis=2)
     if weights is None:
         weights = np.ones(read.shape[1:3], dtype=np.float32)
-    odds = [_core.label_probe(x, labels, weights, penalty=PENALTY, threads=answers.threads) for x in read]
+    return log_odds(read, labels, weights, answers.threads)
+
+
+def log_odds(
+    read: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float32], threads: int
+) -> NDArray[np.float64]:
+    """The log odds, float64 ``[models, points, probes]``, of answers as `read_answers` has them.
+
+    Args:
+        read: those of one model stand for as many models as there are weights of, which are taught differently.
+        labels: int64 ``[points]``.
+        weights: float32 ``[models, points]``, how much each point teaches the probe of each model.
+        threads: for the kernel; never changes a score.
+    """
+    shape = len(weights), *read.shape[2:]
+    odds = [
+        _core.label_probe(np.broadcast_to(x, shape), labels, weights, penalty=PENALTY, threads=threads) for x in read
+    ]
     return np.stack(odds, axis=-1)
 
 
-def _read(predictions: Predictions, probes: int) -> NDArray[np.float32]:
+def on_one_scale(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log odds ``[models, points]`` less the mean of their label, in units of its spread.
+
+    Some labels are told from all others by any model, members or not. All points count alike, the point itself among
+    them: one that is alone with its label has 0, as all have where nothing spreads.
+    """
+    _, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    by_label, starts = which.argsort(kind="stable"), np.cumsum(sizes) - sizes
+
+    def sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.add.reduceat(values[:, by_label], starts, axis=1)
+
+    centred = odds - (sums(odds) / sizes)[:, which]
+    squares = sums(centred**2)
+    common = squares.sum(axis=1, keepdims=True) / max(len(labels) - len(sizes), 1)
+    scale = np.sqrt((squares + PRIOR_WEIGHT * common) / (sizes - 1 + PRIOR_WEIGHT))[:, which]
+    standardised: NDArray[np.float64] = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0)
+    return standardised
+
+
+def read_answers(predictions: Predictions, probes: int) -> NDArray[np.float32]:
     """What is probed, ``[probes, models, points, classes]``; without augmentations they differ by zeros."""
     models, points, augmentations, classes = predictions.shape
     read = np.zeros((probes, models, points, classes), dtype=np.float32)

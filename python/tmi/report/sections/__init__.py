@@ -22,6 +22,7 @@ from tmi.report.sections import (
     together,
     variants,
     views,
+    without_shadows,
 )
 
 SectionOf: TypeAlias = Callable[[Material], Section | None]
@@ -46,6 +47,17 @@ ORDER: list[SectionOf] = [
 ]
 
 
+# Where no attack was judged, since there are no models whose members are known.
+WITHOUT_SHADOWS: list[SectionOf] = [
+    without_shadows.head,
+    without_shadows.section,
+    without_shadows.attacked,
+    without_shadows.limits,
+    provenance.section,
+]
+
+
 def sections_of(material: Material) -> list[Section]:
     """All sections that have something to say, in their order."""
-    return [section for make in ORDER if (section := make(material)) is not None]
+    order = ORDER if material.results.without_shadows is None else WITHOUT_SHADOWS
+    return [section for make in order if (section := make(material)) is not None]

@@ -35,7 +35,7 @@ def section(material: Material) -> Section:
     if hashes := {name: Code(value) for name, value in (provenance.hashes | keys).items() if value}:
         blocks.append(Folded("Hashes (SHA-256) of data and stages", _named(hashes)))
     if material.config_toml:
-        what = "audit" if results.is_saved else "run"
+        what = "run" if results.kind == "run" else "audit"
         summary = f"config.toml: the complete configuration, which repeats this {what}"
         blocks.append(Folded(summary, Paragraph(material.config_toml, "verbatim")))
     return Section("Provenance", blocks, Media.PAGE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.metrics.set_test import SetTest
+from tmi.metrics.set_test import SetTest, ShuffledSetTest
 from tmi.report.blocks import Block, Cell, Column, Gallery, Material, Paragraph, Point, Section, Table
 from tmi.report.results import Results
 from tmi.report.sections.points import with_exhibits
@@ -66,7 +66,7 @@ def _together(test: SetTest | None) -> Cell | str:
     if test is None:
         return NOT_RESOLVABLE
     return Cell(
-        _p_equals(test), [f"mean excess {signed(test.mean_excess)}", f"[{signed(test.low)}, {signed(test.high)}]"]
+        p_equals(test), [f"mean excess {signed(test.mean_excess)}", f"[{signed(test.low)}, {signed(test.high)}]"]
     )
 
 
@@ -112,20 +112,31 @@ def _called(target: Target, call: Calls, rate: str) -> str:
 
 
 def _set_test(test: SetTest, points: int) -> str:
+    return all_points(
+        test, f"All {points:,} points taken together, against {test.shadows:,} shadow models", "target and shadows"
+    )
+
+
+def all_points(test: SetTest | ShuffledSetTest, which: str, both: str) -> str:
+    """What the test of all points says.
+
+    Args:
+        test: of them.
+        which: points, and against what.
+        both: what should differ in nothing but membership.
+    """
     whole = (
         "Chance alone would rarely do this, which speaks for its having been pretrained on at least some of them, "
-        "if target and shadows differ in nothing else."
+        f"if {both} differ in nothing else."
         if test.p_value <= CLEAR
         else "That is what chance alone would often do: the set as a whole shows no sign of having been in its "
         "pretraining data, which is no proof that it was not."
     )
-    return (
-        f"All {points:,} points taken together, against {test.shadows:,} shadow models: {_p_equals(test)} for a target "
-        f"that was pretrained on none of them. {whole}"
-    )
+    return f"{which}: {p_equals(test)} for a target that was pretrained on none of them. {whole}"
 
 
-def _p_equals(test: SetTest) -> str:
+def p_equals(test: SetTest | ShuffledSetTest) -> str:
+    """``p = 0.032``."""
     return f"p = {p_text(test.p_value)}".replace("= <", "<")
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tmi.attacks.check import Finding
 from tmi.report.results import Results
-from tmi.report.tables import InputNote
 from tmi.runs.adversaries import all_adversaries, attacks_by, main_adversary
-from tmi.runs.evaluate import results_of
+from tmi.runs.evaluate import notes_of, results_of
 from tmi.runs.stages.adversaries import adversary_results
 from tmi.runs.subject import Description, Subject
 from tmi.system.executor import Executor
@@ -43,11 +42,7 @@ def run_stage(subject: Subject, executor: Executor, description: Description) ->
     )
     further = adversary_results(subject, membership[: config.targets], results.attacks, executor)
     executor.progress.end()
-    notes = [
-        InputNote(level="refused" if each.severity == "error" else "warning", text=f"{each.subject}: {each.message}")
-        for each in [*subject.findings, *_about_set_test(results)]
-        if each.severity != "ok"
-    ]
+    notes = notes_of([*subject.findings, *_about_set_test(results)])
     if results.target is not None and subject.target_finetunings > 1:
         further["target"] = results.target.model_copy(update={"finetunings": subject.target_finetunings})
     return results.model_copy(update=further | {"notes": notes})
