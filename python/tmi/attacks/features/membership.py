@@ -24,6 +24,7 @@ from tmi.attacks.features.shrinkage import (
     expected_shift,
     profile_regressors,
     remaining_variance,
+    variances,
 )
 from tmi.attacks.features.windows import PROBE, Window
 
@@ -129,7 +130,7 @@ class Evidence:
         numerators = products.sum(axis=1, keepdims=True) - products
         squares = (surprise**2).sum(axis=1, keepdims=True) - surprise**2
         precision = np.maximum(squares, LEAST_SURPRISE)
-        noise = residuals.var(axis=1, keepdims=True) / precision
+        noise = variances(residuals)[:, None] / precision
         effect = (numerators / precision * variance + expected[:, None] / 2 * noise) / (variance + noise)
         return residuals + effect * smoothed[..., None], expected
 

@@ -169,11 +169,18 @@ def remaining_variance(x: Array, sides: Sides, expected: Array) -> Array:
         expected: float64 ``[points, classes]``.
     """
     shift, weights = sides.shift(x), sides.weights[:, None]
-    noise = sides.sampling[:, None] * x.var(axis=1)
+    noise = sides.sampling[:, None] * variances(x)
     total = (weights * (shift**2 - noise)).sum(axis=0)
     about_expected = (weights * ((shift - expected) ** 2 - noise)).sum(axis=0)
     variance: Array = np.maximum(about_expected, LEAST_REMAINDER * np.maximum(total, 1e-3))
     return variance
+
+
+def variances(x: Array) -> Array:
+    """Variances over models ``[points, classes]`` of ``x`` ``[points, models, classes]``, without copies of it."""
+    squares: Array = np.einsum("pnk,pnk->pk", x, x) / x.shape[1]
+    positive: Array = np.maximum(squares - x.mean(axis=1) ** 2, 0.0)
+    return positive
 
 
 def profile_regressors(profile: Array) -> list[Array]:
