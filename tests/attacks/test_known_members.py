@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -105,6 +107,25 @@ def test_what_does_not_fit_is_named() -> None:
         attack_named("inputs-alone").score(AttackInput(made_up.predictions, made_up.membership, None), [0])
     with pytest.raises(TmiError, match="expected at least 10 of each"):
         attack_named("known-points").score(made_up.at(slice(0, 12)), [0])
+
+
+def test_the_label_probe_takes_all_finetunings_together() -> None:
+    made_up = answers(5)
+    random, labels = np.random.default_rng(5), np.arange(POINTS) % 8
+    # Members answer more like others of their label.
+    places = random.normal(size=(8, 1, CLASSES))[labels] * (0.5 + made_up.membership[0])[:, None, None]
+    block = (places + random.normal(size=(MODELS, POINTS, QUERIES, CLASSES))).astype(np.float32)
+    given, one = (
+        replace(made_up, predictions=Predictions(list(models)), membership=made_up.membership[:number])
+        for models, number in ((block, MODELS), (np.stack([block[0]] * 3), 3))
+    )
+    labelled, alone = (replace(each, pretraining_labels=labels) for each in (given, one))
+    scores = attack_named("label-probe").score(labelled, range(2))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    found = [
+        roc_auc_score(made_up.membership[0], attack_named("label-probe").score(x, [0])[0]) for x in (labelled, alone)
+    ]
+    assert found[0] > found[1] + 0.02 > 0.6
 
 
 @pytest.mark.parametrize(

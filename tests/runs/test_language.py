@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from tmi.cli import tmi as cli
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
+from tmi.report.results import Results
+from tmi.report.sections.summary import verdict
 from tmi.runs.pipeline import run_attack
 from tmi.system.files import file_hash
 
@@ -160,6 +162,36 @@ def test_an_exported_model_is_attacked_as_a_given_one(folder: Path, finished: Pa
     page = (tmp_path / "run" / "report.html").read_text()
     assert "from the points alone" in page
     assert "(non-members)" in page
+
+
+def relabel(file: Path) -> None:
+    """Give the points of an export two labels, by their first words."""
+    inputs = np.load(file)["inputs"]
+    labels = np.array(["early" if text < "letter" else "late" for text in inputs])
+    np.savez(file, inputs=inputs, labels=labels)
+
+
+def test_labels_of_known_points_are_probed(folder: Path, finished: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    assert CliRunner().invoke(cli, ["export", str(finished), str(checkpoint)]).exit_code == 0
+    config = given(folder, checkpoint)
+    # Labels of one side alone are none.
+    relabel(checkpoint / "members.npz")
+    with pytest.raises(TmiError, match="has 'label-probe', which needs pretraining labels"):
+        run_attack(load_config(str(config), {"attack.names": ["label-probe"]}), tmp_path / "run")
+    relabel(checkpoint / "non_members.npz")
+    results = run_attack(load_config(str(config), {"models": 4}), tmp_path / "run")
+    assert list(results["attacks"]) == ["known-points", "inputs-and-answers", "inputs-alone", "label-probe"]
+    assert results["comparisons"]["against"] == "inputs-and-answers"
+    assert {attack["epsilon"] for attack in results["attacks"].values()} == {None}
+    labels = np.load(tmp_path / "run" / "pretraining_labels.npy")
+    points = np.concatenate([np.load(checkpoint / f"{name}.npz")["labels"] for name in ("members", "non_members")])
+    assert sorted(np.bincount(labels)) == sorted(np.unique(points, return_counts=True)[1])
+    # What one attack finds by itself may be a difference of the points.
+    alone = run_attack(load_config(str(config), {"models": 4, "attack.names": ["label-probe"]}), tmp_path / "run")
+    assert verdict(Results.of(alone)).startswith("No verdict: label-probe has AUC")
+    with pytest.raises(TmiError, match="'label-probe-shadows', which needs shadow models"):
+        run_attack(load_config(str(config), {"attack.names": ["label-probe-shadows"]}), tmp_path / "run")
 
 
 def test_members_that_are_non_members_are_refused(folder: Path, finished: Path, tmp_path: Path) -> None:

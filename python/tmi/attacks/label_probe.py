@@ -37,7 +37,11 @@ class LabelProbe(Attack):
         assert labels is not None
         if reference is not None and reference.pretraining_labels is not None:
             labels = np.concatenate([labels, reference.pretraining_labels])
-        odds = on_one_scale(label_probes(answers).mean(axis=-1), labels)
+        odds = label_probes(answers).mean(axis=-1)
+        if answers.inputs is not None:
+            # Finetunings of one given model: what is found out is about that.
+            odds = np.broadcast_to(odds.mean(axis=0), odds.shape)
+        odds = on_one_scale(odds, labels)
         return odds[list(targets), : answers.membership.shape[1]]
 
 

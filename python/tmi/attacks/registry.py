@@ -164,10 +164,12 @@ def options_of(attack: Attack) -> dict[str, Option]:
 def is_possible(attack: Attack, has: Collection[Needs]) -> bool:
     """Whether an adversary who has this can run an attack.
 
-    The finetunings of a given model with known members are one target together, of which other attacks know nothing.
+    The finetunings of a given model with known members are one target together, of which attacks on one model at a time
+    know nothing.
     """
-    is_given = Needs.KNOWN_MEMBERS in has
-    return attack.needs in {Needs.NOTHING, *has} and is_given == (attack.needs is Needs.KNOWN_MEMBERS)
+    if Needs.KNOWN_MEMBERS in has:
+        return attack.needs in has and attack.needs in (Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS)
+    return attack.needs in {Needs.NOTHING, *has}
 
 
 def default_attacks(has: Collection[Needs]) -> list[str]:

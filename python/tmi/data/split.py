@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.config import Config, DownstreamConfig, PoolConfig, SourceConfig
+from tmi.data.arrays import UNLABELLED
 from tmi.data.overlap import WordRuns
 from tmi.data.points import Points
 from tmi.data.sources import load_points
@@ -97,7 +98,10 @@ def load_task(config: Config) -> Task:
 
 
 def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
-    """All points that the pool is drawn from; with known non-members, behind the members and without their labels."""
+    """All points that the pool is drawn from; with known non-members, behind the members.
+
+    These keep their labels if both sides have labels. Classes of both that are called alike are the same.
+    """
     source = load_points(wanted)
     if wanted.non_members is None:
         return source, None
@@ -111,7 +115,12 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
         )
     raw = np.concatenate([source.raw, others.raw])
     members = np.arange(len(raw)) < len(source)
-    return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind), members
+    names = tuple(dict.fromkeys(source.class_names + others.class_names))
+    if UNLABELLED in names:
+        return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind), members
+    place = np.array([names.index(name) for name in source.class_names + others.class_names])
+    labels = place[np.concatenate([source.labels, len(source.class_names) + others.labels])]
+    return Points(raw, labels, names, source.kind), members
 
 
 def _same_points(config: Config) -> bool:

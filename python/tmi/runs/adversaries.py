@@ -72,8 +72,8 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
         _require_together(config, config.attack.names)
         return config
     has = _had_in_a_run(config)
-    # What points functions of the user are given is seen when they are read.
-    allowed = has | {Needs.PRETRAINING_LABELS} if config.recipe is not None else has
+    # What points functions of the user are given, and whether known ones have labels, is seen when they are read.
+    allowed = has | {Needs.PRETRAINING_LABELS} if config.recipe is not None or config.given else has
     for attack in named:
         if not is_possible(attack, allowed):
             needs = Needs.SHADOW_MODELS if config.given else attack.needs

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tmi import __version__
 from tmi.attacks.check import Finding
-from tmi.attacks.registry import Needs, attack_named, options_of
+from tmi.attacks.registry import attack_named, options_of
 from tmi.attacks.scoring import COMPARING
 from tmi.config import AttackedConfig
 from tmi.metrics.bootstrap import USUAL, Bootstrap
@@ -102,7 +102,8 @@ def results_of(
     bootstrap, labels = settings.bootstrap, membership[: config.targets]
     attacks = {}
     for name, attack_scores in scores.items():
-        found = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0))
+        given = description.models.given is not None
+        found = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0), given=given)
         attack = attack_of(config, name)
         looks_at = ("label" if description.labelled else "top class of the target") if attack.labelled else None
         attacks[name] = found.model_copy(update={"options": options_of(attack), "looks_at": looks_at})
@@ -174,6 +175,8 @@ def judged(
     membership: NDArray[np.bool_],
     settings: Settings,
     seconds: float = 0.0,
+    *,
+    given: bool = False,
 ) -> Attack:
     """An attack and how well it does.
 
@@ -183,6 +186,7 @@ def judged(
         membership: bool ``[models, points]``.
         settings: how figures are made.
         seconds: that the attack took.
+        given: whether the models are finetunings of one given model, whose members were not drawn.
 
     Raises:
         TmiError: all labels are equal.
@@ -193,7 +197,7 @@ def judged(
     compares_shadows = attack.needs in COMPARING
     # Known members were not drawn: what tells them from others may be no doing of the model.
     bound = None
-    if attack.needs is not Needs.KNOWN_MEMBERS:
+    if not given:
         bound = epsilon_lower_bound(
             scores,
             labels,

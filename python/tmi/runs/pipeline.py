@@ -71,7 +71,8 @@ def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
     assert isinstance(config, Config)
     from tmi.shadows.experiment import on_this_machine
 
-    return Run(on_this_machine(with_attacks(config)), directory)
+    run = Run(on_this_machine(with_attacks(config)), directory)
+    return run if config.attack.names else run.with_usual_attacks()
 
 
 @contextmanager

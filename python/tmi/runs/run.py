@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.attacks.check import Finding, check_target
-from tmi.attacks.registry import Needs, attack_named
+from tmi.attacks.registry import Needs, attack_named, default_attacks
 from tmi.config import Config, variant_of
 from tmi.data.split import Task
 from tmi.errors import TmiError
@@ -102,7 +102,7 @@ class Run(StoredSubject):
             return self.base._has
         config, task = self.config, self.task
         is_taught = config.recipe is not None or config.pretrain.objective == "classification"
-        labels = is_taught and not config.given and len(task.pool.class_names) > 1
+        labels = is_taught and len(task.pool.class_names) > 1
         return labels, len(task.reference_points) > 0
 
     @property
@@ -114,6 +114,18 @@ class Run(StoredSubject):
         paths += [directory.reference_membership] if references else []
         paths += [directory.reference_labels] if labels and references else []
         return dict.fromkeys(paths, self.keys["membership"])
+
+    def with_usual_attacks(self) -> Run:
+        """The same with `label-probe` as well, if the known points of a given model turn out to have labels."""
+        if not self.config.given or not self._has[0]:
+            return self
+        names = default_attacks({Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS})
+        attack = self.config.attack.model_copy(update={"names": names})
+        same = replace(self, config=self.config.model_copy(update={"attack": attack}))
+        # Points are read once.
+        vars(same)["experiment"] = Experiment(same.config)
+        vars(same.experiment)["task"] = self.task
+        return same
 
     @cached_property
     def variants(self) -> list[Run]:

@@ -24,6 +24,11 @@ from tmi.report.wording import (
     with_interval,
 )
 
+# What an attack on a given model may have found.
+SHIFT = (
+    "That may be memory, or what members and non-members differ in by themselves, which any model's answers may show "
+    "better than a simple look at the points."
+)
 # Counts below this many of a hundred are told of a thousand: "1 of 100" would hide too much.
 FEWEST_OF_HUNDRED = 9.5
 
@@ -56,8 +61,7 @@ def plain_words(results: Results) -> list[str]:
     if (compared := _on_given_model(results)) is not None:
         both, alone, added = compared
         conclusion = (
-            "That may be memory, or what members and non-members differ in by themselves, which any model's answers "
-            f"may show better than a simple look at the points. {CONTRAST}"
+            f"{SHIFT} {CONTRAST}"
             if added.low > 0
             else "So it was not shown that the answers give anything away; a better attack may find more."
         )
@@ -65,6 +69,11 @@ def plain_words(results: Results) -> list[str]:
             "Given one point that was in the pretraining data and one that was not, one tells which is which in "
             f"{_tries(both)} with the finetuned model's answers, and in {_tries(alone)} from the points themselves, "
             f"without any model. {conclusion}"
+        ]
+    if results.models.given is not None:
+        return [
+            "Given one point that was in the pretraining data and one that was not, one tells which is which in "
+            f"{_tries(results.main.auc)} with the finetuned model's answers. {SHIFT} {CONTRAST}"
         ]
     data = results.data
     basis = (
@@ -91,6 +100,8 @@ def _verdict(results: Results) -> str:
     figure = f"AUC {with_interval(auc)} ({results.confidence} interval; {CHANCE_AUC} = coin flip)"
     if (compared := _on_given_model(results)) is not None:
         return _verdict_on_given_model(*compared)
+    if results.models.given is not None:
+        return f"No verdict: {name} has {figure}. {SHIFT} {CONTRAST}"
     if results.main.upper_bound:
         return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
     if auc.low > CHANCE_AUC:
