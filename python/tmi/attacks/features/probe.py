@@ -29,7 +29,8 @@ def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = Non
     """The log odds of the points' own pretraining labels, float64 ``[models, points, probes]``.
 
     There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
-    differ from those to the augmentations, and one of the mean over all. Answers are logits less their mean over
+    differ from those to the augmentations, and one of their mean with those to the first augmentation, an image's mirror
+    image with ``flip-crop``: pretraining that flips shows both to the network. Answers are logits less their mean over
     classes, those of all finetunings side by side. The points are the challenge points and behind them the reference
     points.
 
@@ -103,5 +104,5 @@ def read_answers(predictions: Predictions, probes: int) -> NDArray[np.float32]:
         if augmentations > 1:
             read[1, :, chosen] = logits[:, :, 0] - logits[:, :, 1:].mean(axis=2)
         if probes > 1:
-            read[2, :, chosen] = logits.mean(axis=2)
+            read[2, :, chosen] = logits[:, :, :2].mean(axis=2)
     return read
