@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.features.probe import label_probes, on_one_scale
+from tmi.attacks.features.probe import label_probes
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.predictions.attack_input import AttackInput
 
@@ -32,17 +32,8 @@ class LabelProbe(Attack):
     together = True
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
-        """The log odds, averaged over the probes, on one scale for all labels."""
-        labels, reference = answers.pretraining_labels, answers.reference
-        assert labels is not None
-        if reference is not None and reference.pretraining_labels is not None:
-            labels = np.concatenate([labels, reference.pretraining_labels])
-        odds = label_probes(answers).mean(axis=-1)
-        if answers.inputs is not None:
-            # Finetunings of one given model: what is found out is about that.
-            odds = np.broadcast_to(odds.mean(axis=0), odds.shape)
-        odds = on_one_scale(odds, labels)
-        return odds[list(targets), : answers.membership.shape[1]]
+        """The mean log odds over the probes, on one scale for all labels."""
+        return _odds(answers)[list(targets), :, -1]
 
 
 @register
@@ -80,14 +71,14 @@ class LabelProbeShadows(Attack):
 
 
 def _odds(answers: AttackInput) -> NDArray[np.float64]:
-    """The log odds about the challenge points, float64 ``[models, points, probes]``."""
+    """What the probes say about the challenge points, float64 ``[models, points, values]``."""
     return label_probes(answers)[:, : answers.membership.shape[1]]
 
 
 def _log_likelihood_ratio(
     of_target: NDArray[np.float64], of_shadows: NDArray[np.float64], membership: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Scores ``[points]`` of log odds ``[points, probes]`` by those of shadows ``[shadows, points, probes]``."""
+    """Scores ``[points]`` of what is said ``[points, values]`` by that of shadows ``[shadows, points, values]``."""
     sides = membership, ~membership
     inside, outside = (side.sum(axis=0) for side in sides)
     # Where no other point has the label, all say nothing.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.attacks.features.conditioning import LARGEST_LOGIT
+from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
@@ -25,22 +26,24 @@ PENALTY = 0.1
 PRIOR_WEIGHT = 8.0
 
 
-def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = None) -> NDArray[np.float64]:
-    """The log odds of the points' own pretraining labels, float64 ``[models, points, probes]``.
+def label_probes(answers: AttackInput) -> NDArray[np.float64]:
+    """The log odds of the points' own pretraining labels, float64 ``[models, points, probes + 1]``.
 
     There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
     differ from those to the augmentations, and one of their mean with those to the first augmentation, an image's mirror
     image with ``flip-crop``: pretraining that flips shows both to the network. Answers are logits less their mean over
     classes, those of all finetunings side by side. The points are the challenge points and behind them the reference
-    points.
+    points; all teach alike. The last of the values is the mean of the log odds of all probes, on one scale for all labels.
 
     Args:
         answers: with pretraining labels.
-        weights: float32 ``[models, points]``, how much each point teaches the probe of each model; all alike if left
-            out.
+
+    Raises:
+        TmiError: without.
     """
     reference, labels = answers.reference, answers.pretraining_labels
-    assert labels is not None
+    if labels is None:
+        raise TmiError("the points have no pretraining labels, expected int64 [points]")
     finetunings = (answers, *answers.companions)
     probes = 3 if any(each.predictions.shape[2] > 1 for each in finetunings) else 1
     parts = [[read_answers(each.predictions, probes) for each in finetunings]]
@@ -50,9 +53,8 @@ def label_probes(answers: AttackInput, weights: NDArray[np.float32] | None = Non
         )
         labels = np.concatenate([labels, reference.pretraining_labels])
     read = np.concatenate([np.concatenate(side_by_side, axis=-1) for side_by_side in parts], axis=2)
-    if weights is None:
-        weights = np.ones(read.shape[1:3], dtype=np.float32)
-    return log_odds(read, labels, weights, answers.threads)
+    odds = log_odds(read, labels, np.ones(read.shape[1:3], dtype=np.float32), answers.threads)
+    return np.concatenate([odds, on_one_scale(odds.mean(axis=-1), labels)[..., None]], axis=-1)
 
 
 def log_odds(
