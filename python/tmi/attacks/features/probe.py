@@ -30,10 +30,11 @@ def label_probes(answers: AttackInput) -> NDArray[np.float64]:
     """The log odds of the points' own pretraining labels, float64 ``[models, points, probes + 1]``.
 
     There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
-    differ from those to the augmentations, and one of their mean with those to the first augmentation, an image's mirror
-    image with ``flip-crop``: pretraining that flips shows both to the network. Answers are logits less their mean over
-    classes, those of all finetunings side by side. The points are the challenge points and behind them the reference
-    points; all teach alike. The last of the values is the mean of the log odds of all probes, on one scale for all labels.
+    differ from those to the augmentations, and one of their mean with those to the first augmentation, which is the
+    mirror image with ``flip-crop``: pretraining that flips shows both to the network. Answers are logits less their
+    mean over classes, those of all finetunings side by side. The points are the challenge points and behind them the
+    reference points; all teach alike. The last of the values is the mean of the log odds of all probes, on one scale
+    for all labels.
 
     Args:
         answers: with pretraining labels.
