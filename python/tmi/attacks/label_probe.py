@@ -33,7 +33,11 @@ class LabelProbe(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The mean log odds over the probes, on one scale for all labels."""
-        return _odds(answers)[list(targets), :, -1]
+        scores = _odds(answers)[..., -1]
+        if answers.inputs is not None:
+            # Finetunings of one given model: what is found out is about that.
+            scores = np.broadcast_to(scores.mean(axis=0), scores.shape)
+        return scores[list(targets)]
 
 
 @register
