@@ -2,11 +2,12 @@
 
 A folder holds the arrays ``predictions.npy``, float16 or float32 ``[models, points, augmentations, classes]`` raw
 logits of the finetuned models, and ``membership.npy``, bool ``[models, points]``; with ``pretrained_predictions.npy``,
-like the first, it is also asked for the upper bound, the attack ``direct``. The first models play the target in turn,
-all others are their shadows; scores are pooled.
+like the first, it is also asked for the upper bound, the attack ``direct``, and with ``pretraining_labels.npy``, int
+``[points]``, or the file of that kind that is named, for the attacks that look at these. The first models play the
+target in turn, all others are their shadows; scores are pooled.
 
     python benches/attack_table.py FOLDER [FOLDER ...] --targets 16
-    python benches/attack_table.py FOLDER --attack gaussian --attack tmi
+    python benches/attack_table.py FOLDER --attack gaussian --attack tmi --pretraining-labels labels.npy
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tmi.attacks.registry import all_attacks, attack_named
+from tmi.attacks.registry import Needs, all_attacks, attack_named, lacking
 from tmi.errors import TmiError
 from tmi.metrics.roc import Judgement, judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.intake import as_pretraining_labels
 
 FALSE_POSITIVE_RATE = 0.01
 
@@ -52,22 +54,25 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--targets", type=int, default=16, help="models that play the target (default: 16)")
     parser.add_argument("--attack", action="append", dest="attacks", help="only this attack; repeatable")
+    parser.add_argument("--pretraining-labels", default="pretraining_labels.npy", metavar="FILE", help="in each folder")
     arguments = parser.parse_args()
     try:
-        columns = [measure(folder, arguments.targets, arguments.attacks) for folder in arguments.folders]
+        answers = [read(folder, folder / arguments.pretraining_labels) for folder in arguments.folders]
+        columns = [measure(each, arguments.targets, arguments.attacks) for each in answers]
     except (TmiError, OSError) as error:
         sys.exit(str(error))
     print(table([folder.name for folder in arguments.folders], columns))
 
 
-def measure(folder: Path, targets: int, names: list[str] | None) -> dict[str, Row]:
-    """Score and judge the attacks of these names, or all that the folder has the arrays for."""
-    answers = read(folder)
+def measure(answers: AttackInput, targets: int, names: list[str] | None) -> dict[str, Row]:
+    """Score and judge the attacks of these names, or all that there are arrays for."""
     # What several attacks share is computed before any of them is timed, as is torch imported.
     attack_named("gaussian").score(answers, [0])
     attack_named("tmi-mlp").score(answers.at(slice(1)), [0])
     if names is None:
-        names = [name for name, attack in all_attacks().items() if answers.pretrained or not attack.upper_bound]
+        arrays = {Needs.PRETRAINED_MODEL: answers.pretrained, Needs.PRETRAINING_LABELS: answers.pretraining_labels}
+        has = [Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)]
+        names = [name for name, attack in all_attacks().items() if not lacking(attack, has)]
     return {name: row(name, answers, min(targets, len(answers.membership))) for name in names}
 
 
@@ -81,7 +86,7 @@ def row(name: str, answers: AttackInput, targets: int) -> Row:
     return Row(judge(scores, answers.membership[:targets], [FALSE_POSITIVE_RATE]), 1e6 * seconds / scores.size)
 
 
-def read(folder: Path) -> AttackInput:
+def read(folder: Path, labels: Path) -> AttackInput:
     """The arrays of a folder.
 
     Raises:
@@ -89,10 +94,14 @@ def read(folder: Path) -> AttackInput:
         TmiError: they do not fit together.
     """
     pretrained = folder / "pretrained_predictions.npy"
+    membership = np.load(folder / "membership.npy")
     return AttackInput(
         Predictions(list(np.load(folder / "predictions.npy", mmap_mode="r"))),
-        np.load(folder / "membership.npy"),
+        membership,
         pretrained=Predictions(list(np.load(pretrained, mmap_mode="r"))) if pretrained.exists() else None,
+        pretraining_labels=as_pretraining_labels(np.load(labels), membership.shape[1], str(labels))
+        if labels.exists()
+        else None,
     )
 
 

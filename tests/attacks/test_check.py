@@ -220,6 +220,30 @@ def test_labels(good: Good) -> None:
     assert "all 0" in said(np.zeros(POINTS, dtype=np.int64), "ok")
 
 
+def test_pretraining_labels(good: Good) -> None:
+    def said(labels: NDArray[Any], severity: str) -> str:
+        found = findings(good.logits, good.membership, pretraining_labels=labels)
+        return problem(found, "pretraining labels", severity)
+
+    names = 10**12 * good.labels - 7
+    assert "6 different, each of 15 to 26 points, answered alike" in said(names, "ok")
+    assert not said(names, "warning")
+    for disorder in (np.random.default_rng(0).permutation(names), np.roll(names, 1)):
+        assert "points out of order" in said(disorder, "warning")
+    names[:3] = [1, 2, 3]
+    assert "3 points of 120 with a label that no other point has" in said(names, "warning")
+    assert "9 different" in said(names, "ok")
+
+
+@pytest.mark.parametrize("task", ["digits", "text"])
+def test_real_pretraining_labels_fit_in_their_order_alone(shared: Path, task: str) -> None:
+    predictions, membership = golden(shared, task, 16)
+    labels = np.load(shared / "golden" / task / "labels.npy")
+    for order, severity in ((labels, "ok"), (np.roll(labels, 1), "warning")):
+        found = check_arrays(predictions, membership, pretraining_labels=order)
+        assert [finding.severity for finding in found if finding.subject == "pretraining labels"] == [severity]
+
+
 def test_signal(good: Good) -> None:
     def said(membership: NDArray[Any], severity: str, logits: NDArray[Any] = good.logits) -> str:
         return problem(findings(logits, membership, good.labels), "signal", severity)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from made.simulated import ATTACKS, EXPENSIVE, evidence_of, simulated, with_membership
 from tmi import _core
-from tmi.attacks.features.membership import RIDGE
+from tmi.attacks.features.membership import RIDGE, Ingredients
 from tmi.attacks.features.profiles import profiles
 from tmi.attacks.registry import Needs, attack_named, options_of
 from tmi.errors import TmiError
@@ -17,7 +18,7 @@ from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, neutral
 
-WITH_SHADOWS = [name for name in ATTACKS if name != "confidence"]
+WITH_SHADOWS = [name for name in ATTACKS if name not in ("confidence", "label-probe")]
 # RMIA asks whether the target is surer than the shadows, but in `simulated` membership has no preferred sign:
 # test_attacks_published.py has a test of it with one.
 NEEDS_A_SIGN = {"rmia"}
@@ -28,7 +29,7 @@ def test_every_attack_describes_itself(name: str) -> None:
     attack = attack_named(name)
     assert attack.name == name
     assert attack.summary
-    assert attack.needs in (Needs.SHADOW_MODELS, Needs.NOTHING, Needs.PRETRAINED_MODEL)
+    assert attack.needs is not Needs.KNOWN_MEMBERS
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -74,7 +75,7 @@ def test_scores_do_not_depend_on_the_other_targets_or_the_threads(name: str) -> 
     attack = attack_named(name)
     together = attack.score(answers, [0, 3, 7])
     np.testing.assert_array_equal(together[1:2], attack.score(answers, [3]))
-    threaded = AttackInput(answers.predictions, answers.membership, answers.pretrained, answers.seed, threads=3)
+    threaded = replace(answers, threads=3)
     np.testing.assert_array_equal(together, attack.score(threaded, [0, 3, 7]))
 
 
@@ -121,13 +122,14 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
     assert isinstance(shared, Path)
     folder = shared / "golden" / data
     predictions = Predictions(list(np.load(folder / "predictions.npy")))
+    labels = np.load(folder / "labels.npy").astype(np.int64)
     pretrained = Predictions(list(np.load(folder / "pretrained_predictions.npy").astype(np.float32)))
     truth = np.load(folder / "membership.npy").astype(bool)
     covered = []
     targets = range(2) if name in EXPENSIVE else range(8)
     for draw in range(20):
         membership = np.random.default_rng(draw).permuted(truth, axis=1)
-        answers = AttackInput(predictions, membership, pretrained)
+        answers = AttackInput(predictions, membership, pretrained, pretraining_labels=labels)
         scores = attack_named(name).score(answers, targets)
         auc = judge(scores, membership[: len(targets)], [0.1], Bootstrap(300, seed=draw)).auc
         covered.append(auc.low <= 0.5 <= auc.high)
@@ -136,8 +138,10 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
 
 def test_features_are_named_and_finite() -> None:
     answers = simulated(models=8)
+    assert evidence_of(answers, Ingredients(labels=False)).of_target(2).shape == (8, 60, 7 * 8)
     features = evidence_of(answers).of_target(2)
-    assert features.shape == (8, 60, 7 * 8)
+    # The log odds of the labels as they are and conditioned, like the others, and the three of them.
+    assert features.shape == (8, 60, 9 * 8 + 3)
     names = _core.leave_one_out_feature_names([RIDGE])
     assert len(set(names)) == len(names)
     assert np.isfinite(features).all()
@@ -170,3 +174,6 @@ def test_arrays_that_do_not_fit_are_named() -> None:
         AttackInput(Predictions(arrays[:2]), answers.membership[:2])
     with pytest.raises(TmiError, match="needs the predictions of the pretrained models"):
         attack_named("direct").score(AttackInput(answers.predictions, answers.membership), [0])
+    for name in ("label-probe", "label-probe-shadows"):
+        with pytest.raises(TmiError, match="have no pretraining labels"):
+            attack_named(name).score(AttackInput(answers.predictions, answers.membership), [0])

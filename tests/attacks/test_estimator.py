@@ -17,14 +17,15 @@ from sklearn.metrics import roc_auc_score
 import tmi
 from tmi.attacks import estimator as estimators
 from tmi.attacks.estimator import MembershipAttack
-from tmi.attacks.registry import all_attacks, attack_named, is_possible
+from tmi.attacks.registry import Needs, all_attacks, attack_named, lacking
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
 # LightGBM or a network for every target: the same code path, but slow.
 EXPENSIVE = {"tmi-pointwise", "tmi-mlp"}
-USABLE = [name for name, attack in all_attacks().items() if is_possible(attack, estimators.HAS)]
+WITH_LABELS = {*estimators.HAS, Needs.PRETRAINING_LABELS}
+USABLE = [name for name, attack in all_attacks().items() if not lacking(attack, WITH_LABELS)]
 
 
 def simulated(
@@ -48,14 +49,15 @@ def fitted(attack: str = "gaussian", **options: Any) -> tuple[MembershipAttack, 
 def test_the_target_is_scored_as_in_a_run_whatever_its_row_of_the_membership(name: str) -> None:
     """As one of all models of `tmi.Answers`, in any place, with the true row, its opposite or ones only."""
     logits, membership = simulated(models=9, points=24)
-    labels = np.random.default_rng(1).integers(4, size=24)
-    estimator = MembershipAttack(name, seed=3).fit(logits[1:], membership[1:], labels)
+    labels, pretraining = np.random.default_rng(1).integers(4, size=(2, 24))
+    estimator = MembershipAttack(name, seed=3).fit(logits[1:], membership[1:], labels, pretraining)
     scores = estimator.score_samples(logits[0])
     assert scores.shape == (24,)
     order = [*range(1, 9), 0]
     for row in (membership[0], ~membership[0], np.ones(24, dtype=bool)):
         known = np.vstack([membership[1:], row])
-        answers = AttackInput(Predictions(list(logits[order])), known, seed=3, labels=labels)
+        predictions = Predictions(list(logits[order]))
+        answers = AttackInput(predictions, known, seed=3, labels=labels, pretraining_labels=pretraining)
         # Not equal to the bit: kernels sum over all models once and subtract the target's part.
         expected = attack_named(name).score(answers, [8])[0]
         np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
@@ -197,6 +199,8 @@ LOGITS, MEMBERSHIP = simulated()
         ((LOGITS, MEMBERSHIP), {"attack": "gausian"}, "no attack named 'gausian'"),
         ((LOGITS, MEMBERSHIP), {"attack": "direct"}, "'direct' needs the pretrained model, expected one that needs"),
         ((LOGITS, MEMBERSHIP), {"attack": "inputs-alone"}, "'inputs-alone' needs known members"),
+        ((LOGITS, MEMBERSHIP), {"attack": "label-probe"}, r"needs pretraining labels .*, expected fit\("),
+        ((LOGITS, MEMBERSHIP), {"attack": "label-probe-shadows"}, r"'label-probe-shadows' needs pretraining labels"),
         ((LOGITS, MEMBERSHIP), {"view": "top-9"}, "top-9"),
         ((LOGITS[:2], MEMBERSHIP[:2]), {}, "hold 2 models, expected at least 3"),
         ((LOGITS[:0], MEMBERSHIP[:0]), {}, "predictions: holds no models, expected at least 3"),

@@ -40,7 +40,8 @@ def answers_of(data: str, membership: NDArray[np.bool_], draw: int, shared: Path
     logits, own = (np.load(folder / f"{name}predictions.npy") for name in ("", "pretrained_"))
     rows = random.permutation(len(logits))[:models, None], random.permutation(logits.shape[1])[:points]
     predictions, pretrained = (Predictions(list(array[rows].astype(np.float32))) for array in (logits, own))
-    return AttackInput(predictions, membership, pretrained, seed=draw)
+    labels = np.load(folder / "labels.npy").astype(np.int64)[rows[1]]
+    return AttackInput(predictions, membership, pretrained, seed=draw, pretraining_labels=labels)
 
 
 def audits(name: str, design: str, shared: Path) -> Iterator[tuple[float, float]]:

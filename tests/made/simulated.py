@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,21 +22,25 @@ EXPENSIVE = {"tmi-pointwise", "tmi-mlp"}
 
 
 EVERYTHING = Ingredients()
+# Of pretraining, more or fewer than classes of the predictions.
+LABELS = 6
 
 
 def simulated(
     models: int = 24, points: int = 60, effect: float = 1.0, seed: int = 0, augmentations: int = 3, classes: int = 4
 ) -> AttackInput:
-    """Logits of made-up models: membership moves every point's logits in a direction of its own."""
+    """Logits of made-up models: membership moves every point's logits in a direction of its own, and of its label."""
     random = np.random.default_rng(seed)
     membership = np.array([random.permutation(points) < points // 2 for _ in range(models)])
     centre = random.normal(scale=2, size=(points, 1, classes))
     direction = random.normal(size=(points, 1, classes))
     noise = random.normal(size=(models, points, 1, classes))
     jitter = 0.2 * random.normal(size=(models, points, augmentations, classes))
-    logits = centre + effect * membership[..., None, None] * direction + noise + jitter
+    labels = np.random.default_rng([seed, 1]).integers(LABELS, size=points)
+    of_labels = np.random.default_rng([seed, 2]).normal(size=(LABELS, 1, classes))[labels]
+    logits = centre + of_labels + effect * membership[..., None, None] * (direction + of_labels) + noise + jitter
     predictions = Predictions(list(logits.astype(np.float32)))
-    return AttackInput(predictions, membership, pretrained=predictions, seed=seed)
+    return AttackInput(predictions, membership, pretrained=predictions, seed=seed, pretraining_labels=labels)
 
 
 def evidence_of(answers: AttackInput, ingredients: Ingredients = EVERYTHING) -> Evidence:
@@ -44,7 +50,7 @@ def evidence_of(answers: AttackInput, ingredients: Ingredients = EVERYTHING) -> 
 
 
 def with_membership(answers: AttackInput, membership: NDArray[np.bool_]) -> AttackInput:
-    return AttackInput(answers.predictions, membership, answers.pretrained, answers.seed)
+    return replace(answers, membership=membership)
 
 
 def drawn(design: str, models: int, points: int, random: np.random.Generator) -> NDArray[np.bool_]:

@@ -50,6 +50,7 @@ def test_one_archive_holds_everything(tmp_path: Path, leak: Leak, suffix: str) -
         "logits": logits,
         "keep": membership,
         "labels": labels,
+        "pretraining_labels": 9 - labels,
         "target": logits[0],
         "other": labels,
     }
@@ -58,17 +59,22 @@ def test_one_archive_holds_everything(tmp_path: Path, leak: Leak, suffix: str) -
     found = read_saved(file)
     assert same(found, logits, membership)
     np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.pretraining_labels, 9 - labels)
     np.testing.assert_array_equal(found.target, logits[0])
 
 
 @pytest.mark.parametrize("inner", ["", "predictions"])
 def test_a_run_directory_and_its_predictions(tmp_path: Path, leak: Leak, inner: str) -> None:
-    logits, membership, _ = leak
+    logits, membership, labels = leak
+    np.save(tmp_path / "pretraining_labels.npy", labels)
     (tmp_path / "predictions").mkdir()
     np.save(tmp_path / "membership.npy", membership)
     for model, array in enumerate(logits):
         np.save(tmp_path / "predictions" / f"{model:03d}.npy", array)
-    assert same(read_saved(tmp_path / inner), logits, membership)
+    found = read_saved(tmp_path / inner)
+    assert same(found, logits, membership)
+    np.testing.assert_array_equal(found.pretraining_labels, labels)
+    assert found.labels is None
     (tmp_path / "predictions" / "004.npy").unlink()
     with pytest.raises(TmiError, match="not that of model 4"):
         read_saved(tmp_path)
@@ -110,12 +116,15 @@ def test_nothing_imports_torch() -> None:
 
 def test_convert_gives_the_same_arrays(tmp_path: Path, leak: Leak) -> None:
     write_tensorflow(tmp_path / "in", leak)
-    run = CliRunner().invoke(convert, [str(tmp_path / "in"), "--out", str(tmp_path / "out")], catch_exceptions=False)
+    np.save(tmp_path / "L.npy", leak[2] + 100)
+    words = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--pretraining-labels", str(tmp_path / "L.npy")]
+    run = CliRunner().invoke(convert, words, catch_exceptions=False)
     assert run.exit_code == 0
     assert "12 models, 40 points, 3 queries per point, 5 classes" in run.output
     found = read_saved(tmp_path / "out")
     assert same(found, leak[0], leak[1])
     np.testing.assert_array_equal(found.labels, leak[2])
+    np.testing.assert_array_equal(found.pretraining_labels, leak[2] + 100)
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "predictions.npy"), leak[0])
     with pytest.raises(TmiError, match="was read from"):
         write_saved(found, tmp_path / "out", force=True)
@@ -124,7 +133,7 @@ def test_convert_gives_the_same_arrays(tmp_path: Path, leak: Leak) -> None:
     np.save(tmp_path / "p.npy", leak[0][:4])
     np.save(tmp_path / "m.npy", leak[1][:4])
     write_saved(read_saved(tmp_path / "p.npy", tmp_path / "m.npy"), tmp_path / "out", force=True)
-    assert not (tmp_path / "out" / "labels.npy").exists()
+    assert not list((tmp_path / "out").glob("*labels.npy"))
     assert same(read_saved(tmp_path / "out"), leak[0][:4], leak[1][:4])
 
 
@@ -136,6 +145,11 @@ def test_check_prints_what_it_found(tmp_path: Path, leak: Leak) -> None:
     assert good.exit_code == 0
     assert "✓" in good.output
     assert "no errors" in good.output
+    np.save(tmp_path / "y.npy", np.append(leak[2][:-1], 99))
+    words = [*paths, "--pretraining-labels", str(tmp_path / "y.npy")]
+    with_labels = CliRunner().invoke(check, words, catch_exceptions=False)
+    assert "1 point of 40 with a label that no other point has" in " ".join(with_labels.output.split())
+    assert "6 different, each of" in with_labels.output
     np.save(paths[0], np.where(np.arange(POINTS)[:, None, None] == 3, np.nan, leak[0]))
     bad = CliRunner().invoke(check, paths, catch_exceptions=False)
     assert bad.exit_code == 2

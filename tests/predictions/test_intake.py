@@ -13,7 +13,14 @@ import tmi
 from tmi.attacks.estimator import MembershipAttack
 from tmi.errors import TmiError
 from tmi.predictions.formats import read_saved
-from tmi.predictions.intake import as_labels, as_membership, as_model, as_models, taken_in
+from tmi.predictions.intake import (
+    as_labels,
+    as_membership,
+    as_model,
+    as_models,
+    as_pretraining_labels,
+    taken_in,
+)
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 20, 2, 3)).astype(np.float32)
 MEMBERSHIP = np.random.default_rng(1).random((6, 20)) < 0.5
@@ -105,10 +112,60 @@ def test_what_was_understood_is_said_in_the_results() -> None:
     assert "transposed" in audit.results["data"]["read_as"][1]
 
 
+USELESS_LABELS = [
+    (np.zeros(19), r"L.npy: has shape \(19,\), expected labels \(20,\), one per point"),
+    (np.zeros((20, 2)), r"L.npy: has shape \(20, 2\)"),
+    (np.full(20, 0.5), "L.npy: has type float64, expected labels that are whole numbers"),
+    (np.array([np.nan, *range(19)]), "L.npy: has type float64"),
+    (np.array([np.inf, *range(19)]), "L.npy: has type float64"),
+    (np.array([2**64 - 1, *range(19)], dtype=np.uint64), "L.npy: has type uint64"),
+    (np.array(["a", "b"] * 10), "L.npy: has type <U1"),
+    (np.array([True, False] * 10), "L.npy: has type bool"),
+]
+
+
+def by_estimator_with(labels: Any) -> None:
+    MembershipAttack("label-probe").fit(LOGITS, MEMBERSHIP, pretraining_labels=labels)
+
+
+def by_audit_with(labels: Any) -> None:
+    tmi.audit(LOGITS, MEMBERSHIP, attacks=["label-probe"], resamples=100, pretraining_labels=labels)
+
+
+def by_files_with(labels: Any) -> None:
+    for name, array in (("P", LOGITS), ("M", MEMBERSHIP), ("pretraining labels", labels)):
+        np.save(f"{name}.npy", array)
+    read_saved(Path("P.npy"), Path("M.npy"), pretraining_labels=Path("pretraining labels.npy"))
+
+
+@pytest.mark.parametrize("way", [by_estimator_with, by_audit_with, by_files_with])
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (np.arange(19) % 3, r"pretraining labels.*: has shape \(19,\), expected labels \(20,\)"),
+        (np.arange(20) % 3 / 2, "pretraining labels.*: has type float64, expected labels that are whole numbers"),
+        (np.full(20, -4), "pretraining labels.*: are all -4, expected at least two different"),
+        (np.arange(20), "pretraining labels.*: differ at all 20 points, expected pretraining labels that points share"),
+    ],
+)
+def test_every_way_refuses_the_same_pretraining_labels(way: Callable[..., Any], labels: Any, sentence: str) -> None:
+    with pytest.raises(TmiError, match=sentence):
+        way(labels)
+
+
+def test_pretraining_labels_may_be_any_integers() -> None:
+    for labels in (np.array([-(2**63), 2**63 - 1] * 10), np.arange(20.0)[:, None] // 2, np.arange(20, dtype="u1") % 3):
+        found = taken_in(LOGITS, MEMBERSHIP, pretraining_labels=labels).pretraining_labels
+        assert found is not None
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, labels.ravel())
+
+
 def test_labels_and_membership_of_no_use() -> None:
-    for labels in (np.zeros(19), np.full(20, 0.5), np.array(["a"] * 20)):
-        with pytest.raises(TmiError, match="labels"):
-            as_labels(labels, 20, "labels")
+    for labels, sentence in USELESS_LABELS:
+        for taken in (as_labels, as_pretraining_labels):
+            with pytest.raises(TmiError, match=sentence):
+                taken(labels, 20, "L.npy")
     with pytest.raises(TmiError, match="membership: has type <U1 and other values"):
         as_membership(np.full((6, 20), "1"), (6, 20), "membership")
 

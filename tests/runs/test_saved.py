@@ -16,9 +16,11 @@ import tmi
 from tmi.attacks.registry import all_attacks
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
-from tmi.runs.saved import possible_attacks
+from tmi.report.tables import Machine, Provenance
+from tmi.runs.saved import audit_of, possible_attacks
 
 SIMPLE = ["gaussian", "adapted-lira", "confidence"]
+PROVENANCE = Provenance(packages={}, python="", machine=Machine(system="", processor="", cores=1), hashes={}, keys={})
 FIGURES = ("auc", "balanced_accuracy", "tpr_at_fpr", "roc", "epsilon", "histogram", "neutral")
 
 
@@ -44,6 +46,15 @@ def leaking(seed: int = 0, models: int = 13, points: int = 60, shift: float = 2.
     direction = shift * random.normal(size=(points, 1, 4))
     logits = random.normal(size=(models, points, 2, 4)) + membership[:, :, None, None] * direction
     return logits.astype(np.float32), membership
+
+
+def drawn_to_labels(seed: int = 0, points: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same where members' answers are drawn to those of their pretraining label, and these labels."""
+    random = np.random.default_rng([seed, 1])
+    labels = random.permutation(points) % 5 * 1000 - 7
+    of_labels = 2 * random.normal(size=(5, 4))[(labels + 7) // 1000]
+    logits, membership = leaking(seed, points=points, shift=0.0)
+    return logits + (0.5 + membership[..., None, None]) * of_labels[:, None].astype(np.float32), membership, labels
 
 
 @pytest.fixture
@@ -186,6 +197,73 @@ def test_attacks_without_their_labels_say_so(saved: Path) -> None:
     assert "the class that the target itself holds" not in (saved / "out" / "report.html").read_text()
 
 
+PROBES = ["label-probe", "label-probe-shadows"]
+WITH_PRETRAINING = ("--predictions", "P.npy", "--membership", "M.npy", "--pretraining-labels", "L.npy", "--out", "out")
+
+
+def test_pretraining_labels_reach_the_attacks_in_every_way(tmp_path: Path) -> None:
+    logits, membership, labels = drawn_to_labels()
+    for name, array in (("P", logits[1:]), ("M", membership[1:]), ("L", labels), ("T", logits[0])):
+        np.save(tmp_path / f"{name}.npy", array)
+    names = [word for name in PROBES for word in ("--attack", name)]
+    words = (*WITH_PRETRAINING, *names, "--target", "T.npy", "--set", "evaluation.resamples=200")
+    said = command("attack", *words, folder=tmp_path)
+    assert "are not known" not in said
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {file["role"] for file in results["data"]["files"]} == {
+        "predictions",
+        "membership",
+        "pretraining labels",
+        "target",
+    }
+    assert results["data"]["pretraining_labels"] == 5
+    assert "those of the challenge points, 5 different" in (tmp_path / "out" / "report.html").read_text()
+    assert f'pretraining_labels = "{tmp_path / "L.npy"}"' in (tmp_path / "out" / "config.toml").read_text()
+    audit = tmi.audit(logits[1:], membership[1:], logits[0], pretraining_labels=labels, attacks=PROBES, resamples=200)
+    same_figures(results, json.loads(json.dumps(audit.results)))
+    assert "pretraining labels" in audit.results["provenance"]["hashes"]
+    for name in PROBES:
+        assert audit.auc(name).low > 0.55
+        of_target = np.load(tmp_path / "out" / "target_scores" / f"{name}.npy")[0]
+        np.testing.assert_array_equal(of_target, audit.target_scores[name])
+        assert of_target[membership[0]].mean() > of_target[~membership[0]].mean()
+        estimator = tmi.MembershipAttack(name).fit(logits[1:], membership[1:], pretraining_labels=labels)
+        np.testing.assert_array_equal(of_target, estimator.score_samples(logits[0]))
+    # Other labels are another input; so is the same folder with them beside its predictions.
+    np.save(tmp_path / "L.npy", labels % 3)
+    command("attack", *words, folder=tmp_path)
+    assert not np.array_equal(np.load(tmp_path / "out" / "scores" / "label-probe.npy"), audit.scores["label-probe"])
+    keys = []
+    for file in ("predictions.npy", "membership.npy", "pretraining_labels.npy"):
+        (tmp_path / file).symlink_to({"predictions.npy": "P.npy", "membership.npy": "M.npy"}.get(file, "L.npy"))
+        if file != "predictions.npy":
+            found = audit_of({"predictions": str(tmp_path)}, {"attack.names": ["gaussian"]}, tmp_path / "x")
+            keys.append(found.answers_key)
+    assert keys[0] != keys[1]
+    roles = [file.role for file in found.describe(PROVENANCE, {}).data.files or []]
+    assert roles == ["predictions", "membership", "pretraining labels"]
+
+
+def test_without_pretraining_labels_nothing_changes_but_what_is_said(saved: Path) -> None:
+    said = command("attack", *WITH_PRETRAINING[:4], "--attack", "gaussian", "--out", "out", folder=saved)
+    assert "Labels that the points had in pretraining are not known" in said
+    assert "pretraining_labels" not in json.loads((saved / "out" / "results.json").read_text())["data"]
+    assert "the attacks know none" in (saved / "out" / "report.html").read_text()
+
+
+def test_points_alone_with_their_label_are_neutral_counted_and_named(tmp_path: Path) -> None:
+    logits, membership, labels = drawn_to_labels()
+    labels[:4] = [1, 2, 3, 4]
+    audit = tmi.audit(logits, membership, pretraining_labels=labels, attacks=[*PROBES, "tmi"], resamples=200, targets=4)
+    for name in PROBES:
+        assert (audit.scores[name][:, :4] == 0).all()
+        assert (audit.scores[name][:, 4:] != 0).all()
+    (note,) = [note for note in audit.results["notes"] if "4 points of 60" in note["text"]]
+    assert note["level"] == "warning"
+    assert "pretraining labels: " in note["text"]
+    assert "neutral" in audit.save(tmp_path / "audit").read_text()
+
+
 def test_points_keep_the_numbers_that_the_tool_gives_them(tmp_path: Path) -> None:
     logits, membership = leaking()
     cache = tmp_path / "attack_cache"
@@ -234,6 +312,11 @@ def test_an_audit_knows_fewer_shadows_and_other_views(saved: Path) -> None:
         (["--models", "8"], "leave --models out"),
         (["--target", "M.npy"], "M.npy"),
         (["--labels", "L.npy"], "labels"),
+        (["--pretraining-labels", "L.npy"], "L.npy: are all 7, expected at least two different pretraining labels"),
+        (["--pretraining-labels", "N.npy"], "N.npy: there is no such file"),
+        (["--pretraining-labels", "T.npy"], "T.npy: has shape (60, 2, 4), expected labels (60,)"),
+        (["--attack", "label-probe"], "labels that the points had in pretraining: --pretraining-labels"),
+        (["--attack", "label-probe-shadows"], "labels that the points had in pretraining: --pretraining-labels"),
         (["--attack", "direct"], "--pretrained-predictions"),
         (["--attack", "known-points"], "for one given model"),
         (["--set", "evaluation.resample=3"], "unknown key"),
@@ -269,6 +352,9 @@ def test_every_attack_is_possible_somewhere() -> None:
     everything = possible_attacks(has_labels=True, has_pretrained=True)
     assert set(everything) <= set(all_attacks())
     assert "direct" not in possible_attacks(has_labels=True, has_pretrained=False)
+    assert set(PROBES) == set(
+        possible_attacks(has_labels=False, has_pretrained=False, has_pretraining_labels=True)
+    ) - set(possible_attacks(has_labels=False, has_pretrained=False))
     assert "adapted-lira" not in possible_attacks(has_labels=True, has_pretrained=False, signals_only=True)
 
 
@@ -337,3 +423,21 @@ def test_golden_figures(shared: Path, tmp_path: Path) -> None:
         theirs = tmi.judge(reference["adapted_lira_stable"], audit.membership[:4], [0.01], Bootstrap(100))
     ours = tmi.judge(audit.scores["adapted-lira"][:4], audit.membership[:4], [0.01], Bootstrap(100))
     assert ours.auc.estimate == pytest.approx(theirs.auc.estimate, abs=0.01)
+
+
+def test_golden_figures_with_pretraining_labels(shared: Path, tmp_path: Path) -> None:
+    golden = shared / "golden" / "text"
+    files = ("--predictions", golden / "predictions.npy", "--membership", golden / "membership.npy")
+    of = {}
+    for name, labels in (("without", ()), ("with", ("--pretraining-labels", golden / "labels.npy"))):
+        attacks = ["tmi", *(PROBES if labels else [])]
+        names = [word for attack in attacks for word in ("--attack", attack)]
+        command("attack", *files, *labels, *names, "--targets", "4", "--out", name, folder=tmp_path)
+        of[name] = json.loads((tmp_path / name / "results.json").read_text())["attacks"]
+    auc = {
+        name: {attack: found["auc"]["estimate"] for attack, found in attacks.items()} for name, attacks in of.items()
+    }
+    assert auc["without"]["tmi"] == pytest.approx(0.984, abs=0.006)
+    assert auc["with"]["tmi"] == pytest.approx(0.993, abs=0.003)
+    assert auc["with"]["label-probe"] == pytest.approx(0.908, abs=0.01)
+    assert auc["with"]["label-probe-shadows"] == pytest.approx(0.975, abs=0.005)

@@ -34,6 +34,8 @@ SAMPLE_BYTES = 256 << 20
 TRIAL_POINTS, TRIAL_TARGETS = 400, 64
 # Fewer models than these leave most attacks with too few shadows to learn from.
 FEW_MODELS = 16
+# How often labels are shuffled to see what chance gives.
+SHUFFLES = 40
 # Standard errors beyond which a mean is taken to differ from what chance gives.
 CERTAIN = 4.0
 # Fewer matched shadows on either side leave nothing to compare a shadow with.
@@ -65,6 +67,7 @@ def check_arrays(
     labels: NDArray[Any] | None = None,
     target: NDArray[Any] | None = None,
     *,
+    pretraining_labels: NDArray[Any] | None = None,
     sample_bytes: int = SAMPLE_BYTES,
 ) -> list[Finding]:
     """Take arrays in and look for the usual mistakes in them.
@@ -74,6 +77,7 @@ def check_arrays(
         membership: ``[models, points]``, bool or numbers that are 0 or 1.
         labels: whole numbers ``[points]``, the class of each point among those of the predictions, or None.
         target: logits ``[points, augmentations, classes]`` of one more model, whose membership nobody knows, or None.
+        pretraining_labels: whole numbers ``[points]``, the class that each point had in pretraining, or None.
         sample_bytes: how much of the predictions is read.
 
     Returns:
@@ -83,7 +87,7 @@ def check_arrays(
         TmiError: the arrays do not fit one another, see `tmi.predictions.intake.taken_in`.
     """
     said: list[str] = []
-    answers = taken_in(models, membership, labels, note=said.append)
+    answers = taken_in(models, membership, labels, pretraining_labels=pretraining_labels, note=said.append)
     unknown = None if target is None else as_model(target, "target", said.append)
     findings = [Finding("ok", "read as", sentence) for sentence in dict.fromkeys(said)]
     return findings + check_input(answers, *([] if unknown is None else [unknown]), sample_bytes=sample_bytes)
@@ -142,20 +146,25 @@ def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
         findings.append(found)
         # Nobody is surer of labels that are not what the models answer.
         labels = labels if found.severity == "ok" else None
+    if answers.pretraining_labels is not None:
+        findings += _check_pretraining_labels(sample, answers.pretraining_labels, chosen)
     if not any(finding.severity == "error" for finding in findings):
         findings += _check_signal(sample, mask, chosen, labels)
     return findings
 
 
-def check_answers(target: NDArray[Any]) -> list[Finding]:
+def check_answers(target: NDArray[Any], pretraining_labels: NDArray[np.int64]) -> list[Finding]:
     """Look for mistakes in the answers of one model that there are no shadow models of.
 
     Args:
         target: ``[points, augmentations, classes]``.
+        pretraining_labels: ``[points]``.
     """
     if not np.isfinite(target).all():
         return [Finding("error", "target", "NaN or infinite values, expected logits")]
-    return [replace(found, subject="target") for found in _check_values(np.asarray(target, dtype=np.float32)[None])]
+    sample = np.asarray(target, dtype=np.float32)[None]
+    findings = [replace(found, subject="target") for found in _check_values(sample)]
+    return findings + _check_pretraining_labels(sample, pretraining_labels, np.arange(len(target)))
 
 
 def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: int = SAMPLE_BYTES) -> list[Finding]:
@@ -345,10 +354,45 @@ def _check_labels(sample: NDArray[np.float32], here: NDArray[np.int64]) -> Findi
     if excess.mean() <= CERTAIN * error:
         message = (
             f"{right.mean():.1%} of the answers agree with them, {by_chance.mean():.1%} would by chance: points out of "
-            "order, or labels of another task; leave them out if the points have no class among the predictions'"
+            "order, or labels of another task; leave them out if the points have no class among the predictions', or "
+            "name them as pretraining labels if they are those"
         )
         return Finding("warning", "labels", message)
     return Finding("ok", "labels", f"{right.mean():.1%} of the answers agree with them")
+
+
+def _check_pretraining_labels(
+    sample: NDArray[np.float32], everywhere: NDArray[np.int64], chosen: NDArray[np.int64]
+) -> list[Finding]:
+    """Whether points have their label to themselves, and whether answers about points of one label are alike."""
+    different, which, sizes = np.unique(everywhere, return_inverse=True, return_counts=True)
+    findings = []
+    if alone := int((sizes == 1).sum()):
+        message = (
+            f"{_some(alone, 'point')} of {len(everywhere)} with a label that no other point has: nothing tells how a "
+            "model answers about such a label, so the scores that label-probe and label-probe-shadows give are neutral"
+        )
+        findings.append(Finding("warning", "pretraining labels", message))
+    mean = sample.mean(axis=(0, 2), dtype=np.float64)
+    mean -= mean.mean(axis=1, keepdims=True)
+    mean -= mean.mean(axis=0)
+    here = which[chosen]
+    _, first, counts = np.unique(np.sort(here), return_index=True, return_counts=True)
+
+    def explained(order: NDArray[np.int64]) -> float:
+        """The sum of squares between labels if points are dealt to them in this order."""
+        return float((np.add.reduceat(mean[order], first) ** 2 / counts[:, None]).sum())
+
+    random = stream(0, "pretraining labels")
+    by_chance = np.array([explained(random.permutation(len(mean))) for _ in range(SHUFFLES)])
+    if explained(here.argsort(kind="stable")) <= by_chance.mean() + CERTAIN * by_chance.std(ddof=1):
+        message = (
+            "answers about points of one label are no more alike than others: points out of order, or labels of "
+            "something else"
+        )
+        return [*findings, Finding("warning", "pretraining labels", message)]
+    message = f"{len(different)} different, each of {sizes.min()} to {sizes.max()} points, answered alike"
+    return [*findings, Finding("ok", "pretraining labels", message)]
 
 
 def _check_signal(

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tmi import _core
 from tmi.attacks.check import check_input, check_target, require_sound
-from tmi.attacks.registry import Needs, Option, attack_named, is_possible
+from tmi.attacks.registry import Needs, Option, attack_named, lacking
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.unknown_target import p_values
@@ -35,7 +35,8 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
     order, the same augmentations.
 
     Args:
-        attack: the name of an attack that needs no more than shadow models; ``tmi attacks`` lists them.
+        attack: the name of an attack that needs no more than shadow models, and labels that the points had in
+            pretraining if these are given; ``tmi attacks`` lists them.
         view: what is seen of the logits, for instance ``"top-3"``; see `tmi.View`.
         seed: for attacks that draw random numbers.
         threads: for kernels; never changes a score.
@@ -90,6 +91,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         predictions: NDArray[Any] | Sequence[NDArray[Any]],
         membership: NDArray[np.bool_],
         labels: NDArray[np.int64] | None = None,
+        pretraining_labels: NDArray[np.int64] | None = None,
     ) -> MembershipAttack:
         """Keep the answers of the shadow models. Nothing is computed before the first target is known.
 
@@ -99,18 +101,28 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             membership: bool ``[models, points]``, was the point in the model's pretraining set.
             labels: int64 ``[points]``, the class of each point among those of the predictions, for attacks that look
                 at the confidence in it.
+            pretraining_labels: int64 ``[points]``, the class that each point had in pretraining, any integers.
 
         Raises:
-            TmiError: there is no such attack or view, the attack needs more than shadow models, the arrays do not fit
+            TmiError: there is no such attack or view, the attack needs more than there is, the arrays do not fit
                 one another, hold NaN, or are of fewer than three models, or a check finds that they are wrong.
         """
         attack = attack_named(self.attack, self.options)
-        if not is_possible(attack, HAS):
+        needs = lacking(attack, HAS if pretraining_labels is None else HAS | {Needs.PRETRAINING_LABELS})
+        if needs is Needs.PRETRAINING_LABELS:
+            raise TmiError(f"the attack {self.attack!r} needs {needs.value}, expected fit(..., pretraining_labels=...)")
+        if needs:
             raise TmiError(
-                f"the attack {self.attack!r} needs {attack.needs.value}, expected one that needs shadow models only"
+                f"the attack {self.attack!r} needs {needs.value}, expected one that needs shadow models only"
             )
         answers = taken_in(
-            predictions, membership, labels, seed=self.seed, threads=self.threads, view=View.parse(self.view)
+            predictions,
+            membership,
+            labels,
+            pretraining_labels=pretraining_labels,
+            seed=self.seed,
+            threads=self.threads,
+            view=View.parse(self.view),
         )
         self.findings_ = check_input(answers)
         require_sound(self.findings_, force=self.force)

@@ -97,12 +97,16 @@ def _log_likelihood_ratio(
     deviation = np.sqrt((residuals**2).sum(axis=0) / max(len(of_shadows) - 2, 1) + LEAST_VARIANCE)
     shift, residuals = (mean_in - mean_out) / deviation, residuals / deviation
     covariance = np.einsum("npi,npj->ij", residuals, residuals) / residuals[..., 0].size
-    direction = np.linalg.solve(covariance + RIDGE * np.eye(len(covariance)), shift[known].mean(axis=0))
+    # Members lie nearer to others of their label. At least what noise makes of none, or else chance would give this a
+    # sign, which all targets share.
+    chance = np.sqrt((1 / inside[known] + 1 / outside[known]).mean() / known.sum())
+    mean = np.maximum(shift[known].mean(axis=0), chance)
+    direction = np.linalg.solve(covariance + RIDGE * np.eye(len(covariance)), mean)
     shift, target, shadows = shift @ direction, of_target / deviation @ direction, of_shadows / deviation @ direction
     variance = max(float(direction @ covariance @ direction), LEAST_VARIANCE)
     noise = variance * (1 / np.maximum(inside, 1) + 1 / np.maximum(outside, 1))
-    expected = shift[known].mean()
-    spread = max(float((shift[known] ** 2).mean() - expected**2 - noise[known].mean()), LEAST_VARIANCE * variance)
+    expected = float(mean @ direction)
+    spread = max(float(shift[known].var() - noise[known].mean()), LEAST_VARIANCE * variance)
     shift = (shift * spread + expected * noise) / (spread + noise)
     # Of all shadows together, whose mean is known better than that of either side.
     middle = shadows.mean(axis=0) - (inside / len(shadows) - 0.5) * shift

@@ -36,7 +36,7 @@ class Needs(Enum):
     PRETRAINED_MODEL = "the pretrained model"
     KNOWN_MEMBERS = "known members"
     PRETRAINING_LABELS = "pretraining labels of the challenge points"
-    # Nothing fails without these two, but the attack is about them.
+    # No attack fails without these two, but some are about them.
     LABELS = "labels of the challenge points"
     TOP_CLASS = "predictions of which one class is the likeliest"
 
@@ -53,7 +53,8 @@ class Attack(ABC):
         needs: what the adversary has besides queries to the target.
         default: its place in the report among the attacks that run unless some are named; None: it runs only by name.
             Derived classes do not inherit it.
-        default_with: what must be there besides ``needs`` for it to run by default.
+        default_with: what must be there besides ``needs`` for it to run by default, and unless nothing fails without it
+            at all.
         upper_bound: whether it sees more than an adversary who only has the finetuned model.
         labelled: whether it looks at the confidence in the label of a point, where labels are known.
         together: whether it looks at other finetunings of the same models as well (`AttackInput.companions`).
@@ -161,15 +162,16 @@ def options_of(attack: Attack) -> dict[str, Option]:
     return {name: getattr(attack, name) for name in signature(type(attack)).parameters}
 
 
-def is_possible(attack: Attack, has: Collection[Needs]) -> bool:
-    """Whether an adversary who has this can run an attack.
+def lacking(attack: Attack, has: Collection[Needs]) -> Needs | None:
+    """What an adversary who has this would have to have besides to run an attack; None if it is possible.
 
     The finetunings of a given model with known members are one target together, of which attacks on one model at a time
     know nothing.
     """
-    if Needs.KNOWN_MEMBERS in has:
-        return attack.needs in has and attack.needs in (Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS)
-    return attack.needs in {Needs.NOTHING, *has}
+    if Needs.KNOWN_MEMBERS in has and attack.needs not in (Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS):
+        return Needs.SHADOW_MODELS
+    there = {Needs.NOTHING, Needs.LABELS, Needs.TOP_CLASS, *has}
+    return next((need for need in (attack.needs, attack.default_with) if need not in there), None)
 
 
 def default_attacks(has: Collection[Needs]) -> list[str]:
@@ -182,7 +184,7 @@ def default_attacks(has: Collection[Needs]) -> list[str]:
     for name, attack in all_attacks().items():
         # Of the class itself: a variant that is derived from an attack does not run by default because that does.
         place = vars(type(attack)).get("default")
-        if place is not None and is_possible(attack, has) and attack.default_with in {Needs.NOTHING, *has}:
+        if place is not None and not lacking(attack, has) and attack.default_with in {Needs.NOTHING, *has}:
             places[name] = place
     return sorted(places, key=lambda name: (places[name], name))
 

@@ -201,8 +201,10 @@ def _linear_log_odds(
     """Log-odds of a penalised logistic regression, for the rows that it was fitted to and for the queries."""
     inputs = _linear_inputs(rows)
     deviation = inputs.std(axis=0)
-    # A feature that hardly varies among the rows, because it is at its limit everywhere, would be blown up elsewhere.
-    inputs /= (scale := np.where(deviation > LEAST_DEVIATION, deviation, 1.0))
+    # A feature that hardly varies among the rows, because it is at its limit everywhere, would be blown up elsewhere
+    # or taken for the intercept where it is large.
+    least = LEAST_DEVIATION * np.maximum(1.0, np.abs(inputs.mean(axis=0)))
+    inputs /= (scale := np.where(deviation > least, deviation, 1.0))
     model = LogisticRegression(C=LINEAR_STRENGTH, solver="newton-cholesky", tol=1e-3).fit(inputs, labels)
     return model.decision_function(inputs), model.decision_function(_linear_inputs(queries) / scale)
 

@@ -25,7 +25,11 @@ def _layout_option(command: Command) -> Command:
     )(command)
 
 
-_LABELS = click.option("--labels", type=click.Path(path_type=Path), help="Class of each point, a file.")
+def _labels_options(command: Command) -> Command:
+    path = click.Path(path_type=Path)
+    pretraining = "Class that each point had in pretraining, any integers, a file."
+    command = click.option("--pretraining-labels", type=path, help=pretraining)(command)
+    return click.option("--labels", type=path, help="Class of each point, a file.")(command)
 
 
 @click.command()
@@ -33,20 +37,26 @@ _LABELS = click.option("--labels", type=click.Path(path_type=Path), help="Class 
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for the arrays.")
 @_layout_option
 @click.option("--membership", type=click.Path(path_type=Path), help="Who was trained on what, a file.")
-@_LABELS
+@_labels_options
 @click.option("--force", is_flag=True, help="Replace arrays that are there.")
 @debuggable
 def convert(
-    predictions: Path, out: Path, layout: str | None, membership: Path | None, labels: Path | None, force: bool
+    predictions: Path,
+    out: Path,
+    layout: str | None,
+    membership: Path | None,
+    labels: Path | None,
+    pretraining_labels: Path | None,
+    force: bool,
 ) -> None:
     """Write the predictions in IN, of another tool's layout, as .npy files into DIR.
 
-    IN is a file or a folder. What is written, predictions.npy, membership.npy and labels.npy or target.npy if there
-    are any, is read by `tmi attack --predictions DIR` and by numpy.load.
+    IN is a file or a folder. What is written, predictions.npy, membership.npy and labels.npy, pretraining_labels.npy or
+    target.npy if there are any, is read by `tmi attack --predictions DIR` and by numpy.load.
     """
     from tmi.predictions.formats import read_saved, write_saved
 
-    arrays = read_saved(predictions, membership, labels, layout)
+    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=pretraining_labels)
     written = write_saved(arrays, out, force=force)
     for sentence in arrays.read_as:
         click.echo(sentence)
@@ -56,12 +66,17 @@ def convert(
 @click.command()
 @click.argument("predictions", type=click.Path(path_type=Path))
 @click.argument("membership", required=False, type=click.Path(path_type=Path))
-@_LABELS
+@_labels_options
 @click.option("--target", type=click.Path(path_type=Path), help="Saved answers of one more model: does it belong?")
 @_layout_option
 @debuggable
 def check(
-    predictions: Path, membership: Path | None, labels: Path | None, target: Path | None, layout: str | None
+    predictions: Path,
+    membership: Path | None,
+    labels: Path | None,
+    pretraining_labels: Path | None,
+    target: Path | None,
+    layout: str | None,
 ) -> None:
     """Say what is wrong with saved PREDICTIONS and their MEMBERSHIP before they are attacked.
 
@@ -73,10 +88,12 @@ def check(
     from tmi.attacks.check import Finding, check_arrays
     from tmi.predictions.formats import read_saved, read_target
 
-    arrays = read_saved(predictions, membership, labels, layout)
+    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=pretraining_labels)
     findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]
     unknown = arrays.target if target is None else read_target(target, arrays.point_ids)
-    findings += check_arrays(arrays.models, arrays.membership, arrays.labels, unknown)
+    findings += check_arrays(
+        arrays.models, arrays.membership, arrays.labels, unknown, pretraining_labels=arrays.pretraining_labels
+    )
     table = Table.grid(padding=(0, 2))
     for finding in findings:
         table.add_row(MARKS[finding.severity], finding.subject, _plain(finding.message))

@@ -15,7 +15,7 @@ from tmi.errors import TmiError
 
 # Options that say how models are trained, which saved predictions have behind them.
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons")
-OF_SAVED = ("membership", "labels", "pretrained_predictions", "layout")
+OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "layout")
 # What of the training and the attacks makes sense without shadow models.
 WITHOUT_SHADOWS = ("seed", "views", "fpr")
 
@@ -43,7 +43,6 @@ def attack_saved(
         options.pop(name)
     if options.pop("non_members"):
         raise TmiError("--non-members is for audits without shadow models, which --predictions has: leave it out")
-    options.pop("pretraining_labels")
     if len(target) not in (0, 1, len(predictions)):
         raise TmiError(
             f"--target is given {len(target)} times, expected once, or for each of the {len(predictions)} --predictions"
@@ -121,7 +120,7 @@ def refuse_saved_options(options: dict[str, Any]) -> None:
     Raises:
         TmiError: one is.
     """
-    for name in (*OF_SAVED, "target", "pretraining_labels", "non_members"):
+    for name in (*OF_SAVED, "target", "non_members"):
         if options.pop(name):
             hint = ", or --pretraining-labels for an audit without shadow models" if name == "target" else ""
             raise TmiError(f"{_flag(name)} belongs to saved predictions: --predictions is missing{hint}")

@@ -38,6 +38,8 @@ class SavedFiles(SavedFinetuning):
     """Which model was pretrained on which point; None where the layout brings it along."""
     labels: str | None = None
     """The class of each point among those of the predictions."""
+    pretraining_labels: str | None = None
+    """The class that each point had in pretraining, any integers."""
     pretrained_predictions: str | None = None
     """Answers of the pretrained models themselves, for the upper bound."""
     layout: str | None = None

@@ -123,7 +123,7 @@ class AttackInput:
         if labels.min() < 0 or labels.max() >= classes:
             raise TmiError(
                 f"labels lie between {labels.min()} and {labels.max()}, expected 0 to {classes - 1}, "
-                "the classes of the predictions"
+                "the classes of the predictions; those of pretraining are given as pretraining labels"
             )
 
     @cached_property

@@ -35,6 +35,7 @@ def taken_in(
     labels: ArrayLike | None = None,
     pretrained: ArrayLike | Sequence[ArrayLike] | None = None,
     *,
+    pretraining_labels: ArrayLike | None = None,
     seed: int = 0,
     threads: int = 1,
     memory: int = DEFAULT_MEMORY,
@@ -47,8 +48,9 @@ def taken_in(
 
     Predictions, those of the pretrained models in as many classes as these have, are raw logits as floats
     ``[models, points, (augmentations,) classes]``, in one array or one per model, memory maps or not. Membership is
-    ``[models, points]`` or transposed, bool or numbers 0 and 1, labels are whole numbers ``[points]``. Companions are
-    predictions of the same models finetuned in other ways, in as many classes and augmentations as each has.
+    ``[models, points]`` or transposed, bool or numbers 0 and 1, labels of either kind are whole numbers ``[points]``.
+    Companions are predictions of the same models finetuned in other ways, in as many classes and augmentations as each
+    has.
 
     Raises:
         TmiError: arrays of another shape or type, that do not fit one another, or that hold NaN.
@@ -81,6 +83,9 @@ def taken_in(
             )
             for number, each in enumerate(companions, 2)
         ),
+        pretraining_labels=None
+        if pretraining_labels is None
+        else as_pretraining_labels(pretraining_labels, shape[1], "pretraining labels"),
     )
 
 
@@ -169,9 +174,12 @@ def as_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:
     flat = array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
     if flat.shape != (points,):
         raise TmiError(f"{where}: has shape {array.shape}, expected labels ({points},), one per point")
-    if flat.dtype.kind not in "fiu" or (flat.dtype.kind == "f" and not (np.floor(flat) == flat).all()):
+    # What int64 cannot hold comes back as another number, infinity and NaN among it.
+    with np.errstate(invalid="ignore"):
+        labels = np.array(flat, dtype=np.int64) if flat.dtype.kind in "fiu" else None
+    if labels is None or not np.array_equal(labels, flat):
         raise TmiError(f"{where}: has type {flat.dtype}, expected labels that are whole numbers")
-    return np.array(flat, dtype=np.int64)
+    return labels
 
 
 def as_pretraining_labels(array: ArrayLike, points: int, where: str) -> NDArray[np.int64]:

@@ -172,6 +172,9 @@ class Data(ResultsTable):
     """The points; of a run its pool and downstream task, of saved predictions the files and how they were read.
 
     The evaluation counts the challenge points and the decisions on members and non-members, over all targets.
+
+    Attributes:
+        pretraining_labels: how many different ones the challenge points have, where attacks know them.
     """
 
     pool: Pool | None = None
@@ -179,6 +182,7 @@ class Data(ResultsTable):
     files: list[ReadFile] | None = None
     read_as: list[str] | None = None
     classes: int | None = None
+    pretraining_labels: int | None = None
     queries_per_point: int
     challenge_points: int = 0
     members: int = 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tmi.attacks.registry import Attack, Needs, all_attacks, attack_named, default_attacks, is_possible
+from tmi.attacks.registry import Attack, Needs, all_attacks, attack_named, default_attacks, lacking
 from tmi.config import AttackedConfig, Config
 from tmi.errors import TmiError
 from tmi.predictions.views import LOGITS, View
@@ -75,8 +75,7 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
     # What points functions of the user are given, and whether known ones have labels, is seen when they are read.
     allowed = has | {Needs.PRETRAINING_LABELS} if config.recipe is not None or config.given else has
     for attack in named:
-        if not is_possible(attack, allowed):
-            needs = Needs.SHADOW_MODELS if config.given else attack.needs
+        if needs := lacking(attack, allowed):
             raise TmiError(f"attack.names has {attack.name!r}, which needs {ASKED_FOR.get(needs, needs.value)}")
     names = config.attack.names or default_attacks(has)
     if config.attack.together and not (config.variants and {*config.companions} <= {*config.variants}):

@@ -73,6 +73,9 @@ def _data(run: Run, made: Made) -> Data:
             private=None if made.private is None else Private(**made.private),
             fingerprint=task.downstream.fingerprint,
         ),
+        pretraining_labels=len(np.unique(task.challenges.labels))
+        if run.directory.pretraining_labels in run.stage_files("membership")
+        else None,
         queries_per_point=config.query.count,
     )
 

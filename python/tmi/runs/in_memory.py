@@ -122,11 +122,17 @@ class InMemory(Subject):
             seconds,
             read_as=self.read_as,
             labelled=self.answers.labels is not None,
+            pretraining_labels=self.answers.pretraining_labels,
         )
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the bytes of the arrays, some points of the predictions at a time."""
-        hashes = {"membership": sha256(np.ascontiguousarray(self.membership).tobytes()).hexdigest()}
+        arrays = {"membership": self.membership, "pretraining labels": self.answers.pretraining_labels}
+        hashes = {
+            name: sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+            for name, array in arrays.items()
+            if array is not None
+        }
         for number, each in enumerate((self.answers, *self.answers.companions), 1):
             of, digest = "" if number == 1 else f" of finetuning {number}", sha256()
             for _, block in each.predictions.blocks():
@@ -274,6 +280,7 @@ def audit(
     *,
     attacks: Sequence[str] | None = None,
     labels: ArrayLike | None = None,
+    pretraining_labels: ArrayLike | None = None,
     pretrained: ArrayLike | None = None,
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
     target_companions: Sequence[ArrayLike] = (),
@@ -301,6 +308,7 @@ def audit(
             membership nobody knows.
         attacks: by name; all that are usual and possible if left out.
         labels: int ``[points]``, the class of each point among those of the predictions.
+        pretraining_labels: int ``[points]``, the class that each point had in pretraining, any integers.
         pretrained: the pretrained models' own answers in as many classes as they have, for ``direct``.
         companions: predictions of the same models finetuned in other ways, about the same points: also attack as
             adversaries who see the first two finetunings together, the first three and so on.
@@ -327,6 +335,7 @@ def audit(
         membership,
         labels,
         pretrained,
+        pretraining_labels=pretraining_labels,
         seed=seed,
         threads=threads,
         note=notes.append,
@@ -337,7 +346,11 @@ def audit(
             f"target_companions holds {len(target_companions)} arrays, expected the target's answers in each of the "
             f"{len(companions)} other finetunings, or none"
         )
-    usual = possible_attacks(has_labels=labels is not None, has_pretrained=pretrained is not None)
+    usual = possible_attacks(
+        has_labels=labels is not None,
+        has_pretrained=pretrained is not None,
+        has_pretraining_labels=pretraining_labels is not None,
+    )
     document = {
         "name": name,
         "seed": seed,

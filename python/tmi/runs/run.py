@@ -163,7 +163,10 @@ class Run(StoredSubject):
             if self.task.pool.kind != "image" and (recipe.flip or recipe.crop):
                 raise TmiError(f"{table}.flip and {table}.crop are for images; the points are {self.task.pool.kind}s")
         for name in self.config.attack.names:
-            if attack_named(name).needs is Needs.PRETRAINING_LABELS and not self._has[0]:
+            if (
+                Needs.PRETRAINING_LABELS in (attack_named(name).needs, attack_named(name).default_with)
+                and not self._has[0]
+            ):
                 raise TmiError(f"attack.names has {name!r}, which needs pretraining labels; the pool has one class")
         for each in runs:
             each.maker.check()

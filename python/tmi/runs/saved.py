@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.attacks.check import Finding, check_input, require_sound
-from tmi.attacks.registry import Needs, attack_named, default_attacks
+from tmi.attacks.registry import Needs, attack_named, default_attacks, lacking
 from tmi.config import SavedConfig, SavedFiles, SavedFinetuning, saved_config, with_values
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
+from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
 from tmi.runs.adversaries import all_adversaries, main_adversary, with_attacks
@@ -28,6 +29,13 @@ from tmi.system.memory import DEFAULT_MEMORY
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+# What is said of an attack that cannot be run.
+ASKED_FOR = {
+    Needs.KNOWN_MEMBERS: "is for one given model, whose points it needs; saved predictions have none",
+    Needs.PRETRAINED_MODEL: "needs the answers of the pretrained models: --pretrained-predictions",
+    Needs.PRETRAINING_LABELS: "needs the labels that the points had in pretraining: --pretraining-labels",
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,13 @@ class SavedPredictions(StoredSubject):
         """This one, and the others that were named with it, of which each has its own predictions and target."""
         found = [self]
         for companion in self.config.files.companions:
-            files = self.config.files.model_copy(
-                update={**dict(companion), "labels": None, "pretrained_predictions": None, "companions": []}
-            )
+            alone: dict[str, Any] = {
+                "labels": None,
+                "pretraining_labels": None,
+                "pretrained_predictions": None,
+                "companions": [],
+            }
+            files = self.config.files.model_copy(update={**dict(companion), **alone})
             found.append(SavedPredictions(self.config.model_copy(update={"files": files}), self.directory))
         return found
 
@@ -73,7 +85,9 @@ class SavedPredictions(StoredSubject):
         """A hash of the files, of the seed and of the number of targets."""
         target = self.config.files.target
         hashes = {path: sha256 for path, sha256 in self._hashes.items() if path != target}
-        return content_key("saved", self.arrays.version, hashes, self.config.seed, self.config.targets)
+        # Earlier versions did not look for them, so that the same file may say more now.
+        known = ["pretraining labels"] if self.arrays.pretraining_labels is not None else []
+        return content_key("saved", self.arrays.version, hashes, self.config.seed, self.config.targets, *known)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -128,15 +142,11 @@ class SavedPredictions(StoredSubject):
         for adversary in all_adversaries(self.config):
             for seen in (answers, *answers.companions)[: adversary.together]:
                 adversary.view.require_classes(seen.predictions.shape[-1])
+        arrays = {Needs.PRETRAINED_MODEL: answers.pretrained, Needs.PRETRAINING_LABELS: answers.pretraining_labels}
+        has = [Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)]
         for name in self.config.attack.names:
-            if attack_named(name).needs is Needs.KNOWN_MEMBERS:
-                raise TmiError(
-                    f"the attack {name!r} is for one given model, whose points it needs; saved predictions have none"
-                )
-            if attack_named(name).needs is Needs.PRETRAINED_MODEL and answers.pretrained is None:
-                raise TmiError(
-                    f"the attack {name!r} needs the answers of the pretrained models: --pretrained-predictions"
-                )
+            if needs := lacking(attack_named(name), has):
+                raise TmiError(f"the attack {name!r} {ASKED_FOR[needs]}")
         if self.has_target:
             self.answers(DEFAULT_MEMORY, View(), self.target_finetunings, with_target=True)
         require_sound(self.findings, force=force)
@@ -173,7 +183,14 @@ class SavedPredictions(StoredSubject):
             answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
             pretrained = Predictions(answers.models, memory)
         predictions = Predictions(arrays.models, memory)
-        return AttackInput(predictions, arrays.membership, pretrained, self.config.seed, labels=arrays.labels)
+        return AttackInput(
+            predictions,
+            arrays.membership,
+            pretrained,
+            self.config.seed,
+            labels=arrays.labels,
+            pretraining_labels=arrays.pretraining_labels,
+        )
 
     def opened_with_target(self, memory: int) -> AttackInput:
         """The same with the target of unknown membership before all models."""
@@ -193,8 +210,9 @@ class SavedPredictions(StoredSubject):
         read_as = [*self.arrays.read_as]
         for number, each in reversed([*enumerate(self.finetunings, 1)]):
             files, of = each.config.files, "" if number == 1 else f" of finetuning {number}"
-            roles |= dict.fromkeys(each._hashes, f"predictions{of}")
+            roles |= {path: _role(path, of) for path in each._hashes}
             roles |= {files.target: f"target{of}", files.membership: "membership", files.labels: "labels"}
+            roles[files.pretraining_labels] = "pretraining labels"
             roles[files.pretrained_predictions] = "pretrained predictions"
         for name, each in zip(self.config.companions, self.finetunings[1:], strict=True):
             read_as += [f"{name}: {sentence}" for sentence in each.arrays.read_as if sentence not in read_as]
@@ -210,6 +228,7 @@ class SavedPredictions(StoredSubject):
             read_as=read_as,
             point_ids=self.arrays.point_ids,
             labelled=self.arrays.labels is not None,
+            pretraining_labels=self.arrays.pretraining_labels,
             target=Path(self.config.files.target or "the target").name,
         )
 
@@ -217,6 +236,17 @@ class SavedPredictions(StoredSubject):
 def read_file(path: Path, role: str) -> ReadFile:
     """What the report says of a file that was read."""
     return ReadFile(role=role, path=str(path), sha256=_hash(path), **_header(path))
+
+
+def _role(path: str, of: str) -> str:
+    """What a file holds that was not named, of the first finetuning or ``of`` another."""
+    roles = {
+        "membership": MEMBERSHIP,
+        "labels": LABELS,
+        "pretraining labels": PRETRAINING_LABELS,
+        f"target{of}": TARGET,
+    }
+    return next((role for role, names in roles.items() if Path(path).stem in names), f"predictions{of}")
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -237,6 +267,7 @@ def described(
     read_as: Sequence[str] = (),
     point_ids: NDArray[np.int64] | None = None,
     labelled: bool = False,
+    pretraining_labels: NDArray[np.int64] | None = None,
     target: str = "the target",
 ) -> Description:
     """What the results say about predictions that were made by others.
@@ -250,13 +281,20 @@ def described(
         read_as: what was understood.
         point_ids: what each point is called, its number if left out.
         labelled: whether the class of each point is known.
+        pretraining_labels: int64 ``[points]``; None if they are not known.
         target: what the target of unknown membership is called.
     """
     models, points, augmentations, classes = shape
     return Description(
         kind="saved predictions",
         models=Models(count=models, targets=targets, given=None, not_pretrained=[], not_finetuned=[]),
-        data=Data(files=list(files), read_as=list(read_as), classes=classes, queries_per_point=augmentations),
+        data=Data(
+            files=list(files),
+            read_as=list(read_as),
+            classes=classes,
+            pretraining_labels=None if pretraining_labels is None else len(np.unique(pretraining_labels)),
+            queries_per_point=augmentations,
+        ),
         points=np.arange(points) if point_ids is None else point_ids,
         labels=[""] * points,
         provenance=provenance,
@@ -272,8 +310,9 @@ def read_arrays(files: SavedFiles) -> SavedArrays:
     Raises:
         TmiError: the files are missing or damaged, or do not fit one another.
     """
-    membership, labels = (None if path is None else Path(path) for path in (files.membership, files.labels))
-    return read_saved(Path(files.predictions), membership, labels, files.layout)
+    named = files.membership, files.labels, files.pretraining_labels
+    membership, labels, pretraining_labels = (None if path is None else Path(path) for path in named)
+    return read_saved(Path(files.predictions), membership, labels, files.layout, pretraining_labels=pretraining_labels)
 
 
 def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = None) -> SavedPredictions:
@@ -291,6 +330,7 @@ def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = 
     arrays = read_arrays(read)
     names = possible_attacks(
         has_labels=arrays.labels is not None,
+        has_pretraining_labels=arrays.pretraining_labels is not None,
         has_pretrained="pretrained_predictions" in files,
         signals_only=arrays.labels is not None and not arrays.labels.any() and arrays.models[0].shape[-1] == 2,
     )
@@ -307,18 +347,22 @@ def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = 
     return subject
 
 
-def possible_attacks(*, has_labels: bool, has_pretrained: bool, signals_only: bool = False) -> list[str]:
+def possible_attacks(
+    *, has_labels: bool, has_pretrained: bool, has_pretraining_labels: bool = False, signals_only: bool = False
+) -> list[str]:
     """The attacks that are run on saved predictions unless some are named.
 
     Args:
         has_labels: the class of each point is known.
         has_pretrained: the answers of the pretrained models are there.
+        has_pretraining_labels: the class that each point had in pretraining is known.
         signals_only: the predictions are one number per model and point, which has no top class.
     """
     has = {
         Needs.SHADOW_MODELS: True,
         Needs.LABELS: has_labels,
         Needs.PRETRAINED_MODEL: has_pretrained,
+        Needs.PRETRAINING_LABELS: has_pretraining_labels,
         Needs.TOP_CLASS: not signals_only,
     }
     return default_attacks([need for need, there in has.items() if there])

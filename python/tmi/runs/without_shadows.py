@@ -236,7 +236,8 @@ def _audited(
     candidates = np.ones(points, dtype=np.bool_)
     if non_members is not None:
         candidates = ~as_non_members(non_members, points, (files and files.non_members) or "non-members")
-    findings = [found for each in answers.values() for found in check_answers(each)] + _about_labels(labels, candidates)
+    checked = dict.fromkeys(found for each in answers.values() for found in check_answers(each, labels))
+    findings = [*checked, *_about_labels(labels, candidates)]
     require_sound(findings, force=force)
     view = main_adversary(config).view
     finetunings = [Predictions([each], view=view) for each in answers.values()]

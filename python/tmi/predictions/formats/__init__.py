@@ -15,9 +15,17 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.formats import leakpro, lira, plain, privacy_meter, privacyguard, tmi_pets24
-from tmi.predictions.formats.files import PICKLE_SUFFIXES
-from tmi.predictions.formats.reading import PREDICTIONS, TARGET, Layout, Reading, SavedArrays, in_numeric_order
-from tmi.predictions.intake import as_model
+from tmi.predictions.formats.files import PICKLE_SUFFIXES, read_array
+from tmi.predictions.formats.reading import (
+    PREDICTIONS,
+    PRETRAINING_LABELS,
+    TARGET,
+    Layout,
+    Reading,
+    SavedArrays,
+    in_numeric_order,
+)
+from tmi.predictions.intake import as_model, as_pretraining_labels
 from tmi.system.files import atomic
 
 __all__ = ["LAYOUTS", "Layout", "SavedArrays", "read_saved", "read_target", "write_saved"]
@@ -37,25 +45,38 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def read_saved(
-    predictions: Path, membership: Path | None = None, labels: Path | None = None, layout: str | None = None
+    predictions: Path,
+    membership: Path | None = None,
+    labels: Path | None = None,
+    layout: str | None = None,
+    *,
+    pretraining_labels: Path | None = None,
 ) -> SavedArrays:
     """Read predictions, the membership of the models, and labels if there are any.
+
+    Labels that are classes of the predictions are never taken for those of pretraining, nor the other way round.
 
     Args:
         predictions: a file or a folder.
         membership: a file, for layouts that have none of their own; wins over one that they have.
         labels: a file, likewise.
         layout: a name in `LAYOUTS`; found out from names and shapes if left out.
+        pretraining_labels: a file, for all layouts; wins over one beside the predictions.
 
     Raises:
         TmiError: a file is missing, damaged or unsafe, arrays do not fit, or the layout cannot be told.
     """
     predictions = Path(predictions)
     membership, labels = membership and Path(membership), labels and Path(labels)
-    for path in filter(None, (predictions, membership, labels)):
+    for path in filter(None, (predictions, membership, labels, pretraining_labels)):
         _require_readable(path)
     found = _layout(predictions, membership, layout)
-    return replace(found.read(predictions, membership, labels), version=found.version)
+    arrays = replace(found.read(predictions, membership, labels), version=found.version)
+    if pretraining_labels is None:
+        return arrays
+    array = read_array(pretraining_labels, PRETRAINING_LABELS)
+    of_points = as_pretraining_labels(array, arrays.membership.shape[1], str(pretraining_labels))
+    return replace(arrays, pretraining_labels=of_points, files=[*arrays.files, pretraining_labels])
 
 
 def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArray[Any]:
@@ -92,6 +113,7 @@ def write_saved(arrays: SavedArrays, folder: Path, *, force: bool = False) -> li
     others = {
         folder / "membership.npy": arrays.membership,
         folder / "labels.npy": arrays.labels,
+        folder / "pretraining_labels.npy": arrays.pretraining_labels,
         folder / "target.npy": arrays.target,
         folder / "target_membership.npy": arrays.target_membership,
     }

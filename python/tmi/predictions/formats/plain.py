@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import ARRAY_SUFFIXES, read_arrays
 from tmi.predictions.formats.lira import is_one_model, refuse_one_model
-from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PREDICTIONS, TARGET, Layout, Reading, SavedArrays
-from tmi.predictions.intake import as_labels, as_membership, as_model, as_models
+from tmi.predictions.formats.reading import (
+    LABELS,
+    MEMBERSHIP,
+    PREDICTIONS,
+    PRETRAINING_LABELS,
+    TARGET,
+    Layout,
+    Reading,
+    SavedArrays,
+)
+from tmi.predictions.intake import as_labels, as_membership, as_model, as_models, as_pretraining_labels
 
 # Files that tmi-pets24 and LeakPro write, which have layouts of their own.
 OF_OTHERS = re.compile(r"target_point_logits.*|sm_\d+(_\w+)?_logits\.npy")
@@ -29,12 +38,12 @@ def detect(path: Path, membership: Path | None) -> bool:
 
 
 def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
-    """Read a file or a folder; membership, labels and a target may lie beside the predictions or in the same file."""
+    """Read a file or a folder; membership, labels of either kind and a target may lie beside or in it."""
     refuse_one_model(path)
     reading = Reading()
     file = path if path.is_file() else _named(path, PREDICTIONS)
     if file is not None:
-        inside = read_arrays(file, (*PREDICTIONS, *MEMBERSHIP, *LABELS, *TARGET))
+        inside = read_arrays(file, (*PREDICTIONS, *MEMBERSHIP, *LABELS, *PRETRAINING_LABELS, *TARGET))
         reading.files.append(file)
         name = next((name for name in PREDICTIONS if name in inside), next(iter(inside)) if len(inside) == 1 else None)
         if name is None:
@@ -62,13 +71,14 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     mask = found(MEMBERSHIP, membership)
     if mask is None:
         raise TmiError(f"{path}: has no membership beside it; name its file, bool [models, points], with --membership")
-    classes, target = found(LABELS, labels), found(TARGET, None)
+    classes, target, pretraining = found(LABELS, labels), found(TARGET, None), found(PRETRAINING_LABELS, None)
     return reading.result(
         "tmi",
         models,
         as_membership(mask[0], shape, mask[1], reading.note),
         classes and as_labels(classes[0], shape[1], classes[1]),
         target=target and as_model(*target, reading.note),
+        pretraining_labels=pretraining and as_pretraining_labels(pretraining[0], shape[1], pretraining[1]),
     )
 
 

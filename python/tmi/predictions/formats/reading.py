@@ -17,6 +17,7 @@ from tmi.predictions.intake import as_labels, as_membership
 PREDICTIONS = ("predictions", "logits")
 MEMBERSHIP = ("membership", "memberships", "keep", "mask")
 LABELS = ("labels", "y_train", "targets", "y")
+PRETRAINING_LABELS = ("pretraining_labels",)
 TARGET = ("target",)
 
 # A probability of 1 in float32 hides up to half the distance to the next smaller number; of 0, what is below the
@@ -40,6 +41,7 @@ class SavedArrays:
             the layout has none.
         target_membership: bool ``[points]`` of that model, where the layout knows it.
         point_ids: int64 ``[points]``, ascending, what the tool calls each point; None where it has no names for them.
+        pretraining_labels: int64 ``[points]``, the class that each point had in pretraining; None if nobody said.
         version: of the layout.
     """
 
@@ -51,6 +53,7 @@ class SavedArrays:
     target: NDArray[Any] | None = None
     target_membership: NDArray[np.bool_] | None = None
     point_ids: NDArray[np.int64] | None = None
+    pretraining_labels: NDArray[np.int64] | None = None
     version: int = 1
 
     def __post_init__(self) -> None:
@@ -150,6 +153,7 @@ class Reading:
         target: NDArray[Any] | None = None,
         target_membership: NDArray[np.bool_] | None = None,
         point_ids: NDArray[np.int64] | None = None,
+        pretraining_labels: NDArray[np.int64] | None = None,
     ) -> SavedArrays:
         """What was read: the arrays, and before all notes a sentence with the tool, the shape and what was taken."""
         points, augmentations, classes = models[0].shape
@@ -158,7 +162,8 @@ class Reading:
             f"{tool}: {len(models)} models, {points} points, {augmentations} "
             f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype}).",
         )
-        return SavedArrays(models, membership, labels, self.read_as, self.files, target, target_membership, point_ids)
+        further = target, target_membership, point_ids, pretraining_labels
+        return SavedArrays(models, membership, labels, self.read_as, self.files, *further)
 
 
 def in_numeric_order(paths: Sequence[Path]) -> list[Path]:

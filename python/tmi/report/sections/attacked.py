@@ -32,6 +32,12 @@ def section(material: Material) -> Section:
     queries = counted(data.queries_per_point, "query", "queries")
     items.append(("Models", [given if models.given else made]))
     items.append(("Queries", [f"{data.challenge_points:,} challenge points, {queries} for each"]))
+    if (different := data.pretraining_labels) is not None:
+        items.append(
+            ("Pretraining labels", [f"the attacks know those of the challenge points, {different:,} different"])
+        )
+    elif not models.given:
+        items.append(("Pretraining labels", ["the attacks know none"]))
     if target is not None:
         asked = f"asked about {target.points:,} points; its shadows are all {target.shadows:,} models"
         seen = f"; seen in {target.finetunings} finetunings by attacks that look at several"

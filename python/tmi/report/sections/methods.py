@@ -37,11 +37,12 @@ def class_warnings(results: Results) -> list[str]:
     if not names:
         return []
     several = len(names) > 1
+    known = " but those of pretraining" if results.data.pretraining_labels else ""
     remedy = ""
     if results.is_saved:
         remedy = " If the points have a class among those of the predictions, name the file of these with --labels."
     return [
         f"{', '.join(names)} {'look' if several else 'looks'} at the class that the target itself holds most likely, "
-        "since no labels of the points are known. This hides much of a leak: on two small sets with known labels their "
-        f"AUCs were .55 to .60 with labels and .48 to .52 without.{remedy}"
+        f"since no labels of the points{known} are known. This hides much of a leak: on two small sets with known "
+        f"labels their AUCs were .55 to .60 with labels and .48 to .52 without.{remedy}"
     ]

@@ -13,6 +13,8 @@ def run_stage(subject: SavedPredictions, executor: Executor) -> None:
     arrays, directory = subject.arrays, subject.directory
     for sentence in arrays.read_as:
         executor.progress.note(sentence)
+    if arrays.pretraining_labels is None:
+        executor.progress.note("Labels that the points had in pretraining are not known (--pretraining-labels).")
     contents = {directory.membership: arrays.membership, directory.challenge_points: np.arange(subject.points)}
     for path, key in subject.stage_files("read").items():
         if not directory.is_current(path, key):
