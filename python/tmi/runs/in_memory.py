@@ -103,8 +103,9 @@ class InMemory(Subject):
     def _of_target(self) -> dict[str, NDArray[np.float64]]:
         first, *others = self.targets
         whole = self.answers.with_target(first, companions=others).seen_through(main_adversary(self.config).view)
+        seen = {number: whole.together(number) for number in (1, self.target_finetunings)}
         return {
-            name: score(attack_of(self.config, name), whole.together(self.target_adversary(name).together), range(1))[0]
+            name: score(attack_of(self.config, name), seen[self.target_adversary(name).together], range(1))[0]
             for name in self.target_attacks
         }
 

@@ -48,8 +48,9 @@ class Run(StoredSubject):
 
     @property
     def sent(self) -> dict[str, Any]:
-        """With the keys, so that a process that only scores does not read the data to compute them."""
-        return {"experiment": self.experiment, "keys": self.keys, "_has": self._has}
+        """With what a process that only scores would have to read the data for, or to look for a device."""
+        known = {"keys": self.keys, "_has": self._has, "_variant_configs": self._variant_configs}
+        return {"experiment": self.experiment} | known
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -130,14 +131,12 @@ class Run(StoredSubject):
     @cached_property
     def variants(self) -> list[Run]:
         """The other finetunings of the same pretrained models, each a run of its own from finetuning on."""
-        return [
-            Run(
-                on_this_machine(_as_variant(variant_of(self.config, name))),
-                self.directory.variant(name),
-                self.base or self,
-            )
-            for name in self.config.variants
-        ]
+        named = zip(self.config.variants, self._variant_configs, strict=True)
+        return [Run(config, self.directory.variant(name), self.base or self) for name, config in named]
+
+    @cached_property
+    def _variant_configs(self) -> list[Config]:
+        return [on_this_machine(_as_variant(variant_of(self.config, name))) for name in self.config.variants]
 
     def label(self, stage: str) -> str:
         """What a stage of this run is called in the progress display."""
