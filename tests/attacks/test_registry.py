@@ -49,6 +49,10 @@ class Largest(Attack):
             ["tmi", "conditional", "gaussian", "tmi-pointwise", "lira-online", "lira-offline", "rmia"],
         ),
         ({Needs.KNOWN_MEMBERS}, ["known-points", "inputs-and-answers", "inputs-alone"]),
+        (
+            {Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS},
+            ["known-points", "inputs-and-answers", "inputs-alone", "label-probe"],
+        ),
     ],
 )
 def test_attacks_that_run_by_default(has: set[Needs], expected: list[str]) -> None:
@@ -58,7 +62,8 @@ def test_attacks_that_run_by_default(has: set[Needs], expected: list[str]) -> No
 def test_the_configuration_of_a_run_lists_them() -> None:
     config = load_config("digits")
     assert config.attack.names == []
-    assert with_attacks(config).attack.names == [*WITH_SHADOWS, "direct"]
+    labelled = ["label-probe-shadows", "confidence", "label-probe", "direct"]
+    assert with_attacks(config).attack.names == [*WITH_SHADOWS[:-1], *labelled]
     assert with_attacks(with_attacks(config)) == with_attacks(config)
     named = load_config("digits", {"attack.names": ["direct", "gaussian"]})
     assert with_attacks(named) == named

@@ -137,3 +137,43 @@ def test_real_models(data: str, shared: Path) -> None:
     for level in LEVELS:
         assert (np.array(sets) <= level).sum() <= stats.binom.ppf(0.999, len(sets), level)
     assert np.mean(aucs) > {"text": 0.92, "digits": 0.54}[data]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["text", "digits"])
+def test_power(data: str, shared: Path) -> None:
+    """How many members are called: the table of the guide. Known are 105 of the 150 points that a model lacks."""
+    folder = shared / "golden" / data
+    predictions, membership, labels = (
+        np.load(folder / f"{name}.npy") for name in ("predictions", "membership", "labels")
+    )
+    labels = labels.astype(np.int64)
+    lines = []
+    for share in (0.0, 0.02, 0.1, 0.3, 0.5, 0.76):
+        rows = []
+        for model, inside in enumerate(membership):
+            random = np.random.default_rng(model)
+            non_members, members = (random.permutation(np.flatnonzero(side)) for side in (~inside, inside))
+            members = members[: round(share / (1 - share) * 45)]
+            asked = np.concatenate([non_members, members])
+            known = np.arange(len(asked)) < 105
+            truth = inside[asked][~known]
+            found = probed(predictions[model][asked], labels[asked], known, model)
+            assert found.p_values is not None
+            together = shuffled_set_test(found.alike, ~known, labels[asked], 999, model).p_value
+            auc = roc_auc_score(truth, found.scores) if len(members) else np.nan
+            called = [
+                (found.p_values[side] <= level).mean() if side.any() else np.nan
+                for side in (truth, ~truth)
+                for level in (0.01, 0.05)
+            ]
+            rows.append([auc, *called, together <= 0.05])
+        auc, at_1, at_5, false_1, false_5, together = np.mean(rows, axis=0)
+        lines.append(
+            f"{len(members)} members, 45 others: AUC {auc:.3f}, members called at 1% {at_1:.1%}, at 5% {at_5:.1%}; "
+            f"others {false_1:.1%}, {false_5:.1%}; set suspected {together:.0%}"
+        )
+        assert false_1 < 0.02
+        assert false_5 < 0.07
+    print("", data, *lines, sep="\n")
+    assert together > 0.9 or data == "digits"

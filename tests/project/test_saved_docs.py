@@ -38,6 +38,8 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     np.save(tmp_path / "predictions.npy", logits[1:])
     np.save(tmp_path / "membership.npy", membership[1:])
     np.save(tmp_path / "victim.npy", logits[0])
+    np.save(tmp_path / "labels.npy", np.arange(40) % 4)
+    np.save(tmp_path / "known.npy", np.arange(40) < 20)
     (code,) = blocks("README.md", "sh", "--predictions predictions.npy")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     result = subprocess.run(
@@ -50,7 +52,7 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "are called members" in result.stdout
-    assert len(list(tmp_path.glob("runs/*/report.html"))) == 1
+    assert len(list(tmp_path.glob("runs/*/report.html"))) == 2
 
 
 def test_the_python_of_the_guide(tmp_path: Path) -> None:

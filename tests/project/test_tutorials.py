@@ -14,7 +14,7 @@ TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE_BLOCK = re.compile(r"^```(python|toml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 # The one about saved predictions takes those of the first audit; the one about a GPU needs one.
-FOLLOWED = [["first-audit", "saved-predictions"], ["images"], ["texts"]]
+FOLLOWED = [["first-audit", "saved-predictions"], ["images"], ["texts"], ["without-shadow-models"]]
 
 
 def follow(tutorial: str, folder: Path) -> None:

@@ -59,7 +59,9 @@ def sentences(results: Results) -> list[str]:
     stand_out = counted(found.exposed.count, "point stands", "points stand")
     said = [
         f"{found.name}: {_called(found)}",
-        f"At a false discovery rate of {fdr} {stand_out} out: of so many, at most about {fdr} should be no members.",
+        f"{stand_out} out among all: of so many, at most about {fdr} should be no members."
+        if found.exposed.count
+        else f"No point stands out among all at a false discovery rate of {fdr}.",
     ]
     if found.set_test is not None:
         which = f"All {found.points:,} points taken together, against {found.non_members:,} known non-members"
