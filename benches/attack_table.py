@@ -2,7 +2,7 @@
 
 A folder holds the arrays ``predictions.npy``, float16 or float32 ``[models, points, augmentations, classes]`` raw
 logits of the finetuned models, and ``membership.npy``, bool ``[models, points]``; with ``pretrained_predictions.npy``,
-like the first, it is also asked for the upper bound, the attack ``direct``, and with ``pretraining_labels.npy``, int
+like the first, attacks with direct access are run as well, and with ``pretraining_labels.npy``, int
 ``[points]``, or the file of that kind that is named, for the attacks that look at these. The first models play the
 target in turn, all others are their shadows; scores are pooled.
 

@@ -42,9 +42,17 @@ def queries(answers: AttackInput) -> list[tuple[int, int]]:
     return list(product(range(points), range(augmentations)))
 
 
-@pytest.mark.parametrize("covariance", ["full", "pooled", "diagonal"])
-def test_adapted_lira_is_a_ratio_of_multivariate_gaussians(covariance: str) -> None:
-    answers = unlabelled(made_up(models=30))
+@pytest.mark.parametrize(
+    ("covariance", "name", "labels"),
+    [
+        ("full", "adapted-lira", False),
+        ("pooled", "adapted-lira-pooled", False),
+        ("diagonal", "adapted-lira-diagonal", False),
+        *((each, "lira-online", labels) for each in ("full", "pooled") for labels in (True, False)),
+    ],
+)
+def test_lira_is_a_ratio_of_multivariate_gaussians(covariance: str, name: str, labels: bool) -> None:
+    answers = made_up(models=30) if labels else unlabelled(made_up(models=30))
     augmentations = answers.predictions.shape[2]
     expected = []
     for point in range(answers.membership.shape[1]):
@@ -64,12 +72,12 @@ def test_adapted_lira_is_a_ratio_of_multivariate_gaussians(covariance: str) -> N
             for side, matrix in zip((in_, out), covariances, strict=True)
         ]
         expected.append(likelihoods[0] - likelihoods[1])
-    name = "adapted-lira" if covariance == "full" else f"adapted-lira-{covariance}"
+    attack = attack_named(name, {"variance": covariance} if name == "lira-online" else None)
     # The kernel adds a millionth of the variance to every variance.
-    np.testing.assert_allclose(attack_named(name).score(answers, [TARGET])[0], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(attack.score(answers, [TARGET])[0], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("variance", ["global", "per-point", "per-point-in-out"])
+@pytest.mark.parametrize("variance", ["global", "per-point", "per-point-in-out", "spherical"])
 @pytest.mark.parametrize("location", ["mean", "median"])
 def test_lira_online_is_a_ratio_of_gaussians(answers: AttackInput, variance: str, location: str) -> None:
     locate = {"mean": np.mean, "median": np.median}[location]
@@ -77,12 +85,14 @@ def test_lira_online_is_a_ratio_of_gaussians(answers: AttackInput, variance: str
     overall = [np.std(np.concatenate([query[side] for query in everything])) for side in (1, 2)]
     expected = np.zeros(answers.membership.shape[1])
     for (point, _), (target, in_, out) in zip(queries(answers), everything, strict=True):
+        of_point = [each for (other, _), each in zip(queries(answers), everything, strict=True) if other == point]
         squares = len(in_) * np.var(in_) + len(out) * np.var(out)
         pooled = np.sqrt(squares / (len(in_) + len(out) - 2))
         deviations = {
             "global": overall,
             "per-point": [pooled, pooled],
             "per-point-in-out": [np.std(in_), np.std(out)],
+            "spherical": [np.sqrt(np.mean([np.var(query[side]) for query in of_point])) for side in (1, 2)],
         }[variance]
         expected[point] += norm.logpdf(target, locate(in_), deviations[0])
         expected[point] -= norm.logpdf(target, locate(out), deviations[1])

@@ -201,7 +201,7 @@ def test_the_figure_is_the_same_bytes_every_time_and_names_all(numbers: tuple[in
     assert png_bytes(shadows_figure(results)) == png_bytes(shadows_figure(results))
     svg = svg_text(shadows_figure(results))
     assert svg == svg_text(shadows_figure(results))
-    for text in (*map(str, numbers), "_a$x$", "direct (upper bound)", "AUC with 95% interval"):
+    for text in (*map(str, numbers), "_a$x$", "direct (direct access)", "AUC with 95% interval"):
         assert f"{text}<" in svg
 
 

@@ -66,7 +66,7 @@ def attack(shift: float, non_members: int) -> dict[str, Any]:
             for rate in RATES
         },
         "seconds": 3.2,
-        "upper_bound": False,
+        "direct_access": False,
         "neutral": 0,
         "roc": {
             "fpr": grid.tolist(),
@@ -121,7 +121,7 @@ def make_results(shifts: dict[str, float], non_members: int = 9600, points: int 
     accuracy = {"mean": 0.9, "sd": 0.01, "min": 0.88, "max": 0.92}
     attacks = {name: attack(shift, non_members) for name, shift in shifts.items()}
     if "direct" in attacks:
-        attacks["direct"]["upper_bound"] = True
+        attacks["direct"]["direct_access"] = True
     candidates = [name for name in attacks if name != "direct"] or list(attacks)
     headline = next((name for name in ("inputs-and-answers", "tmi") if name in candidates), candidates[0])
     document = {

@@ -33,7 +33,7 @@ def row(transfer: str = "head", shift: float = 0.0, **changes: Any) -> dict[str,
 
 
 def shortened(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: found[key] for key in ("auc", "tpr_at_fpr", "upper_bound")}
+    return {key: found[key] for key in ("auc", "tpr_at_fpr", "direct_access")}
 
 
 def difference(against: str, estimate: float = -0.1, half_width: float = 0.02) -> dict[str, Any]:

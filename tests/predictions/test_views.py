@@ -379,7 +379,7 @@ def test_the_figure_is_the_same_bytes_every_time_and_names_all() -> None:
     assert png_bytes(views_figure(results)) == png_bytes(views_figure(results))
     svg = svg_text(views_figure(results))
     assert svg == svg_text(views_figure(results))
-    for text in ("top-3", "label", "_a$x$", "direct (upper bound)", "AUC with 95% interval"):
+    for text in ("top-3", "label", "_a$x$", "direct (direct access)", "AUC with 95% interval"):
         assert f"{text}<" in svg
 
 

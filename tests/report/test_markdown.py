@@ -131,7 +131,7 @@ def test_markdown_has_summary_table_target_bound_and_limits(results: Results) ->
     text = rendered(markdown(with_target(as_saved(results)))).text
     for part in ("In plain words", "The target: their-model", "Lower bound on the ε of the pretraining", "Limits"):
         assert part in text
-    for part in (with_interval(results.main.auc), "direct (upper bound)", "no AUC", "on trust"):
+    for part in (with_interval(results.main.auc), "direct (direct access)", "no AUC", "on trust"):
         assert part in text
     assert "The target:" not in markdown(results)
 

@@ -63,7 +63,7 @@ def test_page_shows_an_unresolvable_rate_as_a_dash() -> None:
     assert "– not resolvable with 400 non-members" in html
 
 
-def test_page_sets_the_upper_bound_apart(results: Results) -> None:
+def test_page_sets_direct_access_apart(results: Results) -> None:
     attacks, bound = page(results).split('<tbody class="bound">')
     assert '<th scope="row">direct</th>' in bound
     assert '<th scope="row">direct</th>' not in attacks

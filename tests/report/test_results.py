@@ -49,6 +49,13 @@ def test_files_of_earlier_versions_are_read() -> None:
     assert (results.headline, results.view) == ("gaussian", "logits")
 
 
+def test_direct_access_was_called_an_upper_bound() -> None:
+    document = make_seven().to_dict()
+    text = json.dumps(document).replace('"direct_access"', '"upper_bound"')
+    assert text != json.dumps(document)
+    assert Results.of(json.loads(text)).to_dict() == document
+
+
 def without(*path: str) -> dict[str, Any]:
     document = make_results({"tmi": 0.6}).to_dict()
     table = document
@@ -82,10 +89,10 @@ def test_a_file_that_does_not_fit_is_refused_by_name_and_key(tmp_path: Path) -> 
         Results.load(path)
 
 
-def test_attacks_are_ranked_with_upper_bounds_apart() -> None:
+def test_attacks_are_ranked_with_direct_access_apart() -> None:
     results = make_results({"tmi": 0.6, "confidence": 0.1, "adapted-lira": 0.7, "direct": 1.0})
     assert results.ranked == ["adapted-lira", "tmi", "confidence"]
-    assert results.upper_bounds == ["direct"]
+    assert results.direct == ["direct"]
     assert results.main == results.attacks["tmi"]
     assert results.rates == ["0.001", "0.01", "0.05", "0.1"]
     assert results.representative_rate == "0.01"

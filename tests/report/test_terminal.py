@@ -28,7 +28,7 @@ def test_table_fits_80_columns_with_one_line_per_attack(results: Results) -> Non
     assert [row[0] for row in rows] == ["adapted-lira", "tmi", "confidence", "direct", "direct:"]
 
 
-def test_upper_bound_stands_below_a_gap_even_though_it_is_highest(results: Results) -> None:
+def test_direct_access_stands_below_a_gap_even_though_it_is_highest(results: Results) -> None:
     lines = printed(results)
     row = next(index for index, line in enumerate(lines) if line.startswith("direct "))
     assert lines[row - 1] == ""
@@ -129,9 +129,9 @@ def test_verdict_without_a_leak_does_not_hide_a_few_exposed_members() -> None:
     assert "But" not in verdict(results)
 
 
-def test_verdict_does_not_take_the_upper_bound_for_a_leak() -> None:
+def test_verdict_does_not_take_direct_access_for_a_leak() -> None:
     assert "But" not in verdict(make_results({"tmi": 0.0, "direct": 2.0}))
-    assert verdict(make_results({"direct": 2.0})).startswith("Only an upper bound was measured")
+    assert verdict(make_results({"direct": 2.0})).startswith("Only a reference was measured")
 
 
 def test_verdict_below_chance_points_to_reversed_input() -> None:

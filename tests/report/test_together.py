@@ -12,7 +12,7 @@ from tmi.report.sections.summary import verdict
 
 
 def seen_together(attacks: dict[str, float], names: tuple[str, ...] = ("deep", "a|<b>$x$")) -> Results:
-    """Results where all attacks but `gaussian` and the upper bound look at several finetunings."""
+    """Results where all attacks but `gaussian` and `direct` look at several finetunings."""
     results = make_results(attacks)
     numbers = [str(number) for number in range(1, 2 + len(names))]
     rows = {

@@ -263,7 +263,7 @@ def test_the_table_of_long_names_fits() -> None:
     figures = {"auc": 0.7, "balanced_accuracy": 0.6, "tpr_at_fpr": dict.fromkeys(rates, 0.3)}
     rates["0.0001"] = replace(estimate, resolvable=False)
     entry = {
-        "upper_bound": False,
+        "direct_access": False,
         "a": figures,
         "b": figures,
         "difference": {"auc": estimate, "balanced_accuracy": estimate, "tpr_at_fpr": rates},
@@ -278,7 +278,7 @@ def test_the_table_of_long_names_fits() -> None:
         "why": "the challenge points differ",
         "evaluation": {"confidence": 0.95, "resamples": 1000},
         "headline": "inputs-and-answers",
-        "attacks": {"inputs-and-answers": entry, "direct": entry | {"upper_bound": True}},
+        "attacks": {"inputs-and-answers": entry, "direct": entry | {"direct_access": True}},
         "configuration": ["seed was 0, now 5"],
     }
     compared = Compared.model_validate(document)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import tmi
+from tmi.attacks.direct import Direct
 from tmi.predictions.views import LOGITS, View
 from tmi.runs import pipeline
+from tmi.runs.adversaries import main_adversary
 from tmi.runs.saved import SavedPredictions, audit_of
+from tmi.system.files import content_key
 from tmi.system.memory import DEFAULT_MEMORY
 
 
@@ -43,6 +46,24 @@ def test_all_that_a_run_writes_is_known_and_cleared(tiny: Any, tmp_path: Path) -
     (tmp_path / "run" / "mine.txt").write_text("precious")
     subject.directory.clear()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "mine.txt"]
+
+
+def test_a_changed_attack_has_its_scores_made_anew_and_no_other(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A run directory from when `direct` was the discriminant that it no longer is."""
+    config = tiny(attack__names=["gaussian", "direct"], evaluation__resamples=100)
+    monkeypatch.setattr(Direct, "version", 1)
+    tmi.run_attack(config, tmp_path / "run")
+    subject = pipeline.subject_of(config, tmp_path / "run")
+    stored = subject.directory.scores("direct")
+    # Keys of before there were versions are those of the first.
+    key = content_key(subject.answers_key, "direct", "logits", None)
+    subject.directory.save_array(stored, np.zeros_like(np.load(stored)), key)
+    assert subject.directory.is_current(stored, subject.score_key("direct", main_adversary(config)))
+    others = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.npy") if path != stored}
+    monkeypatch.undo()
+    tmi.run_attack(config, tmp_path / "run")
+    assert np.load(stored).any()
+    assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
 def test_a_process_keeps_the_subject_that_it_was_sent(audit: SavedPredictions) -> None:

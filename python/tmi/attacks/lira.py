@@ -16,7 +16,7 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput, neutral
 
 Location: TypeAlias = Literal["mean", "median"]
-OnlineVariance: TypeAlias = Literal["global", "per-point", "per-point-in-out"]
+OnlineVariance: TypeAlias = Literal["global", "per-point", "per-point-in-out", "spherical", "full", "pooled"]
 OfflineVariance: TypeAlias = Literal["global", "per-point"]
 
 # No variance is below this share of that of all shadows at the point, nor below the second number: IN or OUT shadows
@@ -85,14 +85,16 @@ class LiraOnline(Attack):
     """LiRA with IN and OUT shadows: the log-likelihood ratio of the target's confidences.
 
     A Gaussian each is fitted to the IN and the OUT shadows' confidences of each query of a point; queries are taken as
-    independent, so their log-ratios add up.
+    independent, so their log-ratios add up, unless the variance is "full" or "pooled".
 
     Args:
         variance: "global", one variance per side over all points and shadows, which the paper recommends below 64
             shadows; "per-point", one per point and query from both sides; "per-point-in-out", one per point, query and
-            side (``fix_variance=False`` in its code, whose ``fix_variance=True`` takes the IN variance for both sides).
-            Where there are too few shadows for these two, the variance of all shadows at the point stands in.
-        location: "mean" as in the paper's algorithm, or "median" as in its code.
+            side (``fix_variance=False`` in its code, whose ``fix_variance=True`` takes the IN variance for both sides);
+            "spherical", one per point and side for all queries, as the paper says of several queries. Where there are
+            too few shadows for these three, the variance of all shadows at the point stands in. "full" and "pooled":
+            the covariance of the queries at the point, as in `AdaptedLira` and `AdaptedLiraPooled`.
+        location: "mean" as in the paper's algorithm, or "median" as in its code; the mean where queries covary.
 
     Raises:
         TmiError: no such variance or location.
@@ -119,6 +121,14 @@ class LiraOnline(Attack):
 
     def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
         confidence = confidences(answers, target)
+        if self.variance == "full" or self.variance == "pooled":
+            # As logits of two classes, whose scaled logits are plus and minus the confidence. The kernel takes either,
+            # for all models the same, and the sign of a coordinate is nothing to a likelihood ratio.
+            two = np.stack([confidence, np.zeros_like(confidence)], axis=-1).astype(np.float32)
+            ratio = _core.adapted_lira(
+                two, answers.membership, np.array([target]), covariance=self.variance, threads=answers.threads
+            )
+            return np.asarray(ratio[0])
         shadows, members = np.delete(confidence, target, axis=0), np.delete(answers.membership, target, axis=0)
         in_, out, everyone = (
             _Side(shadows, chosen, self.location) for chosen in (members, ~members, np.ones_like(members))
@@ -232,7 +242,9 @@ def _deviations(sides: Sequence[_Side], everyone: _Side, variance: OnlineVarianc
         return [np.sqrt(np.array(side.global_variance())) for side in sides]
     overall = everyone.variance()
     least = np.maximum(LEAST_SHARE * overall, LEAST_VARIANCE)
-    if variance == "per-point":
+    if variance == "spherical":
+        estimates = [np.where(side.count >= 2, side.variance(), overall).mean(axis=-1, keepdims=True) for side in sides]
+    elif variance == "per-point":
         freedom = everyone.count - len(sides)
         pooled = sum((side.squares() for side in sides), start=np.zeros(overall.shape)) / np.maximum(freedom, 1)
         estimates = [np.where(freedom >= 1, pooled, overall)] * 2

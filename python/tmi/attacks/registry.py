@@ -55,7 +55,10 @@ class Attack(ABC):
             Derived classes do not inherit it.
         default_with: what must be there besides ``needs`` for it to run by default, and unless nothing fails without it
             at all.
-        upper_bound: whether it sees more than an adversary who only has the finetuned model.
+        direct_access: whether it asks the pretrained model itself, which who has the finetuned one alone cannot: a
+            reference, shown apart.
+        version: raised when a change of the code changes its scores, so that earlier ones are not taken for current.
+            Derived classes inherit it.
         labelled: whether it looks at the confidence in the label of a point, where labels are known.
         together: whether it looks at other finetunings of the same models as well (`AttackInput.companions`).
         point_by_point: whether a score depends on the predictions at its own point alone; then `tmi.attacks.scoring`
@@ -68,7 +71,8 @@ class Attack(ABC):
     needs: ClassVar[Needs] = Needs.SHADOW_MODELS
     default: ClassVar[int | None] = None
     default_with: ClassVar[Needs] = Needs.NOTHING
-    upper_bound: ClassVar[bool] = False
+    direct_access: ClassVar[bool] = False
+    version: ClassVar[int] = 1
     labelled: ClassVar[bool] = False
     together: ClassVar[bool] = False
     point_by_point: bool = False

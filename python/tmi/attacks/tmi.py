@@ -54,6 +54,7 @@ class Tmi(Attack):
     default = 10
     together = True
     source = "after Abascal et al. 2024; one metaclassifier for all points, conditioning and shrinkage are new"
+    version = 2
     ingredients = Ingredients()
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -102,10 +103,10 @@ class TmiWithoutContrast(Tmi):
 
 @register
 class TmiWithoutLabels(Tmi):
-    """`tmi` without the pretraining labels of the points."""
+    """`tmi` without the labels of the points, of either kind."""
 
     name = "tmi-without-labels"
-    summary = "tmi without the pretraining labels"
+    summary = "tmi without the labels of the points"
     ingredients = Ingredients(labels=False)
 
 
@@ -116,6 +117,7 @@ class Conditional(Attack):
     name = "conditional"
     summary = "likelihood ratio on answers conditioned on the model's other answers; no LightGBM"
     default = 20
+    version = 2
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio of each target's conditioned answers."""

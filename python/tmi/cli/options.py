@@ -222,7 +222,7 @@ def saved_options(command: Command) -> Command:
             click.option(
                 "--pretrained-predictions",
                 type=path,
-                help="Of the saved predictions: answers of the pretrained models themselves, for the upper bound.",
+                help="Of the saved predictions: answers of the pretrained models themselves, for direct access.",
             ),
             click.option(
                 "--target",

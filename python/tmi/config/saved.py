@@ -41,7 +41,7 @@ class SavedFiles(SavedFinetuning):
     pretraining_labels: str | None = None
     """The class that each point had in pretraining, any integers."""
     pretrained_predictions: str | None = None
-    """Answers of the pretrained models themselves, for the upper bound."""
+    """Answers of the pretrained models themselves, for attacks with direct access."""
     layout: str | None = None
     """The layout by name; found out if left out."""
     companions: list[SavedFinetuning] = []

@@ -46,7 +46,7 @@ class ComparedAttack(ResultsTable):
         detectable: the difference of the AUC that such an interval excludes from 0 in four of five cases.
     """
 
-    upper_bound: bool
+    direct_access: bool
     a: PlainFigures
     b: PlainFigures
     difference: Comparison
@@ -104,8 +104,8 @@ def compared_table(compared: Compared) -> Table:
     """One row per attack: the AUC of both runs, and B minus A."""
     rates, fewest = compared.rates, min(compared.a.non_members, compared.b.non_members)
 
-    bounds = [name for name, entry in compared.attacks.items() if entry.upper_bound]
-    names = [name for name in compared.attacks if name not in bounds] + bounds
+    direct = [name for name, entry in compared.attacks.items() if entry.direct_access]
+    names = [name for name in compared.attacks if name not in direct] + direct
     entries = [compared.attacks[name] for name in names]
     changes = [entry.difference for entry in entries]
     # The star has a place of its own, so that the intervals stand below one another.
@@ -128,8 +128,8 @@ def compared_table(compared: Compared) -> Table:
     return Table(
         columns,
         main=compared.headline,
-        breaks=[len(names) - len(bounds)],
-        remark="upper bound",
+        breaks=[len(names) - len(direct)],
+        remark="direct access",
         elsewhere="the file of --json",
     )
 

@@ -142,16 +142,16 @@ class Results(ResultsTable):
 
     @property
     def ranked(self) -> list[str]:
-        """Names of the attacks that the adversary can run, without upper bounds, highest AUC first."""
-        return self._by_auc(upper_bound=False)
+        """Names of the attacks that the adversary can run, without those with direct access, highest AUC first."""
+        return self._by_auc(direct_access=False)
 
     @property
-    def upper_bounds(self) -> list[str]:
+    def direct(self) -> list[str]:
         """Names of the attacks that query the pretrained models themselves, highest AUC first; mostly one or none."""
-        return self._by_auc(upper_bound=True)
+        return self._by_auc(direct_access=True)
 
-    def _by_auc(self, upper_bound: bool) -> list[str]:
-        names = [name for name, attack in self.attacks.items() if attack.upper_bound == upper_bound]
+    def _by_auc(self, direct_access: bool) -> list[str]:
+        names = [name for name, attack in self.attacks.items() if attack.direct_access == direct_access]
         return sorted(names, key=lambda name: -self.attacks[name].auc.estimate)
 
     @property

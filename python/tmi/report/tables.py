@@ -53,11 +53,28 @@ class Histogram(ResultsTable):
     non_members: list[int]
 
 
-class Attack(ResultsTable):
+class OfAttack(ResultsTable):
+    """What tables of one attack have in common.
+
+    Attributes:
+        direct_access: it queries the pretrained models themselves, which is out of the adversary's reach.
+    """
+
+    direct_access: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _once_an_upper_bound(cls, table: Any) -> Any:
+        """Files of earlier versions call it that."""
+        if not isinstance(table, dict) or "upper_bound" not in table:
+            return table
+        return {"direct_access" if key == "upper_bound" else key: value for key, value in table.items()}
+
+
+class Attack(OfAttack):
     """An attack and how well it does.
 
     Attributes:
-        upper_bound: it queries the pretrained models themselves, which is out of the adversary's reach.
         tpr_at_fpr: by false positive rate, as in ``"0.001"``; the same rates for every attack.
         neutral: scores of points that all shadow models have or none.
         looks_at: which class, for an attack that looks at one.
@@ -66,7 +83,6 @@ class Attack(ResultsTable):
     summary: str
     source: str
     needs: str
-    upper_bound: bool
     auc: Estimate
     balanced_accuracy: Estimate
     tpr_at_fpr: dict[str, Estimate]
@@ -376,12 +392,11 @@ class WithoutShadows(ResultsTable):
         return sorted(self.calls, key=float)
 
 
-class VariantAttack(ResultsTable):
+class VariantAttack(OfAttack):
     """An attack on one of several finetunings."""
 
     auc: Estimate
     tpr_at_fpr: dict[str, Estimate]
-    upper_bound: bool
 
 
 class VariantRow(ResultsTable):

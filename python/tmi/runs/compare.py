@@ -92,7 +92,7 @@ def compared_runs(
         else:
             difference = compare(scores_b, scores_a, labels_a, rates, bootstrap)
         entries[name] = ComparedAttack(
-            upper_bound=a.results.attacks[name].upper_bound,
+            direct_access=a.results.attacks[name].direct_access,
             a=_figures(scores_a, labels_a, rates, bootstrap),
             b=_figures(scores_b, labels_b, rates, bootstrap),
             difference=difference,
@@ -166,7 +166,7 @@ def _figures(
 
 
 def _common_attacks(a: ScoredRun, b: ScoredRun, wanted: Sequence[str]) -> list[str]:
-    """The attacks to compare, the one that stands for the run first and upper bounds last."""
+    """The attacks to compare, the one that stands for the run first and those with direct access last."""
     for run in (a, b):
         for name in wanted:
             if name not in run.attacks:
@@ -176,7 +176,7 @@ def _common_attacks(a: ScoredRun, b: ScoredRun, wanted: Sequence[str]) -> list[s
         raise TmiError(
             f"{a.path} and {b.path} have no attack in common: {', '.join(a.attacks)} and {', '.join(b.attacks)}"
         )
-    return sorted(common, key=lambda name: (a.results.attacks[name].upper_bound, name != a.results.headline))
+    return sorted(common, key=lambda name: (a.results.attacks[name].direct_access, name != a.results.headline))
 
 
 def _rates(run: ScoredRun, wanted: Sequence[float]) -> list[float]:

@@ -160,12 +160,12 @@ def results_of(
 def headline(names: Sequence[str]) -> str:
     """The attack that the verdict speaks of, chosen without looking at the outcome.
 
-    It is the default one, or the first that is no upper bound; for a given model, the one to be compared with the
+    It is the default one, or the first without direct access; for a given model, the one to be compared with the
     points alone.
     """
     if GIVEN_MODEL_ATTACK in names:
         return GIVEN_MODEL_ATTACK
-    candidates = [name for name in names if not attack_named(name).upper_bound] or list(names)
+    candidates = [name for name in names if not attack_named(name).direct_access] or list(names)
     return DEFAULT_ATTACK if DEFAULT_ATTACK in candidates else candidates[0]
 
 
@@ -210,7 +210,7 @@ def judged(
         summary=attack.summary,
         source=attack.source,
         needs=attack.needs.value,
-        upper_bound=attack.upper_bound,
+        direct_access=attack.direct_access,
         auc=judgement.auc,
         balanced_accuracy=judgement.balanced_accuracy,
         tpr_at_fpr=judgement.tpr_at_fpr,

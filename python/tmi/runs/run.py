@@ -291,7 +291,7 @@ class Run(StoredSubject):
 
 def _as_variant(config: Config) -> Config:
     """Only the main view and all shadows, and no attack whose answers no finetuning changes."""
-    names = [name for name in config.attack.names if not attack_named(name).upper_bound]
+    names = [name for name in config.attack.names if not attack_named(name).direct_access]
     attack = config.attack.model_copy(
         update={
             "names": names or config.attack.names,

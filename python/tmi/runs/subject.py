@@ -116,7 +116,7 @@ class Subject(ABC):
     def target_attacks(self) -> list[str]:
         """The attacks on a target of unknown membership: those that need nothing of it but its predictions."""
         names = self.config.attack.names if self.has_target else []
-        return [name for name in names if not attack_named(name).upper_bound]
+        return [name for name in names if not attack_named(name).direct_access]
 
     def label(self, stage: str) -> str:
         """What a stage is called in the progress display."""
@@ -269,21 +269,22 @@ class StoredSubject(Subject):
 
     def score_key(self, attack: str, adversary: Adversary) -> str:
         """The artefact key of the scores of an adversary's attack."""
-        seen = (adversary.view.name, adversary.shadows, *self._options_in_keys(attack))
+        seen = (adversary.view.name, adversary.shadows, *self._attack_in_keys(attack))
         others = [each.answers_key for each in self.finetunings[1 : adversary.together]]
         return content_key(self.answers_key, attack, *seen, *([others] if others else []))
 
     def target_score_key(self, attack: str) -> str:
         """The artefact key of the scores of the target of unknown membership under an attack."""
-        asked = (self.answers_key, self.target_key, attack, self.config.attack.views[0], *self._options_in_keys(attack))
+        asked = (self.answers_key, self.target_key, attack, self.config.attack.views[0], *self._attack_in_keys(attack))
         together = self.target_adversary(attack).together
         others = [(each.answers_key, each.target_key) for each in self.finetunings[1:together]]
         return content_key("target", *asked, *([others] if others else []))
 
-    def _options_in_keys(self, attack: str) -> list[dict[str, Option]]:
-        """What an attack's options add to the keys of its scores: their values, the defaults as well."""
-        options = options_of(attack_of(self.config, attack))
-        return [options] if options else []
+    def _attack_in_keys(self, name: str) -> list[dict[str, Option] | int]:
+        """What an attack adds to the keys of its scores: its options, the defaults as well, and its version."""
+        attack = attack_of(self.config, name)
+        options = options_of(attack)
+        return [*([options] if options else []), *([attack.version] if attack.version > 1 else [])]
 
     @property
     def score_files(self) -> dict[Path, str]:

@@ -44,7 +44,7 @@ def _row(results: Results) -> VariantRow:
         downstream_test_accuracy=accuracy,
         not_finetuned=results.models.not_finetuned,
         attacks={
-            name: VariantAttack(auc=attack.auc, tpr_at_fpr=attack.tpr_at_fpr, upper_bound=attack.upper_bound)
+            name: VariantAttack(auc=attack.auc, tpr_at_fpr=attack.tpr_at_fpr, direct_access=attack.direct_access)
             for name, attack in results.attacks.items()
         },
     )

@@ -60,7 +60,7 @@ class Artefacts:
         return self.root / "predictions" / f"{model:03d}.npy"
 
     def pretrained_predictions(self, model: int) -> Path:
-        """The same of a pretrained model under its own head, for the upper bound."""
+        """The same of a pretrained model under its own head, for attacks with direct access."""
         return self.shared / "pretrained_predictions" / f"{model:03d}.npy"
 
     def reference_predictions(self, model: int) -> Path:

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.attacks.confidences import confidences
 from tmi.attacks.features.conditioning import Conditioned, condition_answers
 from tmi.attacks.features.probe import label_probes
 from tmi.predictions.attack_input import AttackInput
@@ -32,8 +33,9 @@ class Window:
         answers: about these points, the reference points being points like the others.
         challenged: number of challenge points.
         conditioned: what the answers at the other points leave unexplained.
-        odds: float64 ``[models, points, probes]`` of the pretraining labels (`tmi.attacks.features.probe`), taught by
-            all points of all windows; None where points have no such labels.
+        odds: float64 ``[models, points, probes]`` of the points' labels: the models' own where these are classes of the
+            answers, about the point itself and on average; else those of the pretraining labels
+            (`tmi.attacks.features.probe`), taught by all points of all windows; None where points have neither.
         companions: the same of the other finetunings; their odds are within those of the first.
     """
 
@@ -70,6 +72,10 @@ def _window(answers: AttackInput, challenged: range, further: range) -> Window:
 
 @lru_cache(maxsize=1)
 def _all_odds(answers: AttackInput) -> NDArray[np.float64] | None:
+    if answers.labels is not None and answers.reference is None:
+        # The model's own odds, which no probe has to learn.
+        own = confidences(answers, 0)
+        return own if own.shape[-1] == 1 else np.stack([own[..., 0], own.mean(axis=-1)], axis=-1)
     return None if answers.pretraining_labels is None else label_probes(answers)
 
 

@@ -229,9 +229,8 @@ def _finish(
     axes.grid(visible=True, axis=grid, color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
     handles = [Line2D([], [], marker="o", markersize=4, **line_style) for line_style in styles.values()]
-    bounds = results.upper_bounds
     # A space first: no label then starts with the underscore that hides a legend entry.
-    labels = [f" {name}{' (upper bound)' if name in bounds else ''}" for name in styles]
+    labels = [f" {name}{' (direct access)' if name in results.direct else ''}" for name in styles]
     legend = axes.figure.legend(handles, labels, fontsize=8, loc=loc, ncols=ncols, frameon=False, handlelength=2.4)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -37,7 +37,7 @@ def roc_figure(results: Results) -> Figure:
     """ROC curves on two logarithmic axes, with a simultaneous band around that of the attack of the verdict.
 
     The rates that stand for too few non-members, which the data cannot resolve, are hatched over. The headline
-    attack is drawn thick, the upper bound as a dashed grey line, chance as a thin dashed diagonal. The
+    attack is drawn thick, direct access as a dashed grey line, chance as a thin dashed diagonal. The
     other curves have no band: bands would hide one another, and the table has their intervals.
 
     Args:
@@ -122,6 +122,6 @@ def _add_legend(axes: Axes, results: Results, styles: Mapping[str, LineStyle]) -
 
 def _legend_label(results: Results, name: str) -> str:
     """AUC first: it lines up, and no label then starts with the underscore that hides a legend entry."""
-    remark = " (upper bound)" if name in results.upper_bounds else ""
+    remark = " (direct access)" if name in results.direct else ""
     # An en space, because HTML merges two ordinary ones.
     return f"{with_interval(results.attacks[name].auc)}\N{EN SPACE}{shortened(name)}{remark}"

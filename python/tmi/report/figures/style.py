@@ -68,8 +68,7 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
 
     Colours follow the order of the file, not of the legend: the same attack keeps its colour between runs.
     """
-    bounds = results.upper_bounds
-    others = [name for name in results.attacks if name not in (results.headline, *bounds)]
+    others = [name for name in results.attacks if name not in (results.headline, *results.direct)]
     styles: dict[str, LineStyle] = {
         name: {
             "color": _COLOURS[index % len(_COLOURS)],
@@ -80,8 +79,8 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
         for index, name in enumerate(others)
     }
     styles[results.headline] = {"color": _HEADLINE_COLOUR, "linestyle": "-", "linewidth": 2.4, "zorder": 4}
-    bound: LineStyle = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.3, "zorder": 2}
-    return {name: styles[name] for name in results.ranked} | dict.fromkeys(bounds, bound)
+    direct: LineStyle = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.3, "zorder": 2}
+    return {name: styles[name] for name in results.ranked} | dict.fromkeys(results.direct, direct)
 
 
 def shortened(name: str) -> str:

@@ -56,9 +56,9 @@ def section(material: Material) -> Section:
 
 
 def attack_table(results: Results) -> Table:
-    """One row per attack, highest AUC first; upper bounds stand apart below."""
-    rates, bounds = results.rates, results.upper_bounds
-    names = [*results.ranked, *bounds]
+    """One row per attack, highest AUC first; those with direct access stand apart below."""
+    rates, direct = results.rates, results.direct
+    names = [*results.ranked, *direct]
     attacks = [results.attacks[name] for name in names]
     accuracies = [attack.balanced_accuracy for attack in attacks]
     columns = [
@@ -76,7 +76,7 @@ def attack_table(results: Results) -> Table:
         # The highest false positive rates say least.
         columns.append(Column(tpr_label(rate), cells, tpr_label_short(rate), spared=1 + len(rates) - place))
     unresolved, options = resolution_note(results), options_note(results)
-    said = [f"{name}: queries the pretrained model itself, an upper bound" for name in bounds]
+    said = [f"{name}: queries the pretrained model itself, a reference with direct access" for name in direct]
     notes = [Paragraph(note, media=Media.TERMINAL) for note in (*said, unresolved, seen(results)) if note]
     notes.append(Paragraph(f"In brackets: {results.confidence} intervals.", media=~Media.TERMINAL))
     if unresolved:
@@ -88,8 +88,8 @@ def attack_table(results: Results) -> Table:
         main=results.headline,
         notes=notes,
         breaks=[len(results.ranked)],
-        apart="Upper bound, not an attack on a finetuned model: it queries the pretrained model itself.",
-        remark="upper bound",
+        apart="Reference with direct access, no attack on a finetuned model: it queries the pretrained model itself.",
+        remark="direct access",
     )
 
 

@@ -29,10 +29,10 @@ def section(material: Material) -> Section:
     results = material.results
     sentence = bound_sentence(results)
     first = (Strong(sentence),) if sentence else f"No lower bound could be computed for {results.headline}."
-    bounds = {name: results.attacks[name].epsilon for name in [*results.ranked, *results.upper_bounds]}
+    bounds = {name: results.attacks[name].epsilon for name in [*results.ranked, *results.direct]}
     known = {name: bound for name, bound in bounds.items() if bound is not None}
     found = known.values()
-    names = [Cell(name, ["upper bound"] if results.attacks[name].upper_bound else []) for name in known]
+    names = [Cell(name, ["direct access"] if results.attacks[name].direct_access else []) for name in known]
     columns = [
         Column("Attack", names),
         Column("Stage", [bound.stage for bound in found]),

@@ -11,7 +11,7 @@ def section(material: Material) -> Section:
     """What each attack is, what it needs and how long it took."""
     results = material.results
     rows = []
-    for name in [*results.ranked, *results.upper_bounds]:
+    for name in [*results.ranked, *results.direct]:
         attack = results.attacks[name]
         source = [" ", Muted(f"({attack.source})")] if attack.source else []
         needs = f"Needs {attack.needs}; took {duration(attack.seconds)}"

@@ -102,8 +102,8 @@ def _verdict(results: Results) -> str:
         return _verdict_on_given_model(*compared)
     if results.models.given is not None:
         return f"No verdict: {name} has {figure}. {SHIFT} {CONTRAST}"
-    if results.main.upper_bound:
-        return f"Only an upper bound was measured, by querying the pretrained models themselves: {figure}."
+    if results.main.direct_access:
+        return f"Only a reference was measured, with direct access to the pretrained models themselves: {figure}."
     if auc.low > CHANCE_AUC:
         rate = _clear_rate(results)
         finds = (
@@ -202,7 +202,7 @@ def _finding(results: Results) -> str:
     auc = results.main.auc
     answers = (
         "from the answers of the pretrained models themselves"
-        if results.main.upper_bound
+        if results.main.direct_access
         else "from the answers of a finetuned model alone"
     )
     of_a_point = "whether a given point was in its pretraining data"

@@ -21,7 +21,7 @@ def section(material: Material) -> Section | None:
     title, label = "How the leak falls with what is seen", "AUC of every attack in every view"
     introduction = (
         "The same models, queries and attacks, by adversaries to whom less is shown. AUC with "
-        f"{results.confidence} interval; the upper bound sees as much of the pretrained model's answers."
+        f"{results.confidence} interval; direct access sees as much of the pretrained model's answers."
     )
     blocks = [
         Paragraph(introduction, media=Media.DOCUMENTS),
@@ -38,7 +38,7 @@ def auc_table(results: Results, rows: Mapping[str, Mapping[str, Figures]], title
     """The AUC of the adversaries' attacks; the best attack stays however narrow the terminal is."""
     run = next(iter(rows.values()))
     columns, ranked = [first], [name for name in results.ranked if name in run]
-    for place, name in enumerate([*ranked, *(name for name in results.upper_bounds if name in run)]):
+    for place, name in enumerate([*ranked, *(name for name in results.direct if name in run)]):
         spared = len(ranked) + 1 if place >= len(ranked) else len(ranked) - place if place else 0
         columns.append(Column(name, [auc_cell(figures[name].auc) for figures in rows.values()], spared=spared))
     return Table(columns, main=results.headline, title=f"{title}: AUC")

@@ -85,7 +85,7 @@ class ShadowMaker(ABC):
 
     @abstractmethod
     def query_pretrained(self, models: range) -> None:
-        """Write what the pretrained models of a group say about the challenge points, for the upper bound."""
+        """Write what the pretrained models of a group say about the challenge points, for direct access."""
 
     def samples(self, step: Step) -> int:
         """How many samples each model is trained on in a step; 0 where that is not known."""
