@@ -125,6 +125,13 @@ def test_a_target_of_unknown_membership_is_seen_in_as_many_finetunings_as_it_was
     assert np.isfinite(score(attack_named("tmi"), all_three, range(1))).all()
 
 
+def test_the_labels_of_the_points_are_those_of_all_finetunings() -> None:
+    answers = finetunings(drawn("independent", 8, 60, np.random.default_rng(8)), effect=1.0, labels=np.arange(60) % 4)
+    bare = replace(answers, companions=tuple(replace(each, pretraining_labels=None) for each in answers.companions))
+    for name in ("tmi", "label-probe"):
+        np.testing.assert_array_equal(*(score(attack_named(name), each, [0]) for each in (answers, bare)))
+
+
 def test_finetunings_of_other_models_are_refused() -> None:
     answers = finetunings(drawn("independent", 8, 40, np.random.default_rng(6)))
     fewer, other = answers.restricted(range(7)), replace(answers, membership=~answers.membership, companions=())

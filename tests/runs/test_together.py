@@ -216,6 +216,21 @@ def tmi_p_values(audit: Any) -> Any:
     return p_values(audit.target_scores["tmi"], audit.together[3]["tmi"], audit.membership)
 
 
+def test_pretraining_labels_are_known_of_every_finetuning(folder: Path, answers: AttackInput) -> None:
+    labels = np.arange(60) % 5
+    np.save("L.npy", labels)
+    files = (*PREDICTIONS[:4], "--membership", "M.npy", "--pretraining-labels", "L.npy")
+    names = [word for name in SEEING for word in ("--attack", name)]
+    command("attack", *files, *names, "--set", "evaluation.resamples=200", "--workers", "1", "--out", "out")
+    own, other, _ = (each.predictions.block(slice(None))[1:] for each in (answers, *answers.companions))
+    audit = tmi.audit(
+        own, answers.membership[1:], companions=[other], pretraining_labels=labels, attacks=SEEING, resamples=200
+    )
+    for name in SEEING:
+        written = np.load(folder / "out" / "scores" / "together-2" / f"{name}.npy")
+        np.testing.assert_array_equal(written, audit.together[2][name])
+
+
 def test_a_finetuning_can_be_added_to_an_audit(folder: Path) -> None:
     saved(*PREDICTIONS[:4], "--target", "T0.npy")
     first = {path: path.stat().st_mtime_ns for path in (folder / "out").rglob("*.npy")}

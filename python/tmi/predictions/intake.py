@@ -74,6 +74,7 @@ def taken_in(
             taken_in(
                 each,
                 membership,
+                pretraining_labels=pretraining_labels,
                 seed=seed,
                 threads=threads,
                 memory=memory,

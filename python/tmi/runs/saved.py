@@ -55,12 +55,7 @@ class SavedPredictions(StoredSubject):
         """This one, and the others that were named with it, of which each has its own predictions and target."""
         found = [self]
         for companion in self.config.files.companions:
-            alone: dict[str, Any] = {
-                "labels": None,
-                "pretraining_labels": None,
-                "pretrained_predictions": None,
-                "companions": [],
-            }
+            alone: dict[str, Any] = {"labels": None, "pretrained_predictions": None, "companions": []}
             files = self.config.files.model_copy(update={**dict(companion), **alone})
             found.append(SavedPredictions(self.config.model_copy(update={"files": files}), self.directory))
         return found

@@ -91,5 +91,7 @@ def _part(answers: AttackInput, challenged: range, further: range) -> AttackInpu
 def _prepared(answers: AttackInput, challenged: int, odds: NDArray[np.float64] | None) -> Window:
     representations = {} if odds is None else {PROBE: odds.astype(np.float32)}
     conditioned = condition_answers(answers.predictions, representations, answers.threads)
-    companions = tuple(_prepared(companion, challenged, None) for companion in answers.companions)
+    # The labels are those of the points, however models were finetuned.
+    labelled = (replace(companion, pretraining_labels=answers.pretraining_labels) for companion in answers.companions)
+    companions = tuple(_prepared(companion, challenged, None) for companion in labelled)
     return Window(answers, challenged, conditioned, odds, companions)
