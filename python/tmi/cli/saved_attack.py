@@ -17,7 +17,7 @@ from tmi.errors import TmiError
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons")
 OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "layout")
 # What of the training and the attacks makes sense without shadow models.
-WITHOUT_SHADOWS = ("seed", "views", "fpr")
+WITHOUT_SHADOWS = ("seed", "views", "fpr", "workers")
 
 
 def attack_saved(
@@ -91,13 +91,14 @@ def attack_without_shadows(
     from tmi.runs.pipeline import refuse_other_configuration
     from tmi.runs.without_shadows import audit_of_files, audited_files
     from tmi.system.files import write_text
+    from tmi.system.machine import available_cores
 
     files = {"target": [_absolute(path) for path in target], "pretraining_labels": _absolute(pretraining_labels)}
     known = {} if non_members is None else {"non_members": _absolute(non_members)}
     config = audit_of_files(files | known, settings | changes(**options))
     directory = RunDirectory(out or Path("runs") / config.name)
     directory.refuse_foreign()
-    audit = audited_files(config, force=force)
+    audit = audited_files(config, threads=config.compute.workers or available_cores(), force=force)
     directory.prepare()
     with directory.locked():
         if fresh:
