@@ -104,7 +104,7 @@ def test_reference_points_are_asked_about_and_used(tmp_path: Path) -> None:
     assert np.load(out / "reference_predictions" / "003.npy").shape == (15, 3, 5)
     assert "run `tmi train" not in tmi("query", out)
     plain = tmp_path / "without"
-    tiny_attack(plain, *settings)
+    tiny_attack(plain, *settings, "--set", "query.reference_points=0")
     ours, theirs = scores_of(out), scores_of(plain)
     assert ours["gaussian.npy"] == theirs["gaussian.npy"]
     assert ours["conditional.npy"] != theirs["conditional.npy"]

@@ -63,8 +63,7 @@ class Direct(Tmi):
 class DirectLira(LiraOnline):
     """LiRA on the pretrained models' confidence in the label of every point, with one Gaussian per point and side.
 
-    What a finetuned model is compared with in the TMI paper. Without labels it looks at the target's own top class.
-    Options as of `LiraOnline`.
+    Options as of `LiraOnline`. Without labels it looks at the target's own top class.
     """
 
     name = "direct-lira"
