@@ -141,7 +141,7 @@ def test_features_are_named_and_finite() -> None:
     assert evidence_of(answers, Ingredients(labels=False)).of_target(2).shape == (8, 60, 7 * 8)
     features = evidence_of(answers).of_target(2)
     # The log odds of the labels as they are and conditioned, like the others, and the three of them.
-    assert features.shape == (8, 60, 9 * 8 + 3)
+    assert features.shape == (8, 60, 9 * 8 + 4)
     names = _core.leave_one_out_feature_names([RIDGE])
     assert len(set(names)) == len(names)
     assert np.isfinite(features).all()

@@ -88,7 +88,9 @@ class Evidence:
             if self._ingredients.shrinkage:
                 columns.append(shrunken)
         if self._odds is not None:
-            columns.append(self._odds.astype(np.float32))
+            # What all models agree on tells points apart, not members: nothing is to be learned of it.
+            agreed = (self._odds == self._odds[0]).all(axis=0)
+            columns.append(np.where(agreed, 0, self._odds).astype(np.float32))
         columns += [companion.of_target(target, apart) for companion in self._companions]
         return np.concatenate(columns, axis=-1)
 
