@@ -67,7 +67,7 @@ def test_a_row_for_every_number_of_finetunings(finished: Path) -> None:
 
 
 def test_the_scores_are_those_of_the_attack_on_all_answers(finished: Path) -> None:
-    (subject,) = [pipeline.subject_of(tmi.load_config(str(finished / "config.toml")), finished)]
+    subject = pipeline.subject_of(tmi.load_config(str(finished / "config.toml")), finished)
     own, *others = (each.opened_answers(1 << 30) for each in subject.finetunings)
     assert [each.predictions.shape[-1] for each in (own, *others)] == [5, 5, 2]
     seen = replace(own, companions=tuple(others))
