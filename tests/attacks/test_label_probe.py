@@ -108,3 +108,9 @@ def test_golden_text(shared: Path) -> None:
     assert auc(answers, "label-probe", 16) > 0.90
     assert auc(answers, "label-probe-shadows", 16) > 0.97
     assert auc(answers.restricted(range(9)), "tmi", 2) > 0.96
+
+
+def test_classes_of_the_predictions_do_not_take_the_place_of_pretraining_labels() -> None:
+    answers = pulled(models=16)
+    labelled = replace(answers, labels=np.zeros(POINTS, dtype=np.int64))
+    assert auc(labelled, "tmi") > auc(replace(labelled, pretraining_labels=None), "tmi") + 0.05

@@ -72,11 +72,14 @@ def _window(answers: AttackInput, challenged: range, further: range) -> Window:
 
 @lru_cache(maxsize=1)
 def _all_odds(answers: AttackInput) -> NDArray[np.float64] | None:
-    if answers.labels is not None and answers.reference is None:
+    odds, labels, pretraining = [], answers.labels, answers.pretraining_labels
+    if labels is not None and answers.reference is None:
         # The model's own odds, which no probe has to learn.
         own = confidences(answers, 0)
-        return own if own.shape[-1] == 1 else np.stack([own[..., 0], own.mean(axis=-1)], axis=-1)
-    return None if answers.pretraining_labels is None else label_probes(answers)
+        odds.append(own if own.shape[-1] == 1 else np.stack([own[..., 0], own.mean(axis=-1)], axis=-1))
+    if pretraining is not None and not (odds and np.array_equal(pretraining, labels)):  # type: ignore[arg-type]
+        odds.append(label_probes(answers))
+    return np.concatenate(odds, axis=-1) if odds else None
 
 
 def _part(answers: AttackInput, challenged: range, further: range) -> AttackInput:
