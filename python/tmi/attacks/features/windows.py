@@ -34,7 +34,7 @@ class Window:
         challenged: number of challenge points.
         conditioned: what the answers at the other points leave unexplained.
         odds: float64 ``[models, points, probes]`` of the points' labels: the models' own where these are classes of the
-            answers, about the point itself and on average; else those of the pretraining labels
+            answers, about the point itself and on average; and those of other pretraining labels
             (`tmi.attacks.features.probe`), taught by all points of all windows; None where points have neither.
         companions: the same of the other finetunings; their odds are within those of the first.
     """
