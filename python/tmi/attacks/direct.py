@@ -139,4 +139,6 @@ def _with_few_classes(answers: AttackInput) -> AttackInput:
         few[:, here, :, :-1] = log_p[..., : LIKELIEST + 1]
         few[:, here, :, -1] = logsumexp(log_p[..., LIKELIEST + 1 :], axis=-1)
     labels = None if answers.labels is None else np.zeros(points, dtype=np.int64)
-    return replace(answers, predictions=Predictions(list(few), answers.predictions.memory), labels=labels)
+    predictions = Predictions(list(few), answers.predictions.memory)
+    # No probe can learn pretraining labels from classes that are others at every point.
+    return replace(answers, predictions=predictions, labels=labels, pretraining_labels=labels)
