@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from tmi.errors import TmiError
 from tmi.system.executor import Job, Processes, executor_here
@@ -44,6 +46,10 @@ class Numbers:
             os.kill(os.getpid(), signal.SIGKILL)
         return number
 
+    def blas_threads(self, _: int) -> list[int]:
+        np.eye(2) @ np.eye(2)
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
     def process(self, _: int) -> int:
         time.sleep(0.2)
         return os.getpid()
@@ -66,6 +72,12 @@ def test_jobs_run_in_other_processes() -> None:
         found = set(executor.map("score", "process", Numbers.process, Numbers(), jobs(4)))
     assert len(found) == 2
     assert os.getpid() not in found
+
+
+def test_worker_processes_have_one_thread_of_linear_algebra() -> None:
+    with Processes(Silent(), 2) as executor:
+        found = executor.map("score", "threads", Numbers.blas_threads, Numbers(), jobs(4))
+    assert {threads for each in found for threads in each} == {1}
 
 
 def test_models_are_trained_in_processes_of_their_own_where_these_are_fewer() -> None:

@@ -9,6 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from tmi import __version__
 from tmi.attacks.check import require_sound
 from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, differences, load_any_config
@@ -155,7 +157,10 @@ def run_stages(
             if name in each.stages():
                 started = time.monotonic()
                 try:
-                    run_stage(each, executor)
+                    # The number of threads could change the last bits of a sum. Jobs may be run in several threads of
+                    # this process, and only one of them can set a limit of it all.
+                    with threadpool_limits(1):
+                        run_stage(each, executor)
                 finally:
                     _record(subject, each.label(name), time.monotonic() - started)
 

@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from tmi.errors import TmiError
 from tmi.system.machine import available_cores
 from tmi.system.progress import Progress
@@ -176,7 +178,7 @@ class Processes(Executor):
             with Processes(self.progress, processes) as trainers:
                 return trainers.run(kind, function, subject, jobs)
         pool = self._pool or self._started()
-        futures: list[Future[Result]] = [pool.submit(function, subject, *job.arguments) for job in jobs]
+        futures: list[Future[Result]] = [pool.submit(_on_one_thread, function, subject, *job.arguments) for job in jobs]
         steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
         try:
             running = set(futures)
@@ -211,6 +213,11 @@ class Processes(Executor):
             initargs=(worker_end, context.Value("i", 0), self._samples),
         )
         return self._pool
+
+
+def _on_one_thread(function: Callable[..., Result], *arguments: Any) -> Result:
+    with threadpool_limits(1):
+        return function(*arguments)
 
 
 @contextmanager
