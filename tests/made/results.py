@@ -305,10 +305,11 @@ def page(
     results: Results, exhibits: Sequence[Exhibit] = (), config: str = 'name = "x"', drawn: Sequence[str] = ("roc",)
 ) -> str:
     """The page; of the figures, only some are drawn."""
-    sections = sections_of(Material(results, exhibits, config_toml=config))
+    material = Material(results, exhibits, config_toml=config)
+    sections = sections_of(material)
     shown = [block for section in sections for block in section.blocks if isinstance(block, Figure)]
     made_up = {block.name: f"<svg><title>drawn: {block.name}</title></svg>" for block in shown}
-    return render_page(results, sections, made_up | {b.name: svg_text(b.draw()) for b in shown if b.name in drawn})
+    return render_page(material, sections, made_up | {b.name: svg_text(b.draw()) for b in shown if b.name in drawn})
 
 
 VOID_TAGS = {"br", "img", "meta"}

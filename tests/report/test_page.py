@@ -82,6 +82,12 @@ def test_page_shows_points_without_exhibits(results: Results) -> None:
     assert "<td>−0.30 (33)</td>" in html
     assert "<td>[0.86, 0.97]</td>" in html
     assert "<img" not in html
+    assert "Confidential" not in html
+
+
+def test_a_page_that_shows_points_begins_with_why_it_is_confidential(results: Results) -> None:
+    html = page(results, [Exhibit("text", "words")] * 3)
+    assert "This page shows 3 points as they are" in html.split("<body>")[1].split("<h1>")[0]
 
 
 def test_page_refuses_a_wrong_number_of_exhibits(results: Results) -> None:

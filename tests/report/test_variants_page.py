@@ -118,6 +118,13 @@ def test_a_run_with_variants_writes_them_and_removes_what_is_no_longer_there(
     assert '<th scope="row">everything<br><small>everything</small>' in html
     assert {path.name for path in tmp_path.glob("variants.*")} == {"variants.png", "variants.svg"}
     assert not list((tmp_path / "variants" / "everything").glob("variants.*"))
+    assert "<img" not in html
+    assert "Confidential" not in html
+    pipeline.run_attack(config, tmp_path, show_points=True)
+    for folder in (tmp_path, tmp_path / "variants" / "everything"):
+        html = (folder / "report.html").read_text()
+        assert html.count("<img") == len(json.loads((folder / "results.json").read_text())["points"]["most_exposed"])
+        assert html.index("Confidential.") < html.index("<h1>")
     results = Results.load(tmp_path / "results.json")
     write_report(tmp_path, Material(results.model_copy(update={"variants": None})))
     assert not list(tmp_path.glob("variants.*"))

@@ -297,6 +297,7 @@ def test_reports_can_be_made_again(saved: Path) -> None:
 def test_commands_that_need_models_say_so(saved: Path) -> None:
     attacked(saved)
     assert "is an audit of saved predictions" in command("query", "out", folder=saved, code=2)
+    assert "out: has no points to show" in command("report", "out", "--show-points", folder=saved, code=2)
 
 
 def test_an_audit_knows_fewer_shadows_and_other_views(saved: Path) -> None:

@@ -13,7 +13,16 @@ import click
 from tmi.cli.bench import bench
 from tmi.cli.compare import compare
 from tmi.cli.doctor import doctor
-from tmi.cli.options import RUN, bars, changes, debuggable, saved_options, scoring_options, training_options
+from tmi.cli.options import (
+    RUN,
+    SHOW_POINTS,
+    bars,
+    changes,
+    debuggable,
+    saved_options,
+    scoring_options,
+    training_options,
+)
 from tmi.cli.saved import check, convert
 from tmi.cli.showing import show_results
 
@@ -39,6 +48,7 @@ for command in (bench, check, compare, convert, doctor):
 @training_options
 @scoring_options
 @saved_options
+@SHOW_POINTS
 @debuggable
 @click.pass_context
 def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: Any) -> None:
@@ -59,7 +69,7 @@ def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: 
         _attack(**options)
 
 
-def _attack(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any) -> None:
+def _attack(preset: str, out: Path | None, fresh: bool, force: bool, show_points: bool, **options: Any) -> None:
     config = _configured(preset, **options)
     from tmi.runs import pipeline
 
@@ -67,7 +77,7 @@ def _attack(preset: str, out: Path | None, fresh: bool, force: bool, **options: 
     subject = pipeline.subject_of(config, out)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, force=force)
-        show_results(pipeline.report(run, workers), out)
+        show_results(pipeline.report(run, workers, show_points=show_points), out)
 
 
 @tmi.command()
@@ -117,14 +127,15 @@ def score(directory: Path, force: bool, **options: Any) -> None:
 
 @tmi.command()
 @RUN
+@SHOW_POINTS
 @debuggable
-def report(directory: Path) -> None:
+def report(directory: Path, show_points: bool) -> None:
     """Judge the scores in RUN and write the tables, the figures and the report."""
     from tmi.runs import pipeline
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
-        show_results(pipeline.report(run, workers), directory)
+        show_results(pipeline.report(run, workers, show_points=show_points), directory)
 
 
 @tmi.command()

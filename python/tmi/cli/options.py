@@ -12,6 +12,11 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 RUN = click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
+SHOW_POINTS = click.option(
+    "--show-points",
+    is_flag=True,
+    help="Show the most exposed points as they are; the report is then as confidential as the pretraining data.",
+)
 
 
 def _parse_settings(_: click.Context, __: click.Parameter, settings: tuple[str, ...]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tmi.cli.showing import show_results
 from tmi.errors import TmiError
 
 # Options that say how models are trained, which saved predictions have behind them.
-OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons")
+OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons", "show_points")
 OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "layout")
 # What of the training and the attacks makes sense without shadow models.
 WITHOUT_SHADOWS = ("seed", "views", "fpr", "workers")

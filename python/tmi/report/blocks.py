@@ -246,3 +246,13 @@ class Material:
     exhibits: Sequence[Exhibit] = ()
     target_exhibits: Sequence[Exhibit] = ()
     config_toml: str = ""
+
+    @property
+    def confidential(self) -> str:
+        """Why who may not see the points must not see the page; empty where it shows none of them."""
+        if not (number := len(self.exhibits) + len(self.target_exhibits)):
+            return ""
+        return (
+            f"This page shows {number} points as they are, pretraining data among them. Who may not see that data must "
+            "not see this page. Without --show-points it has numbers and labels of points only, and can be passed on."
+        )

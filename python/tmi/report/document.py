@@ -34,5 +34,5 @@ def write_report(root: Path, material: Material) -> None:
     for name in set(figures.NAMES) - set(svgs):
         for ending in figures.ENDINGS:
             (root / f"{name}.{ending}").unlink(missing_ok=True)
-    write_text(root / "report.html", render_page(material.results, sections, svgs))
+    write_text(root / "report.html", render_page(material, sections, svgs))
     write_text(root / "report.md", render_markdown(material.results, sections))

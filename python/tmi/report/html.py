@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tmi.report import blocks
-from tmi.report.results import Results
 
 # Points that are shown at once, and those that are shown on demand together.
 SHOWN_AT_ONCE, BLOCK = 12, 24
@@ -25,11 +24,11 @@ MARKS = {
 }
 
 
-def render_page(results: Results, sections: Sequence[blocks.Section], svgs: Mapping[str, str]) -> str:
+def render_page(material: blocks.Material, sections: Sequence[blocks.Section], svgs: Mapping[str, str]) -> str:
     """The report as HTML.
 
     Args:
-        results: all figures.
+        material: what the report is made from.
         sections: what is said about them; the first is the head of the page.
         svgs: of the figures by name, trusted to be drawn by this package.
 
@@ -46,7 +45,8 @@ def render_page(results: Results, sections: Sequence[blocks.Section], svgs: Mapp
         lstrip_blocks=True,
     )
     page = environment.get_template("page.html.j2")
-    return page.render(name=results.name, head=bodies[0][1], sections=bodies[1:])
+    name, confidential = material.results.name, material.confidential
+    return page.render(name=name, confidential=confidential, head=bodies[0][1], sections=bodies[1:])
 
 
 def fragment(some: Iterable[blocks.Block], svg_of: Callable[[blocks.Figure], str]) -> Markup:

@@ -36,7 +36,13 @@ SCORING = ("score",)
 
 
 def run_attack(
-    config: Config, out: Path | str, *, fresh: bool = False, force: bool = False, progress: Progress | None = None
+    config: Config,
+    out: Path | str,
+    *,
+    fresh: bool = False,
+    force: bool = False,
+    show_points: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Do everything: train, finetune, query, attack, judge and report; go on where an earlier call stopped.
 
@@ -45,6 +51,7 @@ def run_attack(
         out: the run directory, made if it is missing.
         fresh: throw away what is there instead of going on.
         force: attack a target of unknown membership although it does not belong to the models of the run.
+        show_points: see `report`.
         progress: shows how far the work is.
 
     Returns:
@@ -55,7 +62,7 @@ def run_attack(
     """
     with opened(subject_of(config, Path(out)), fresh=fresh) as run, crew(run, progress) as executor:
         run_stages(run, executor, force=force)
-        return report(run, executor).to_dict()
+        return report(run, executor, show_points=show_points).to_dict()
 
 
 def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
@@ -165,8 +172,19 @@ def run_stages(
                     _record(subject, each.label(name), time.monotonic() - started)
 
 
-def report(subject: StoredSubject, executor: Executor) -> Results:
-    """Judge the scores and write the results, the figures and the report, of a run and of its variants."""
+def report(subject: StoredSubject, executor: Executor, *, show_points: bool = False) -> Results:
+    """Judge the scores and write the results, the figures and the report, of a run and of its variants.
+
+    Args:
+        subject: the run or audit.
+        executor: for its progress display and its number of threads.
+        show_points: the report shows the most exposed points as they are, which makes it confidential.
+
+    Raises:
+        TmiError: points are to be shown of an audit of saved predictions, which has none.
+    """
+    if show_points and not isinstance(subject, Run):
+        raise TmiError(f"{subject.directory.root}: has no points to show, only what models answered about them")
     from tmi.runs.stages import evaluate
 
     seconds, made_with = _manifest(subject)["seconds"], Provenance(**_provenance(subject))
@@ -175,10 +193,10 @@ def report(subject: StoredSubject, executor: Executor) -> Results:
         description = variant.describe(made_with, seconds)
         found = evaluate.run_stage(variant, executor, description)
         of_variants[variant.directory.variant_name] = found
-        _write(variant, description, found)
+        _write(variant, description, found, show_points)
     description = subject.describe(made_with, seconds)
     results = subject.with_variants(evaluate.run_stage(subject, executor, description), of_variants)
-    _write(subject, description, results)
+    _write(subject, description, results, show_points)
     return results
 
 
@@ -201,7 +219,7 @@ def require(subject: StoredSubject, stages: Sequence[str], command: str) -> None
                     raise TmiError(f"{path} {state}; run `{command}` first")
 
 
-def _write(subject: StoredSubject, description: Description, results: Results) -> None:
+def _write(subject: StoredSubject, description: Description, results: Results, show_points: bool) -> None:
     from tmi.report.blocks import Material
     from tmi.report.document import write_report
 
@@ -211,10 +229,11 @@ def _write(subject: StoredSubject, description: Description, results: Results) -
     found = vulnerability(name, scores, subject.membership, config.evaluation.confidence)
     write_text(subject.directory.points, found.to_csv(description.points, description.labels))
     suspected = results.target.most_suspected if results.target else []
-    exhibits = [
-        subject.exhibits([point.point for point in points]) for points in (results.points.most_exposed, suspected)
-    ]
-    write_report(subject.directory.root, Material(results, exhibits[0], exhibits[1], config.to_toml()))
+    exhibits, of_target = (
+        subject.exhibits([point.point for point in points]) if show_points else []
+        for points in (results.points.most_exposed, suspected)
+    )
+    write_report(subject.directory.root, Material(results, exhibits, of_target, config.to_toml()))
 
 
 def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:

@@ -42,8 +42,7 @@ def section(material: Material) -> Section:
         f"These are the extremes of {results.data.challenge_points:,} noisy estimates: only "
         f"{points[0].targets_in + points[0].targets_out} targets answer each. The highest would be about {extreme:.2f} "
         "by chance alone if nothing leaked, and the ranking of single points would change with other models; each "
-        "interval is for its point alone, not for the highest of many. The points are shown as they are: who may not "
-        "see the pool should not see this page."
+        "interval is for its point alone, not for the highest of many."
     )
     shown = [
         Point(str(point.point), point.label, _facts(point), exhibit)

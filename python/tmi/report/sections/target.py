@@ -31,7 +31,7 @@ def section(material: Material) -> Section | None:
         text = (
             f"The points with the highest scores of {target.attack}, best first. The p-value of each is its own: of "
             f"{target.points:,} points that were never members, about {target.fpr * target.points:.3g} would have one "
-            f"below {target.fpr:g}. The points are shown as they are: who may not see them should not see this page."
+            f"below {target.fpr:g}."
         )
         shown = [
             Point(str(point.point), point.label, _facts(point), exhibit)
