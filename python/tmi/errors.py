@@ -17,10 +17,12 @@ class TmiError(Exception):
     """
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'digits'? known: ...)`` for an error message."""
+def did_you_mean(name: str, known: Iterable[str], *, brief: bool = False) -> str:
+    """`` (did you mean 'digits'? known: ...)`` for an error message; ``brief``: no more than the nearest name."""
     known = list(known)
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if brief and nearest:
+        return f" (did you mean {nearest[0]!r}?)"
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f" ({hint}known: {', '.join(known)})"
 

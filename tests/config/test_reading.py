@@ -91,3 +91,109 @@ def test_differences_name_the_keys(tiny: Callable[..., Config]) -> None:
 )
 def test_parse_value(text: str, value: object) -> None:
     assert parse_value(text) == value
+
+
+def mistakes(path: Path) -> list[str]:
+    with pytest.raises(TmiError) as error:
+        load_config(str(path))
+    head, *found = str(error.value).split("\n  - ")
+    assert head == f"{path}: {len(found)} mistakes"
+    return found
+
+
+def test_all_mistakes_are_told_at_once_unknown_keys_first(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    text = preset_text("digits").replace("learning_rate = 0.01\nweight", "learning_rat = 0.01\nweight")
+    text = text.replace("models = 64", "modles = 4\nmomentum = 0.5").replace("epochs = 40\n", "")
+    path.write_text(text.replace("size = 300", 'size = "all"') + "[evaluation]\ntargets = 10\n")
+    assert mistakes(path) == [
+        "unknown key 'pretrain.learning_rat' (did you mean 'learning_rate'?)",
+        "unknown key 'modles' (did you mean 'models'?)",
+        "unknown key 'momentum' (it belongs to pretrain or finetune)",
+        "the key 'finetune.epochs' is missing",
+        "the key 'pool.size' is 'all': input should be a valid integer",
+        "evaluation.targets is 10, expected at most the number of models, 4, or 'all'",
+    ]
+
+
+def test_contradictions_are_told_together_and_never_of_a_wrong_value(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    text = preset_text("digits").replace("[pretrain]", '[pretrain]\nobjective = "causal"')
+    path.write_text(text + "[attack]\nshadows = [1, 8, 64]\n[evaluation]\ntargets = 65\n")
+    assert mistakes(path) == [
+        "evaluation.targets is 65, expected at most the number of models, 64, or 'all'",
+        "attack.shadows has 1, 64, expected 2 to 63: one of the 64 models is the target",
+        "pretrain.objective is 'causal', which needs encoder.kind 'tokens'",
+    ]
+    # What kind of encoder was meant is not known.
+    path.write_text(text.replace('kind = "pixels"', 'kind = "tokns"'))
+    with pytest.raises(TmiError, match=r"the key 'encoder\.kind' is 'tokns'") as error:
+        load_config(str(path))
+    assert "objective" not in str(error.value)
+
+
+def test_mistakes_of_a_target_are_told_with_the_others_and_show_no_value(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    target = (
+        '[target]\nkind = "http"\nurl = "https://a.b/?token=XYZ"\nbody = "${input}"\nscores = "a"\nmeaning = "label"\n'
+    )
+    path.write_text(preset_text("digits").replace("models =", "modles =") + target)
+    unknown, of_target = mistakes(path)
+    assert unknown.startswith("unknown key 'modles'")
+    assert "target.url has a value for 'token' in it" in of_target
+    assert "XYZ" not in of_target
+
+
+def test_mistakes_of_all_variants_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(preset_text("digits") + "[variants.a.finetune]\nepoch = 1\n[variants.b.finetune]\nepochs = 0\n")
+    with pytest.raises(TmiError) as error:
+        load_config(str(path))
+    first, second = str(error.value).splitlines()
+    assert first.startswith("variants.a: unknown key 'finetune.epoch'")
+    assert second.startswith("variants.b: the key 'finetune.epochs' is 0")
+
+
+def test_what_is_no_configuration_is_told_with_what_was_probably_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(preset_text("digits"))
+    Path("data.csv").write_text("text\n")
+    for name in ("run", "folder", "empty"):
+        Path(name).mkdir()
+    Path("run", "config.toml").write_text("")
+    Path("folder", "a.toml").write_text("")
+    for name, sentence in {
+        "mine.tml": r"mine\.tml: there is no such file \(did you mean mine\.toml\?\)",
+        "mine": r"no preset named 'mine' \(did you mean mine\.toml\?\)",
+        "folder/aa.toml": r"there is no such file \(did you mean folder/a\.toml\?\)",
+        "run": r"run: is the directory of a run, whose configuration is run/config\.toml",
+        "folder": r"folder: is a folder, expected a preset or a TOML file, such as folder/a\.toml; `tmi init folder`",
+        "empty": r"empty: is a folder, expected a preset or a TOML file; `tmi init empty`",
+        "data.csv": r"data\.csv: expected a TOML file, named \*\.toml; `tmi init data\.csv` writes one",
+    }.items():
+        with pytest.raises(TmiError, match=sentence):
+            load_config(name)
+
+
+def test_fewer_models_than_targets_are_each_the_target(tmp_path: Path) -> None:
+    small = "cifar100-coarse-small"
+    assert load_config(small, data=tmp_path).targets == 32
+    assert load_config(small, {"models": 40}, tmp_path).targets == 32
+    assert load_config(small, {"models": 4}, tmp_path).targets == 4
+    with pytest.raises(TmiError, match=r"evaluation\.targets is 8, expected at most the number of models, 4"):
+        load_config(small, {"models": 4, "evaluation.targets": 8}, tmp_path)
+
+
+def test_the_folder_of_functions_is_that_of_the_file_and_survives_the_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(preset_text("digits"))
+    assert load_config(str(path)).code is None
+    path.write_text(preset_text("digits").replace("sklearn:digits", "python:mine.points"))
+    config = load_config(str(path))
+    assert config.code == str(tmp_path)
+    (tmp_path / "run").mkdir()
+    saved = tmp_path / "run" / "config.toml"
+    saved.write_text(config.to_toml())
+    assert load_config(str(saved)) == config

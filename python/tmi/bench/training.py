@@ -26,6 +26,7 @@ from tmi.shadows.training.loop import train
 from tmi.system.devices import on_one_thread, own_device
 from tmi.system.executor import Executor, Job, executor_here
 from tmi.system.progress import Progress
+from tmi.system.user_code import look_in
 
 # Of the images that are made up: CIFAR's.
 SHAPE = (3, 32, 32)
@@ -181,6 +182,7 @@ def _masking(load: Load) -> Masking | None:
 
 def _network(load: Load, seed: int) -> Classifier:
     config = load.config
+    look_in(config.code)
     vocabulary = config.encoder.vocabulary if load.of_tokens else None
     shape, objective = load.shape, config.pretrain.objective
     return build_classifier(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from tmi.config.base import Table, without_repetition
+from tmi.config.base import ContradictionsError, Table, without_repetition
 from tmi.system.memory import parse_memory
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Three models are the least with which a target has one shadow that was trained on a point and one that was not.
 FEWEST_MODELS = 3
@@ -104,21 +108,25 @@ class AttackedConfig(Table):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
-    def _targets_are_models(self) -> AttackedConfig:
-        targets = self.evaluation.targets
-        if targets != "all" and targets > self.models:
-            raise ValueError(f"evaluation.targets is {targets}, expected at most the number of models, {self.models}")
+    def _fits_together(self) -> Self:
+        if found := [*self.contradictions()]:
+            raise ContradictionsError(found)
         return self
 
-    @model_validator(mode="after")
-    def _shadows_are_other_models(self) -> AttackedConfig:
-        for number in self.attack.shadows:
-            if not 2 <= number <= self.models - 1:
-                raise ValueError(
-                    f"attack.shadows has {number}, expected 2 to {self.models - 1}: "
-                    f"one of the {self.models} models is the target"
-                )
-        return self
+    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """What does not fit together: the dotted keys, and a sentence about them."""
+        targets, models = self.evaluation.targets, self.models
+        if targets != "all" and targets > models:
+            yield (
+                ("evaluation.targets", "models"),
+                f"evaluation.targets is {targets}, expected at most the number of models, {models}, or 'all'",
+            )
+        if wrong := [number for number in self.attack.shadows if not 2 <= number <= models - 1]:
+            yield (
+                ("attack.shadows", "models"),
+                f"attack.shadows has {', '.join(map(str, wrong))}, expected 2 to {models - 1}: "
+                f"one of the {models} models is the target",
+            )
 
     @property
     def targets(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,18 @@ class Table(BaseModel):
     """A TOML table: unknown keys are errors, numbers are not read from strings, nothing changes afterwards."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ContradictionsError(ValueError):
+    """Values that are good by themselves and do not fit together.
+
+    Attributes:
+        found: the dotted keys of each, and a sentence about it.
+    """
+
+    def __init__(self, found: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        super().__init__("; ".join(sentence for _, sentence in found))
+        self.found = found
 
 
 def without_repetition(entries: list[Entry]) -> list[Entry]:

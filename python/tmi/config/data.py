@@ -50,6 +50,8 @@ class DownstreamConfig(SourceConfig):
     relabel: list[Annotated[int, Field(ge=0)]] | str | None = None
     """The new label of each old one, for instance ``[0, 1, 0, 1]``, or a JSON file ``{"old name": "new name"}``."""
     size: Annotated[int, Field(ge=2)] | None = None
+    drop_shared: bool = False
+    """Leave out the points that the pool of another source has as well; else they are refused."""
     points_per_model: Annotated[int, Field(ge=1)] | None = None
     """Points that each model draws for its finetuning; half of them if left out, the rest tests it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -11,8 +13,11 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from tmi.config.attacking import AttackedConfig
+from tmi.config.base import ContradictionsError
+from tmi.config.recipe import UNUSED_TRAINING
 from tmi.config.saved import SavedConfig, WithoutShadowsConfig
 from tmi.config.tables import Config
+from tmi.config.training import FinetuneConfig
 from tmi.errors import TmiError, did_you_mean
 from tmi.system.plugins import SOURCES
 
@@ -27,6 +32,8 @@ AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 VARIED = ("downstream", "finetune")
 # The keys of a private recipe that say how private it is.
 BUDGETS = ("epsilon", "noise_multiplier")
+# For required keys that are missing or wrong, while it is looked for what else is wrong.
+PLACEHOLDERS = UNUSED_TRAINING | {"name": "?", "source": "?", "kind": "pixels"}
 PRESETS = resources.files("tmi.config") / "presets"
 
 
@@ -61,6 +68,8 @@ def load_config(
 ) -> Config:
     """Read a preset or a TOML file and validate it.
 
+    Fewer ``models`` in ``overrides`` than ``evaluation.targets`` of the file are each the target once.
+
     Args:
         preset_or_file: the name of a preset, or the path of a file that ends in ``.toml``.
         overrides: values by dotted key (``{"pretrain.epochs": 10}``) that replace those of the file.
@@ -69,19 +78,22 @@ def load_config(
         epsilons: privacy budgets, each of which makes a variant that finetunes as the run itself does, but privately.
 
     Raises:
-        TmiError: no such preset or file, not TOML, an unknown or missing key, a wrong type or value, or a preset whose
-            data is the user's without ``data``.
+        TmiError: no such preset or file, not TOML, a preset whose data is the user's without ``data``; or everything
+            that is wrong with the keys at once: unknown, missing, of a wrong type or value, or not fitting together.
     """
     if data is not None and not data.is_dir():
         raise TmiError(f"--data {data}: there is no such directory")
-    if preset_or_file.endswith(".toml"):
-        path = Path(preset_or_file)
-        document = _parse(_read(path), preset_or_file)
-        data = data or path.parent
-    else:
-        document = _parse(preset_text(preset_or_file), preset_or_file)
-    _anchor_paths(document, data, preset_or_file)
-    with_values(document, overrides or {})
+    document = _parse(_text(preset_or_file), preset_or_file)
+    overrides, folder = overrides or {}, data
+    if preset_or_file not in preset_names():
+        folder = data or Path(preset_or_file).parent
+        if _names_functions(document):
+            document["code"] = str((Path(preset_or_file).parent / str(document.get("code", ""))).resolve())
+    _anchor_paths(document, folder, preset_or_file)
+    with_values(document, overrides)
+    targets, models = _table(document, "evaluation").get("targets"), overrides.get("models")
+    if isinstance(targets, int) and isinstance(models, int) and "evaluation.targets" not in overrides:
+        document["evaluation"]["targets"] = targets if targets <= models else "all"
     if variants is not None:
         document["variants"] = _chosen(document.get("variants", {}), variants, preset_or_file)
     for epsilon in epsilons:
@@ -108,7 +120,7 @@ def attacked_config(document: dict[str, Any], origin: str) -> AttackedConfig:
     """Check the configuration of attacks on predictions in memory; ``origin`` names it in error messages.
 
     Raises:
-        TmiError: the first key that is unknown, missing or has a wrong value.
+        TmiError: keys that are unknown, missing or have wrong values, all of them.
     """
     return _checked(AttackedConfig, document, origin)
 
@@ -117,7 +129,7 @@ def saved_config(document: dict[str, Any], origin: str) -> SavedConfig:
     """Check the configuration of an audit of saved predictions; ``origin`` names it in error messages.
 
     Raises:
-        TmiError: the first key that is unknown, missing or has a wrong value.
+        TmiError: keys that are unknown, missing or have wrong values, all of them.
     """
     return _checked(SavedConfig, document, origin)
 
@@ -126,7 +138,7 @@ def without_shadows_config(document: dict[str, Any], origin: str) -> WithoutShad
     """Check the configuration of an audit without shadow models; ``origin`` names it in error messages.
 
     Raises:
-        TmiError: the first key that is unknown, missing or has a wrong value.
+        TmiError: keys that are unknown, missing or have wrong values, all of them.
     """
     return _checked(WithoutShadowsConfig, document, origin)
 
@@ -135,7 +147,7 @@ def validate(document: dict[str, Any], origin: str) -> Config:
     """Check a parsed TOML document; ``origin`` names it in error messages.
 
     Raises:
-        TmiError: the first key that is unknown, missing or has a wrong value.
+        TmiError: keys that are unknown, missing or have wrong values, all of them.
     """
     return _with_controls(_checked(Config, document, origin))
 
@@ -143,13 +155,19 @@ def validate(document: dict[str, Any], origin: str) -> Config:
 def _checked(kind: type[AnyConfig], document: dict[str, Any], origin: str) -> AnyConfig:
     try:
         return kind.model_validate(document)
-    except ValidationError as error:
-        raise TmiError(f"{origin}: {_explain(error, kind)}") from None
+    except (ValidationError, TmiError):
+        problems = _problems(kind, document)
+    if len(problems) == 1:
+        raise TmiError(f"{origin}: {problems[0]}")
+    raise TmiError("\n  - ".join([f"{origin}: {len(problems)} mistakes", *problems]))
 
 
 def _with_controls(config: Config) -> Config:
     """Add a finetuning without noise for every private one, so that the noise can be told apart from the recipe."""
-    recipes = [config.finetune, *(variant_of(config, name).finetune for name in config.variants)]
+    found = [_finetune_of(config, name) for name in config.variants]
+    if problems := [str(each) for each in found if isinstance(each, TmiError)]:
+        raise TmiError("\n".join(problems))
+    recipes = [config.finetune, *(each for each in found if not isinstance(each, TmiError))]
     controls: dict[str, Any] = {}
     for recipe in list(recipes):
         if recipe.private is None or recipe.private.noise_multiplier == 0:
@@ -160,6 +178,14 @@ def _with_controls(config: Config) -> Config:
             name = "epsilon-inf" if not controls else f"epsilon-inf-{len(controls) + 1}"
             controls[name] = {"finetune": silent.model_dump(exclude_none=True)}
     return config.model_copy(update={"variants": config.variants | controls})
+
+
+def _finetune_of(config: Config, name: str) -> FinetuneConfig | TmiError:
+    """How a variant finetunes, or what is wrong with it."""
+    try:
+        return variant_of(config, name).finetune
+    except TmiError as error:
+        return error
 
 
 def variant_of(config: Config, name: str) -> Config:
@@ -208,11 +234,46 @@ def differences(left: AttackedConfig, right: AttackedConfig) -> list[str]:
     ]
 
 
+def _text(preset_or_file: str) -> str:
+    """The text of a preset or file.
+
+    Raises:
+        TmiError: it is neither, which is said with what was probably meant.
+    """
+    path = Path(preset_or_file)
+    if preset_or_file in preset_names():
+        return preset_text(preset_or_file)
+    if path.is_dir():
+        if (path / "config.toml").is_file():
+            raise TmiError(f"{path}: is the directory of a run, whose configuration is {path / 'config.toml'}")
+        inside = "".join(f", such as {file}" for file in sorted(path.glob("*.toml"))[:1])
+        raise TmiError(
+            f"{path}: is a folder, expected a preset or a TOML file{inside}; `tmi init {path}` writes one for data"
+        )
+    if path.suffix == ".toml":
+        return _read(path)
+    if path.is_file():
+        raise TmiError(f"{path}: expected a TOML file, named *.toml; `tmi init {path}` writes one for data")
+    if path.suffix or path.parent != Path():
+        raise TmiError(f"{path}: there is no such file{_files_like(path)}")
+    if like := _files_like(path):
+        raise TmiError(f"there is no preset named {preset_or_file!r}{like}")
+    return preset_text(preset_or_file)
+
+
+def _files_like(path: Path) -> str:
+    """`` (did you mean mine.toml?)``, empty where no file beside it is called alike."""
+    there = [file.name for file in path.parent.glob("*.toml")]
+    return "".join(
+        f" (did you mean {path.with_name(name)}?)" for name in difflib.get_close_matches(path.name, there, n=1)
+    )
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TmiError(f"{path}: there is no such file") from None
+        raise TmiError(f"{path}: there is no such file{_files_like(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TmiError(f"{path}: cannot be read: {error}") from None
 
@@ -250,6 +311,18 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
             table["relabel"] = _anchored(table["relabel"], folder, origin)
 
 
+def _names_functions(document: dict[str, Any]) -> bool:
+    """Whether a configuration names functions of the user's own."""
+    varied = [_table(value, "downstream") for value in _table(document, "variants").values() if isinstance(value, dict)]
+    sources = [
+        table.get(key)
+        for table in (_table(document, "pool"), _table(document, "downstream"), *varied)
+        for key in ("source", "non_members")
+    ]
+    kinds = [_table(document, table).get("kind") for table in ("model", "target")]
+    return "recipe" in document or "python" in kinds or any(str(source).startswith("python:") for source in sources)
+
+
 def _anchored(name: str, folder: Path | None, origin: str) -> str:
     path = Path(name).expanduser()
     if path.is_absolute():
@@ -283,20 +356,87 @@ def _override(document: dict[str, Any], key: str, value: Any) -> None:
     document[last] = value
 
 
-def _explain(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first problem as one sentence."""
-    problem = error.errors()[0]
-    location = [part for part in problem["loc"] if isinstance(part, str)]
-    # A union reports its alternatives as extra parts of the location ("classes", "int"): keep what is a key.
-    key, table = _resolve(location, root)
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{did_you_mean(key.rpartition('.')[2], sorted(table.model_fields))}"
-    if problem["type"] == "missing":
-        return f"the key {key!r} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
-    return f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+def _problems(kind: type[AnyConfig], document: dict[str, Any]) -> list[str]:
+    """A sentence for everything that is wrong: unknown keys, missing ones, values, and values that contradict."""
+    try:
+        kind.model_validate(document)
+        return []
+    except TmiError as error:
+        # Of the target, whose values are never shown. What else is wrong is found without it.
+        rest = {key: value for key, value in document.items() if key != "target"}
+        return [*(_problems(kind, rest) if "target" in document else []), str(error)]
+    except ValidationError as error:
+        problems = error.errors()
+    unknown, missing, wrong, together = dict[str, str](), dict[str, str](), dict[str, str](), list[str]()
+    # What was meant, as far as it can be told, to see whether the rest of it fits together.
+    meant = copy.deepcopy(document)
+    for problem in problems:
+        # A union reports its alternatives as extra parts of the location ("classes", "int"): keep what is a key.
+        key, table = _resolve([part for part in problem["loc"] if isinstance(part, str)], kind)
+        path, _, name = key.rpartition(".")
+        contradiction = problem.get("ctx", {}).get("error")
+        if isinstance(contradiction, ContradictionsError):
+            together += [sentence for _, sentence in contradiction.found]
+        elif problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, table.model_fields, n=1, cutoff=0.5)
+            unknown[key] = (
+                f"unknown key {key!r}{_belongs(name, kind) or did_you_mean(name, table.model_fields, brief=True)}"
+            )
+            value = _table(meant, *path.split(".") if path else ()).pop(name, None)
+            if near:
+                _table(meant, *path.split(".") if path else ()).setdefault(near[0], value)
+        elif problem["type"] == "missing":
+            missing[key] = f"the key {key!r} is missing"
+        elif key not in wrong:
+            message = str(problem["msg"]).removeprefix("Value error, ")
+            # A table as a whole is not shown: the message names the key.
+            is_table = isinstance(problem["input"], dict | BaseModel) or not key
+            shown = f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+            wrong[key] = message if is_table else shown
+            _table(meant, *path.split(".") if path else ()).pop(name, None)
+    for key in list(missing):
+        # A key that is only misspelt is not missing as well.
+        if _holds(meant, key):
+            del missing[key]
+    if unknown or missing or wrong:
+        for key in (*missing, *wrong):
+            path, _, name = key.rpartition(".")
+            if name in PLACEHOLDERS:
+                _table(meant, *path.split(".") if path else ()).setdefault(name, PLACEHOLDERS[name])
+        together += _contradictions(kind, meant, {*missing, *wrong})
+    return [*unknown.values(), *missing.values(), *wrong.values(), *together]
+
+
+def _contradictions(kind: type[AnyConfig], document: dict[str, Any], wrong: set[str]) -> list[str]:
+    """What does not fit together in a document that lacks keys with wrong values, about other keys than these."""
+    try:
+        kind.model_validate(document)
+    except TmiError as error:
+        return [str(error)]
+    except ValidationError as error:
+        raised = [problem.get("ctx", {}).get("error") for problem in error.errors()]
+        found = [each for some in raised if isinstance(some, ContradictionsError) for each in some.found]
+        return [
+            sentence for keys, sentence in found if not any(_overlap(key, other) for key in keys for other in wrong)
+        ]
+    return []
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one dotted key is the other, or a table that holds it."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
+
+
+def _holds(document: dict[str, Any], key: str) -> bool:
+    *tables, name = key.split(".")
+    return name in _table(document, *tables)
+
+
+def _belongs(name: str, root: type[BaseModel]) -> str:
+    """`` (it belongs to pretrain)``, for a key of other tables; empty where there is none."""
+    tables = [table for table in root.model_fields if name in _resolve([table], root)[1].model_fields]
+    tables = [table for table in tables if _resolve([table], root)[1] is not root]
+    return f" (it belongs to {' or '.join(tables)})" if tables else ""
 
 
 def _resolve(location: list[str], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:

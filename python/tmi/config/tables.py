@@ -5,6 +5,7 @@ A resolved configuration (``to_toml``) is complete: feeding it back repeats the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -33,6 +34,9 @@ class Config(AttackedConfig):
     variants: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], dict[str, Any]] = {}
     """Other finetunings of the same pretrained models, by name: tables ``downstream`` and ``finetune`` with the keys
     that differ."""
+    code: str | None = None
+    """The folder in which modules of the user's functions are looked for before the current directory: that of the TOML
+    file, where functions are named."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,58 +48,57 @@ class Config(AttackedConfig):
             document = {"pretrain": UNUSED_TRAINING} | document
         return UNUSED_TABLES | document if isinstance(document.get("recipe"), dict) else document
 
-    @model_validator(mode="after")
-    def _recipe_does_everything(self) -> Config:
-        if self.recipe is None:
-            return self
-        if self.given:
-            raise ValueError("pool.non_members is for given models, which no recipe trains")
-        for table, unused in UNUSED_TABLES.items():
-            found = getattr(self, table)
-            if found != type(found).model_validate(unused):
-                raise ValueError(f"{table} is configured, but recipe trains and reads: leave the table out")
-        if self.variants:
-            raise ValueError("variants are other finetunings by the tool, which a recipe has none of")
-        return self
-
-    @model_validator(mode="after")
-    def _target_can_be_asked(self) -> Config:
-        if self.target is not None and self.given:
-            raise ValueError("target needs shadow models, of which there are none with pool.non_members")
+    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """See `AttackedConfig.contradictions`."""
+        yield from super().contradictions()
+        yield from self._about_the_recipe()
+        yield from self._about_given_models()
         if (
             self.target is not None
             and self.target.kind == "predictions"
             and self.query.reference_points not in (0, "all")
         ):
-            raise ValueError("target.kind is 'predictions', which holds no answers about query.reference_points")
-        return self
+            sentence = "target.kind is 'predictions', which holds no answers about query.reference_points"
+            yield ("target", "query.reference_points"), sentence
+        if self.pretrain.objective != "classification" and self.encoder.kind != "tokens":
+            sentence = f"pretrain.objective is {self.pretrain.objective!r}, which needs encoder.kind 'tokens'"
+            yield ("pretrain.objective", "encoder.kind"), sentence
+        if self.encoder.kind == "tokens" and self.model.kind not in ("transformers", "python"):
+            sentence = f"model.kind is {self.model.kind!r}, which does not read encoder.kind 'tokens'"
+            yield ("model.kind", "encoder.kind"), sentence
+        if self.name in self.variants:
+            yield ("name", "variants"), f"variants has the name {self.name!r}, which is that of the run itself"
 
-    @model_validator(mode="after")
-    def _given_model_is_named(self) -> Config:
-        if self.given and self.model.checkpoint is None:
-            raise ValueError("pool.non_members needs model.checkpoint: the given model whose members are known")
-        if self.given and self.attack.shadows:
-            raise ValueError("attack.shadows is for shadow models, of which there are none with pool.non_members")
-        return self
+    def _about_the_recipe(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.recipe is None:
+            return
+        if self.given:
+            yield ("recipe", "pool.non_members"), "pool.non_members is for given models, which no recipe trains"
+        for table, unused in UNUSED_TABLES.items():
+            found = getattr(self, table)
+            if found != type(found).model_validate(unused):
+                sentence = f"{table} is configured, but recipe trains and reads: leave the table out"
+                yield ("recipe", table), sentence
+        if self.variants:
+            yield ("recipe", "variants"), "variants are other finetunings by the tool, which a recipe has none of"
+
+    def _about_given_models(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if not self.given:
+            return
+        if self.target is not None:
+            sentence = "target needs shadow models, of which there are none with pool.non_members"
+            yield ("target", "pool.non_members"), sentence
+        if self.model.checkpoint is None:
+            sentence = "pool.non_members needs model.checkpoint: the given model whose members are known"
+            yield ("model.checkpoint", "pool.non_members"), sentence
+        if self.attack.shadows:
+            sentence = "attack.shadows is for shadow models, of which there are none with pool.non_members"
+            yield ("attack.shadows", "pool.non_members"), sentence
 
     @property
     def given(self) -> bool:
         """Whether a given model is attacked, some of whose members and non-members are known."""
         return self.pool.non_members is not None
-
-    @model_validator(mode="after")
-    def _language_models_read_tokens(self) -> Config:
-        if self.pretrain.objective != "classification" and self.encoder.kind != "tokens":
-            raise ValueError(f"pretrain.objective is {self.pretrain.objective!r}, which needs encoder.kind 'tokens'")
-        if self.encoder.kind == "tokens" and self.model.kind not in ("transformers", "python"):
-            raise ValueError(f"model.kind is {self.model.kind!r}, which does not read encoder.kind 'tokens'")
-        return self
-
-    @model_validator(mode="after")
-    def _variants_have_other_names(self) -> Config:
-        if self.name in self.variants:
-            raise ValueError(f"variants has the name {self.name!r}, which is that of the run itself")
-        return self
 
     @property
     def companions(self) -> list[str]:

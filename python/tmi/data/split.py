@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from tmi.data.points import Points
 from tmi.data.sources import load_points
 from tmi.errors import TmiError, did_you_mean
 from tmi.system.seeding import stream
+
+# Points that an error message lists.
+MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,11 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
     others = load_points(wanted.model_copy(update={"source": wanted.non_members}))
     if (others.kind, others.raw.shape[1:]) != (source.kind, source.raw.shape[1:]):
         raise TmiError(f"pool.non_members {wanted.non_members!r} holds points of another kind or size than pool.source")
-    if shared := len(set(source.digests) & set(others.digests)):
+    digests = set(source.digests)
+    if shared := [index for index, digest in enumerate(others.digests) if digest in digests]:
         raise TmiError(
-            f"pool.source {wanted.source!r} and pool.non_members {wanted.non_members!r} have {shared} points in "
-            "common, expected none: a point is either a member or not"
+            f"pool.source {wanted.source!r} and pool.non_members {wanted.non_members!r} have {len(shared)} points in "
+            f"common ({_listed(shared)} of non_members, from 0), expected none: a point is either a member or not"
         )
     raw = np.concatenate([source.raw, others.raw])
     members = np.arange(len(raw)) < len(source)
@@ -121,6 +126,12 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
     place = np.array([names.index(name) for name in source.class_names + others.class_names])
     labels = place[np.concatenate([source.labels, len(source.class_names) + others.labels])]
     return Points(raw, labels, names, source.kind), members
+
+
+def _listed(indices: Sequence[int] | NDArray[np.int64]) -> str:
+    """``points 3, 17 and 48 more``."""
+    first, more = ", ".join(str(index) for index in indices[:MOST_LISTED]), len(indices) - MOST_LISTED
+    return f"{'point' if len(indices) == 1 else 'points'} {first}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _same_points(config: Config) -> bool:
@@ -210,12 +221,13 @@ def _draw_downstream(
     classes = _downstream_classes(config, source, pool)
     in_pool = set(pool.digests)
     candidates = _of_classes(source, classes)
-    outside = np.array([index for index in candidates if source.digests[index] not in in_pool], dtype=np.int64)
-    shared = len(candidates) - len(outside)
-    if shared and wanted.source != config.pool.source:
+    is_shared = np.array([source.digests[index] in in_pool for index in candidates], dtype=np.bool_)
+    outside, shared = candidates[~is_shared], candidates[is_shared]
+    if len(shared) and wanted.source != config.pool.source and not wanted.drop_shared:
         raise TmiError(
-            f"downstream.source {wanted.source!r} has {shared} points in common with the pool {config.pool.source!r}, "
-            "expected none: finetuning on pretraining data would be measured as a leak of pretraining"
+            f"downstream.source {wanted.source!r} has {len(shared)} points in common with the pool "
+            f"{config.pool.source!r} ({_listed(shared)} of it, from 0), expected none: finetuning on pretraining data "
+            "would be measured as a leak of pretraining; downstream.drop_shared = true leaves them out of the task"
         )
     if runs is not None and len(outside):
         outside = outside[~WordRuns.of(source.raw[outside], config.pool.overlap_words).also_in(runs)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 _TO_NOTHING = (
     "name ",
     "description ",
+    "code ",
     "compute.workers ",
     "compute.memory ",
     "compute.checkpoint_minutes ",

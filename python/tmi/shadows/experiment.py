@@ -17,6 +17,7 @@ from tmi.data.points import Points
 from tmi.data.queries import make_queries
 from tmi.data.split import Task, load_task
 from tmi.data.tokens import Tokenizer
+from tmi.system.user_code import look_in
 
 if TYPE_CHECKING:
     from tmi.shadows.networks import Classifier
@@ -38,6 +39,10 @@ class Experiment:
 
     config: Config
     base: Experiment | None = None
+
+    def __post_init__(self) -> None:
+        """Wherever an experiment is, so are the user's functions."""
+        look_in(self.config.code)
 
     def __reduce__(self) -> tuple[Any, ...]:
         base = None if self.base is None else pickle.dumps(self.base.config)

@@ -37,7 +37,8 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
             *of_maker(config, "pretrain"),
         ],
         "finetune": [
-            config.downstream.model_dump(),
+            # What is left out is told by the points themselves, and earlier runs have keys without it.
+            config.downstream.model_dump(exclude={"drop_shared"}),
             config.finetune.model_dump(),
             task.downstream.fingerprint,
             *of_maker(config, "finetune"),

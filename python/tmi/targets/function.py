@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tmi.config.target import TargetConfig
 from tmi.errors import TmiError
-from tmi.system.user_code import call_named
+from tmi.system.user_code import call_named, folders
 from tmi.targets.logits import as_logits
 from tmi.targets.rendering import PointKind
 
@@ -55,7 +55,7 @@ def call_function(config: TargetConfig, batch: NDArray[Any], kind: PointKind, cl
 
 def function_identity(function: str) -> str:
     """A function's name with a hash of the file of its module: answers of changed code are not used again."""
-    path: list[str] = [str(Path.cwd()), *sys.path]
+    path: list[str] = [*folders(), *sys.path]
     spec = None
     parts = function.split(".")[:-1]
     for length in range(1, len(parts) + 1):

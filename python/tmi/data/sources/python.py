@@ -17,8 +17,8 @@ def load(name: str) -> Points:
     """``python:module.function``: what that function returns when it is called without arguments.
 
     It returns `Points`, or ``(inputs, labels)`` or ``(inputs, labels, class_names)`` as in
-    `tmi.data.arrays.points_from_arrays`. Modules in the current directory are found. The function must return
-    the same points whenever it is called: every worker process calls it.
+    `tmi.data.arrays.points_from_arrays`. Modules beside the configuration's file and in the current directory
+    are found. The function must return the same points whenever it is called: every worker process calls it.
 
     Args:
         name: the function, with its module.

@@ -101,7 +101,8 @@ def build_custom(
     It is either a module with a ``backbone`` and a linear ``head``, or a backbone alone, which gets a new head. Its
     ``blocks``, if it has a list of them, are what ``last-K`` counts; else they are the children of its backbone that
     have parameters. It reads floats of ``input_shape``, standardised as the encoder says, or ids of tokens
-    ``[points, length]``, int64, which end in -1 where a text is shorter. Modules in the current directory are found.
+    ``[points, length]``, int64, which end in -1 where a text is shorter. Modules beside the configuration's file
+    and in the current directory are found.
     """
     if objective != "classification":
         raise TmiError(f"pretrain.objective is {objective!r}, which needs model.kind 'transformers', found 'python'")
