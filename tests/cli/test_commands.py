@@ -122,6 +122,8 @@ def test_attacks_and_targets_may_change_in_a_run(run: Path) -> None:
 def test_text_takes_the_same_path(tmp_path: Path) -> None:
     output = tmi("attack", "pydoc", "--out", tmp_path / "run", *SETTINGS, "--set", "pool.challenge_points=30")
     assert "tmi" in output
+    assert "<blockquote" not in (tmp_path / "run" / "report.html").read_text()
+    tmi("report", tmp_path / "run", "--show-points")
     assert "<blockquote" in (tmp_path / "run" / "report.html").read_text()
 
 
