@@ -113,7 +113,7 @@ def test_reference_points_are_asked_about_and_used(tmp_path: Path) -> None:
 
 
 def test_attacks_and_targets_may_change_in_a_run(run: Path) -> None:
-    output = tiny_attack(run, "--attack", "gaussian", "--targets", "2")
+    output = tiny_attack(run, "--set", 'attack.names=["gaussian"]', "--targets", "2")
     assert "gaussian" in output
     assert "adapted-lira" not in output
     assert np.load(run / "scores" / "gaussian.npy").shape == (2, 40)

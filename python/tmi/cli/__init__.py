@@ -69,12 +69,20 @@ def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: 
         _attack(**options)
 
 
-def _attack(preset: str, out: Path | None, fresh: bool, force: bool, show_points: bool, **options: Any) -> None:
+def _attack(
+    preset: str,
+    out: Path | None,
+    fresh: bool,
+    force: bool,
+    show_points: bool,
+    attacks: tuple[str, ...],
+    **options: Any,
+) -> None:
     config = _configured(preset, **options)
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
-    subject = pipeline.subject_of(config, out)
+    subject = pipeline.subject_of(config, out, fresh=fresh, added=attacks)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, force=force)
         show_results(pipeline.report(run, workers, show_points=show_points), out)
@@ -89,7 +97,7 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
-    subject = pipeline.subject_of(config, out)
+    subject = pipeline.subject_of(config, out, fresh=fresh)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, pipeline.TRAINING)
     click.echo(f"Trained. Next: tmi query {out}")
@@ -112,12 +120,12 @@ def query(directory: Path) -> None:
 @RUN
 @scoring_options
 @debuggable
-def score(directory: Path, force: bool, **options: Any) -> None:
+def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any) -> None:
     """Run the attacks on the answers in RUN."""
     from tmi.runs import pipeline
 
     with (
-        pipeline.reopened(directory, changes(**options)) as run,
+        pipeline.reopened(directory, changes(**options), attacks) as run,
         pipeline.crew(run, bars()) as workers,
     ):
         pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")

@@ -143,7 +143,8 @@ def scoring_options(command: Command) -> Command:
                 "attacks",
                 multiple=True,
                 metavar="NAME",
-                help="Run only this attack. Repeatable; `tmi attacks` lists them.",
+                help="Run only this attack; in a directory that has a run, also this one. Repeatable; `tmi attacks` "
+                "lists them.",
             ),
             click.option(
                 "--option",
@@ -264,7 +265,6 @@ def changes(
     models: int | None = None,
     device: str | None = None,
     workers: int | None = None,
-    attacks: tuple[str, ...] = (),
     targets: int | str | None = None,
     memory: str | None = None,
     views: Sequence[str] = (),
@@ -279,7 +279,6 @@ def changes(
         "models": models,
         "compute.device": device,
         "compute.workers": workers,
-        "attack.names": list(attacks) or None,
         "evaluation.targets": targets,
         "evaluation.accusation_rate": fpr,
         "compute.memory": memory,

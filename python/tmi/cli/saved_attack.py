@@ -29,6 +29,7 @@ def attack_saved(
     fresh: bool,
     force: bool,
     settings: dict[str, Any],
+    attacks: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Attack saved predictions and report.
@@ -55,8 +56,9 @@ def attack_saved(
     from tmi.runs import pipeline
     from tmi.runs.saved import audit_of
 
-    named = {name: value for name, value in whole.items() if value is not None}
-    audit = audit_of(files | named | {"companions": companions}, settings | changes(**options), out)
+    named: dict[str, Any] = {name: value for name, value in whole.items() if value is not None}
+    named |= {"companions": companions}
+    audit = audit_of(files | named, settings | changes(**options), out, fresh=fresh, added=attacks)
     with pipeline.opened(audit, fresh=fresh, force=force), pipeline.crew(audit, bars()) as workers:
         pipeline.run_stages(audit, workers, force=force)
         show_results(pipeline.report(audit, workers), audit.directory.root)
@@ -88,7 +90,7 @@ def attack_without_shadows(
                 raise TmiError(f"{_flag(name)} makes no sense without shadow models: leave it out")
             options.pop(name)
     from tmi.runs.directory import RunDirectory
-    from tmi.runs.pipeline import refuse_other_configuration
+    from tmi.runs.growing import refuse_other_configuration
     from tmi.runs.without_shadows import audit_of_files, audited_files
     from tmi.system.files import write_text
     from tmi.system.machine import available_cores

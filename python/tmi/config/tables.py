@@ -20,6 +20,8 @@ from tmi.config.training import FinetuneConfig, ModelConfig, PretrainConfig
 class Config(AttackedConfig):
     """One run, complete."""
 
+    grown_from: int | None = None
+    """The number of models that a run was begun with, where it was given more later; the tool writes it."""
     pool: PoolConfig
     downstream: DownstreamConfig
     encoder: EncoderConfig

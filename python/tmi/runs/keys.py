@@ -8,6 +8,7 @@ _TO_NOTHING = (
     "name ",
     "description ",
     "code ",
+    "grown_from ",
     "compute.workers ",
     "compute.memory ",
     "compute.checkpoint_minutes ",

@@ -13,14 +13,14 @@ from threadpoolctl import threadpool_limits
 
 from tmi import __version__
 from tmi.attacks.check import require_sound
-from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, differences, load_any_config
+from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, load_any_config
 from tmi.errors import TmiError
 from tmi.report.results import Results
 from tmi.report.tables import Provenance
-from tmi.runs.adversaries import main_adversary, with_attacks
+from tmi.runs.adversaries import AnyConfig, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.evaluate import vulnerability
-from tmi.runs.keys import TO_NO_MODEL
+from tmi.runs.growing import attack_names, earlier_config, refuse_other_configuration, with_more_models
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
 from tmi.runs.subject import Description, StoredSubject
@@ -60,28 +60,44 @@ def run_attack(
     Raises:
         TmiError: bad input, a target that does not belong, or a run directory of another configuration.
     """
-    with opened(subject_of(config, Path(out)), fresh=fresh) as run, crew(run, progress) as executor:
+    with opened(subject_of(config, Path(out), fresh=fresh), fresh=fresh) as run, crew(run, progress) as executor:
         run_stages(run, executor, force=force)
         return report(run, executor, show_points=show_points).to_dict()
 
 
-def subject_of(config: AttackedConfig, out: Path) -> StoredSubject:
-    """A run or an audit of saved predictions, as its configuration says.
+def subject_of(config: AttackedConfig, out: Path, *, fresh: bool = False, added: Sequence[str] = ()) -> StoredSubject:
+    """A run or an audit of saved predictions, as its configuration says, going on with what is in its directory.
+
+    Args:
+        config: what is wanted.
+        out: the directory.
+        fresh: what is there will be thrown away.
+        added: attacks besides those of what is there; alone where there is nothing.
 
     Raises:
-        TmiError: there is no such device or attack, an attack needs what there is not, or it is an audit without shadow
-            models.
+        TmiError: there is no such device or attack, an attack needs what there is not, it is an audit without shadow
+            models, or the directory is of another configuration.
     """
     directory = RunDirectory(out)
+    earlier = None if fresh else earlier_config(directory)
     if isinstance(config, WithoutShadowsConfig):
         raise TmiError(f"{out}: is an audit without shadow models, which `tmi attack --target` makes anew as a whole")
+    names = attack_names(config.attack.names, [], added, earlier if added else None)
     if isinstance(config, SavedConfig):
-        return SavedPredictions(config, directory)
+        return SavedPredictions(_attacked_by(config, names), directory)
     assert isinstance(config, Config)
     from tmi.shadows.experiment import on_this_machine
 
-    run = Run(on_this_machine(with_attacks(config)), directory)
-    return run if config.attack.names else run.with_usual_attacks()
+    config = on_this_machine(with_more_models(config, earlier))
+    if earlier is not None:
+        # Before anything of it is taken over, or any data is read.
+        refuse_other_configuration(directory, config)
+    run = Run(with_attacks(_attacked_by(config, names)), directory)
+    return run if names else run.with_usual_attacks([] if earlier is None else earlier.attack.names)
+
+
+def _attacked_by(config: AnyConfig, names: Sequence[str]) -> AnyConfig:
+    return config.model_copy(update={"attack": config.attack.model_copy(update={"names": list(names)})})
 
 
 @contextmanager
@@ -109,13 +125,13 @@ def opened(subject: StoredSubject, *, fresh: bool = False, force: bool = False) 
 
 
 @contextmanager
-def reopened(out: Path, changes: dict[str, Any] | None = None) -> Iterator[StoredSubject]:
-    """The run or audit in a directory, with ``changes`` to what may change."""
+def reopened(out: Path, changes: dict[str, Any] | None = None, added: Sequence[str] = ()) -> Iterator[StoredSubject]:
+    """The run or audit in a directory, with ``changes`` to what may change and with further attacks."""
     path = RunDirectory(out).config
     if not path.is_file():
         raise TmiError(f"{out}: is no run directory (it has no config.toml); `tmi train` makes one")
     # What is wrong with the input is said where it is attacked and where it is reported.
-    with opened(subject_of(load_any_config(path, changes), out), force=True) as subject:
+    with opened(subject_of(load_any_config(path, changes), out, added=added), force=True) as subject:
         yield subject
 
 
@@ -234,26 +250,6 @@ def _write(subject: StoredSubject, description: Description, results: Results, s
         for points in (results.points.most_exposed, suspected)
     )
     write_report(subject.directory.root, Material(results, exhibits, of_target, config.to_toml()))
-
-
-def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
-    """Never mix two audits in one directory.
-
-    Raises:
-        TmiError: it holds one whose models, points or answers are others.
-    """
-    if not directory.config.exists():
-        return
-    try:
-        earlier = load_any_config(directory.config)
-    except TmiError as error:
-        raise TmiError(f"{error} (--fresh throws the run away and starts anew)") from None
-    differing = [line for line in differences(earlier, config) if not line.startswith(TO_NO_MODEL)]
-    if differing:
-        raise TmiError(
-            f"{directory.root}: holds a run of another configuration: {'; '.join(differing)}; "
-            "choose another --out, or --fresh to throw that run away"
-        )
 
 
 def _require_sound(subject: StoredSubject, progress: Progress, force: bool) -> None:

@@ -26,7 +26,7 @@ from tmi.runs.subject import Description, StoredSubject
 from tmi.shadows.experiment import Experiment, on_this_machine
 from tmi.shadows.keys import STAGE_VERSIONS, artefact_keys
 from tmi.shadows.makers import maker_of
-from tmi.system.files import content_key
+from tmi.system.files import content_key, file_hash, read_json, sidecar
 from tmi.system.memory import DEFAULT_MEMORY
 from tmi.targets import target_hashes
 
@@ -114,18 +114,27 @@ class Run(StoredSubject):
         paths += [directory.pretraining_labels] if labels else []
         paths += [directory.reference_membership] if references else []
         paths += [directory.reference_labels] if labels and references else []
-        return dict.fromkeys(paths, self.keys["membership"])
+        key = self.keys["membership"]
+        return dict.fromkeys(paths, content_key(key, self.config.models) if self.config.grown_from else key)
 
-    def with_usual_attacks(self) -> Run:
-        """The same with `label-probe` as well, if the known points of a given model turn out to have labels."""
-        if not self.config.given or not self._has[0]:
+    def with_usual_attacks(self, earlier: Sequence[str] = ()) -> Run:
+        """The same with `label-probe` as well, if the known points of a given model turn out to have labels.
+
+        Args:
+            earlier: attacks that its directory has, which stay.
+        """
+        names = self.config.attack.names
+        if self.config.given and self._has[0]:
+            names = default_attacks({Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS})
+        names = list(dict.fromkeys([*names, *earlier]))
+        if names == self.config.attack.names:
             return self
-        names = default_attacks({Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS})
         attack = self.config.attack.model_copy(update={"names": names})
         same = replace(self, config=self.config.model_copy(update={"attack": attack}))
-        # Points are read once.
         vars(same)["experiment"] = Experiment(same.config)
-        vars(same.experiment)["task"] = self.task
+        if "task" in vars(self.experiment):
+            # Points are read once.
+            vars(same.experiment)["task"] = self.task
         return same
 
     @cached_property
@@ -169,6 +178,21 @@ class Run(StoredSubject):
                 raise TmiError(f"attack.names has {name!r}, which needs pretraining labels; the pool has one class")
         for each in runs:
             each.maker.check()
+        if self.config.grown_from is not None:
+            self._refuse_other_members()
+
+    def _refuse_other_members(self) -> None:
+        """Models are only added where those that are there have the members that they would be given today."""
+        path = self.directory.membership
+        if (read_json(sidecar(path)) or {}).get("sha256") != file_hash(path) or not path.exists():
+            return
+        there = self.directory.load_array(path)
+        drawn = self.experiment.membership[:, self.task.challenge_points]
+        if not np.array_equal(there[: len(drawn)], drawn[: len(there)]):
+            raise TmiError(
+                f"{path}: the members of the {len(there)} models are not those that would be drawn today, so that no "
+                "models can be added; choose another --out, or --fresh to throw that run away"
+            )
 
     def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""

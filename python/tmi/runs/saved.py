@@ -23,6 +23,7 @@ from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
 from tmi.runs.adversaries import all_adversaries, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
+from tmi.runs.growing import attack_names, earlier_config, refuse_other_configuration
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
 from tmi.system.memory import DEFAULT_MEMORY
@@ -310,20 +311,29 @@ def read_arrays(files: SavedFiles) -> SavedArrays:
     return read_saved(Path(files.predictions), membership, labels, files.layout, pretraining_labels=pretraining_labels)
 
 
-def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = None) -> SavedPredictions:
+def audit_of(
+    files: dict[str, Any],
+    changes: dict[str, Any],
+    out: Path | None = None,
+    *,
+    fresh: bool = False,
+    added: Sequence[str] = (),
+) -> SavedPredictions:
     """An audit of saved predictions by the attacks that the files allow.
 
     Args:
         files: those of `SavedFiles` that are there.
         changes: values by dotted key of the configuration that replace the defaults.
         out: its directory; ``runs/NAME`` if left out.
+        fresh: what is in the directory will be thrown away.
+        added: attacks besides those of an audit that is there; alone where there is none.
 
     Raises:
         TmiError: the files cannot be read, or a key is unknown or has a wrong value.
     """
     read = SavedFiles.model_validate(files)
     arrays = read_arrays(read)
-    names = possible_attacks(
+    usual = possible_attacks(
         has_labels=arrays.labels is not None,
         has_pretraining_labels=arrays.pretraining_labels is not None,
         has_pretrained="pretrained_predictions" in files,
@@ -333,10 +343,15 @@ def audit_of(files: dict[str, Any], changes: dict[str, Any], out: Path | None = 
         "name": read.name,
         "models": len(arrays.models),
         "files": files,
-        "attack": {"names": names},
     }
     config = saved_config(with_values(document, changes), "--predictions")
-    subject = SavedPredictions(config, RunDirectory(out or Path("runs") / config.name))
+    directory = RunDirectory(out or Path("runs") / config.name)
+    earlier = None if fresh else earlier_config(directory)
+    if earlier is not None:
+        refuse_other_configuration(directory, config)
+    names = attack_names(config.attack.names, usual, added, earlier)
+    attack = config.attack.model_copy(update={"names": names})
+    subject = SavedPredictions(config.model_copy(update={"attack": attack}), directory)
     # Not to be read again: some layouts are converted in memory.
     vars(subject)["arrays"] = arrays
     return subject

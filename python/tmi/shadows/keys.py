@@ -20,13 +20,21 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
 
     Each covers the configuration that its stage reads and, through the key before it, all earlier stages. ``of_maker``
     is `ShadowMaker.key_inputs`: what the models of a step are made from besides.
+
+    No model depends on how many there are. The number is part of the first key nevertheless, the one that a run was
+    begun with: what was made of it stays current when the run is given more models.
     """
     config, task, tokenizer = experiment.config, experiment.task, experiment.tokenizer
     compute = {"device": config.compute.device, "models_at_once": config.compute.models_at_once}
     # The content of a given checkpoint, if it is a directory; a model of the hub goes by its name.
     weights = sorted(Path(config.model.checkpoint).glob("*.safetensors")) if config.model.checkpoint else []
     inputs = {
-        "membership": [config.seed, config.models, config.pool.model_dump(), task.pool.fingerprint],
+        "membership": [
+            config.seed,
+            config.grown_from or config.models,
+            config.pool.model_dump(),
+            task.pool.fingerprint,
+        ],
         "pretrain": [
             config.encoder.model_dump(),
             config.model.model_dump(),
@@ -44,7 +52,8 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
             *of_maker(config, "finetune"),
         ],
         "query": [config.query.model_dump(), *of_maker(config, "query")],
-        "score": [config.targets],
+        # With the same targets, attacks have more shadow models.
+        "score": [config.targets, *([config.models] if config.grown_from else [])],
     }
     keys: dict[str, str] = {}
     key = ""
