@@ -77,8 +77,9 @@ def command_page() -> str:
     parts = [
         "# Commands\n",
         NOTE,
-        "What `tmi COMMAND --help` prints. Every command also takes `-h` or `--help`; exit codes are 0, or 2 with one\n"
-        "sentence that says what is wrong.\n",
+        "What `tmi COMMAND --help` prints. Every command also takes `-h` or `--help`; exit codes are 0, 2 with one\n"
+        "sentence that says what is wrong, or 3 where a condition of [`--fail-if`](../gate.md) holds. What\n"
+        "`tmi attack --help` leaves out, `tmi attack --help-all` prints.\n",
     ]
     for path, command in all_commands("tmi", commands):
         context = click.Context(command, info_name=path, help_option_names=["-h", "--help"])

@@ -306,8 +306,31 @@ def test_every_command_and_option_has_help(name: str) -> None:
     assert "Usage" in tmi(*name.split(), "--help")
 
 
+def test_help_of_attack_is_short_and_in_groups_and_all_of_it_is_there() -> None:
+    short, whole = tmi("attack", "--help"), tmi("attack", "--help-all")
+    headings = ["What to run:", "Saved predictions:", "The adversary:", "The machine:", "A gate for releases:", "Help:"]
+    for text in (short, whole):
+        assert [line for line in text.splitlines() if line in headings] == headings
+    assert len(short.splitlines()) < 60 < len(whole.splitlines())
+    assert "--epsilons" not in short
+    for option in commands(cli)["attack"].params:
+        if isinstance(option, click.Option):
+            assert option.opts[0] in whole
+
+
 def test_presets_and_attacks_are_listed() -> None:
     assert "pydoc" in tmi("presets")
     assert tmi("presets", "show", "digits").startswith("# Handwritten digits")
-    assert "tmi-pointwise" in tmi("attacks")
+    most = tmi("attacks")
+    assert [line.split()[0] for line in most.splitlines() if line and not line.startswith(" ")][1:8] == [
+        "tmi",
+        "adapted-lira",
+        "lira-online",
+        "rmia",
+        "label-probe",
+        "confidence",
+        "direct",
+    ]
+    assert "tmi-pointwise" not in most
+    assert "tmi-pointwise" in tmi("attacks", "--all")
     assert tmi("--version").startswith("tmi, version ")

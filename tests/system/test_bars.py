@@ -43,7 +43,7 @@ def test_long_training_says_models_speed_and_time_left(output: io.StringIO) -> N
     progress.advance(1)
     progress.end()
     first, second = lines(output.getvalue())
-    assert re.search(r"0/4 models, [\d,]+ samples/s, \d+ min left$", first)
+    assert re.search(r"0/4 models, [\d,]+ samples/s, \d+ (s|min) left$", first)
     assert re.search(r"1/4 models", second)
 
 
@@ -62,6 +62,35 @@ def test_a_terminal_gets_a_bar(output: io.StringIO) -> None:
     progress.advance(1)
     progress.end()
     assert "samples/s" in output.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_left_is_seen_on_narrow_terminals_too(output: io.StringIO, width: int) -> None:
+    console = Console(file=output, force_terminal=True, width=width, legacy_windows=False, color_system=None)
+    progress = Bars(console)
+    for label, samples in (("pretrain", 5_000_000), ("attack label-probe-shadows, top-3, 2 finetunings", 0)):
+        progress.begin(label, 128, samples)
+        for _ in range(4):
+            progress.trained(1_000_000)
+            progress.advance(20)
+        progress.end()
+    shown = [
+        line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.getvalue())) if "━" in line
+    ]
+    assert shown
+    assert all(len(line.rstrip()) <= width and line.rstrip().endswith("left") for line in shown)
+    assert any("2 finetunings" in line and re.search(r"\d+/128 ", line) for line in shown)
+
+
+def test_a_log_file_gets_whole_lines_and_no_carriage_returns(output: io.StringIO) -> None:
+    progress = Bars(Console(file=output, width=80), seconds_between_lines=0.0)
+    progress.begin("attack label-probe-shadows, top-3, 8 shadows, 2 finetunings, of a variant", 4)
+    progress.advance(1)
+    progress.note("what is said of it " * 10)
+    progress.advance(3)
+    progress.end()
+    assert len(lines(output.getvalue())) == 3
+    assert not {"\r", "\x1b"} & {*output.getvalue()}
 
 
 class Counting(Silent):

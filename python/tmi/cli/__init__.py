@@ -13,6 +13,8 @@ import click
 from tmi.cli.bench import bench
 from tmi.cli.compare import compare
 from tmi.cli.doctor import doctor
+from tmi.cli.gate import JSON_LINE, MORE_RATES, RATES_OF_RUN, Gate, gate_options
+from tmi.cli.helping import Grouped
 from tmi.cli.options import (
     RUN,
     SHOW_POINTS,
@@ -44,11 +46,13 @@ for command in (bench, check, compare, convert, doctor):
     tmi.add_command(command)
 
 
-@tmi.command()
+@tmi.command(cls=Grouped)
 @training_options
 @scoring_options
 @saved_options
 @SHOW_POINTS
+@gate_options
+@JSON_LINE
 @debuggable
 @click.pass_context
 def attack(context: click.Context, /, predictions: tuple[Path, ...], **options: Any) -> None:
@@ -76,16 +80,20 @@ def _attack(
     force: bool,
     show_points: bool,
     attacks: tuple[str, ...],
+    gate: Gate,
+    as_json: bool,
     **options: Any,
 ) -> None:
     config = _configured(preset, **options)
+    gate.require(config.evaluation.false_positive_rates, has_epsilon=not config.given, how=MORE_RATES)
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
     subject = pipeline.subject_of(config, out, fresh=fresh, added=attacks)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
         pipeline.run_stages(run, workers, force=force)
-        show_results(pipeline.report(run, workers, show_points=show_points), out)
+        results = pipeline.report(run, workers, show_points=show_points)
+        show_results(results, out, gate, as_json=as_json)
 
 
 @tmi.command()
@@ -136,14 +144,20 @@ def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any
 @tmi.command()
 @RUN
 @SHOW_POINTS
+@gate_options
+@JSON_LINE
 @debuggable
-def report(directory: Path, show_points: bool) -> None:
+def report(directory: Path, show_points: bool, gate: Gate, as_json: bool) -> None:
     """Judge the scores in RUN and write the tables, the figures and the report."""
+    from tmi.config import Config
     from tmi.runs import pipeline
 
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
+        known = isinstance(run.config, Config) and run.config.given
+        gate.require(run.config.evaluation.false_positive_rates, has_epsilon=not known, how=RATES_OF_RUN)
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
-        show_results(pipeline.report(run, workers, show_points=show_points), directory)
+        results = pipeline.report(run, workers, show_points=show_points)
+        show_results(results, directory, gate, as_json=as_json)
 
 
 @tmi.command()
@@ -165,19 +179,35 @@ def export(directory: Path, directory_to_make: Path, model: int) -> None:
     click.echo(f"Wrote {directory_to_make}")
 
 
+# An attack for every question: all that is known, the paper's baseline, the two that are published most, one without
+# shadow models, the simplest, and one with more than an adversary has.
+ATTACKS_THAT_MATTER = ("tmi", "adapted-lira", "lira-online", "rmia", "label-probe", "confidence", "direct")
+
+
 @tmi.command()
-def attacks() -> None:
-    """List the attacks."""
+@click.option("--all", "everything", is_flag=True, help="List ablations, variants and attacks on given models as well.")
+def attacks(everything: bool) -> None:
+    """List the attacks that matter, or all of them."""
     from rich.console import Console
     from rich.table import Table
 
-    from tmi.attacks.registry import all_attacks, broken_plugins, options_of
+    from tmi.attacks.registry import Needs, all_attacks, broken_plugins, options_of
     from tmi.report.wording import options_text
 
-    table = Table("attack", "what it does", "needs", "options", box=None, pad_edge=False)
-    for name, entry in all_attacks().items():
-        table.add_row(name, entry.summary, entry.needs.value, options_text(options_of(entry)))
-    Console().print(table)
+    known = all_attacks()
+    names = list(known) if everything else list(ATTACKS_THAT_MATTER)
+    table = Table("attack", "what it does", box=None, pad_edge=False)
+    for name in names:
+        options = options_text(options_of(known[name]))
+        needs = known[name].needs
+        facts = [
+            *([f"Needs {needs.value}."] if needs is not Needs.NOTHING else []),
+            *([f"Options: {options}."] if options else []),
+        ]
+        table.add_row(name, f"{known[name].summary}. {' '.join(facts)}")
+    Console().print(table, highlight=False, markup=False)
+    if not everything:
+        click.echo(f"\n`tmi attacks --all` lists {len(known) - len(names)} more: ablations, variants and others.")
     for problem in broken_plugins().values():
         click.echo(f"Left out: {problem}", err=True)
 

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from tmi.system.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 RUN = click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
@@ -93,6 +96,7 @@ def training_options(command: Command) -> Command:
                 help="Directory of the data that a preset leaves to you; relative paths start there.",
             ),
             click.option("--out", type=click.Path(path_type=Path), help="Run directory; runs/NAME if left out."),
+            click.option("--name", help="Title of the report, and of the directory in runs/ if there is no --out."),
             click.option("--seed", type=click.IntRange(min=0), help="Seed of every random draw."),
             click.option(
                 "--models",
@@ -261,6 +265,7 @@ def debuggable(command: Command) -> Command:
 
 
 def changes(
+    name: str | None = None,
     seed: int | None = None,
     models: int | None = None,
     device: str | None = None,
@@ -275,6 +280,7 @@ def changes(
 ) -> dict[str, Any]:
     """Options as configuration keys, those that were not given left out."""
     values = {
+        "name": name,
         "seed": seed,
         "models": models,
         "compute.device": device,
@@ -289,10 +295,8 @@ def changes(
     return {key: value for key, value in values.items() if value is not None} | (options or {})
 
 
-def bars() -> Any:
+def bars() -> Progress:
     """Bars on the standard error stream."""
-    from rich.console import Console
+    from tmi.system.progress import shown
 
-    from tmi.system.bars import Bars
-
-    return Bars(Console(stderr=True))
+    return shown(True)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from tmi.cli.gate import MORE_RATES, Gate
 from tmi.cli.options import bars, changes
 from tmi.cli.showing import show_results
 from tmi.errors import TmiError
@@ -17,7 +18,7 @@ from tmi.errors import TmiError
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons", "show_points")
 OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "layout")
 # What of the training and the attacks makes sense without shadow models.
-WITHOUT_SHADOWS = ("seed", "views", "fpr", "workers")
+WITHOUT_SHADOWS = ("name", "seed", "views", "fpr", "workers")
 
 
 def attack_saved(
@@ -30,6 +31,8 @@ def attack_saved(
     force: bool,
     settings: dict[str, Any],
     attacks: tuple[str, ...],
+    gate: Gate,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Attack saved predictions and report.
@@ -59,9 +62,10 @@ def attack_saved(
     named: dict[str, Any] = {name: value for name, value in whole.items() if value is not None}
     named |= {"companions": companions}
     audit = audit_of(files | named, settings | changes(**options), out, fresh=fresh, added=attacks)
+    gate.require(audit.config.evaluation.false_positive_rates, how=MORE_RATES)
     with pipeline.opened(audit, fresh=fresh, force=force), pipeline.crew(audit, bars()) as workers:
         pipeline.run_stages(audit, workers, force=force)
-        show_results(pipeline.report(audit, workers), audit.directory.root)
+        show_results(pipeline.report(audit, workers), audit.directory.root, gate, as_json=as_json)
 
 
 def attack_without_shadows(
@@ -74,6 +78,8 @@ def attack_without_shadows(
     fresh: bool,
     force: bool,
     settings: dict[str, Any],
+    gate: Gate,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Attack the saved answers of one model without shadow models, and report.
@@ -84,6 +90,8 @@ def attack_without_shadows(
     if not target or pretraining_labels is None:
         missing = "--pretraining-labels" if target else "--target"
         raise TmiError(f"{missing} is missing; without --predictions, answers and their points' labels are attacked")
+    if gate.conditions:
+        raise TmiError("--fail-if judges attacks with shadow models, which this audit has none of: leave it out")
     for name in [*options]:
         if name not in WITHOUT_SHADOWS:
             if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None):
@@ -108,7 +116,7 @@ def attack_without_shadows(
         refuse_other_configuration(directory, config)
         write_text(directory.config, config.to_toml())
         audit.save(directory.root)
-    show_results(audit.found, directory.root)
+    show_results(audit.found, directory.root, gate, as_json=as_json)
 
 
 def _flag(option: str) -> str:

@@ -25,7 +25,7 @@ from tmi.metrics.estimate import detectable
 from tmi.report.compared import Compared, ComparedAttack, PlainFigures
 from tmi.runs.finished import ScoredRun, read_run
 from tmi.runs.keys import TO_NO_SCORE
-from tmi.system.progress import Progress, Silent
+from tmi.system.progress import Progress, shown
 
 # Seeds of the resamples of unpaired runs: equal ones would draw related targets and points for runs of one shape.
 SEED_A, SEED_B = 0, 1
@@ -38,7 +38,7 @@ def compare_runs(
     false_positive_rates: Sequence[float] = (),
     *,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> dict[str, Any]:
     """Run B minus run A, attack by attack.
 
@@ -48,7 +48,7 @@ def compare_runs(
         attacks: only these; all that both have if empty.
         false_positive_rates: where true positive rates are compared, in (0, 1); those of A's results if empty.
         threads: for the kernels; never changes a figure.
-        progress: shows how far the work is.
+        progress: shows how far the work is; True for bars on the error stream.
 
     Returns:
         ``a`` and ``b``: the two runs and their sizes; ``paired``, and ``why`` in a clause; ``evaluation``: how many
@@ -70,10 +70,10 @@ def compared_runs(
     false_positive_rates: Sequence[float] = (),
     *,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Compared:
     """Run B minus run A, attack by attack; see `compare_runs`."""
-    progress = progress or Silent()
+    progress = shown(progress)
     a, b = read_run(path_a), read_run(path_b)
     names = _common_attacks(a, b, attacks)
     rates = _rates(a, false_positive_rates)

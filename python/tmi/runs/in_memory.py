@@ -30,7 +30,8 @@ from tmi.runs.saved import described, possible_attacks
 from tmi.runs.stages import evaluate
 from tmi.runs.subject import Description, Subject
 from tmi.system.executor import InProcess
-from tmi.system.progress import Silent
+from tmi.system.machine import available_cores
+from tmi.system.progress import Progress, shown
 from tmi.system.versions import provenance
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class InMemory(Subject):
         return hashes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audit:
     """What an audit found; shows itself as a table with a verdict in a notebook.
 
@@ -258,6 +259,11 @@ class Audit:
     def __str__(self) -> str:
         return self.verdict
 
+    def __repr__(self) -> str:
+        auc, (targets, points) = self.auc(), self.scores[self.attack].shape
+        figure = f"{self.attack} has AUC {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+        return f"<Audit {self.found.name!r}: {figure}; {len(self.scores)} attacks, {targets} targets, {points} points>"
+
     def _repr_html_(self) -> str:
         from tmi.report.notebook import notebook_html
 
@@ -293,6 +299,7 @@ def audit(
     confidence: float = 0.95,
     seed: int = 0,
     threads: int = 1,
+    progress: Progress | bool | None = None,
     name: str = "audit",
     options: Mapping[str, Mapping[str, Option]] | None = None,
     force: bool = False,
@@ -321,7 +328,8 @@ def audit(
         resamples: bootstrap resamples behind every interval.
         confidence: of every interval.
         seed: of everything that is drawn.
-        threads: for kernels; never changes a figure.
+        threads: for kernels, 0 for one per core that is granted; never changes a figure.
+        progress: shows how far the work is; True for bars, or lines in a log file, on the error stream.
         name: of the audit, in its report.
         options: of attacks by their names, for instance ``{"rmia": {"gamma": 2}}``; ``tmi attacks`` lists them.
         force: go on although a check of the arrays finds that figures will be wrong; the report says so.
@@ -331,6 +339,7 @@ def audit(
             needs what is not there.
     """
     notes: list[str] = []
+    threads, seen_by = threads or available_cores(), shown(progress)
     answers = taken_in(
         predictions,
         membership,
@@ -377,15 +386,23 @@ def audit(
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
     require_sound(subject.findings, force=force)
     main, names = main_adversary(config), config.attack.names
-    scores = {attack: subject.scores(attack, main) for attack in names}
+
+    def scored(attack: str, adversary: Adversary) -> NDArray[np.float64]:
+        seen_by.begin(f"attack {attack}{', ' if adversary.label else ''}{adversary.label}", 1)
+        found = subject.scores(attack, adversary)
+        seen_by.advance(1)
+        seen_by.end()
+        return found
+
+    scores = {attack: scored(attack, main) for attack in names}
     together = {
-        number: {attack: subject.scores(attack, adversary) for attack in attacks_by(config, adversary)}
+        number: {attack: scored(attack, adversary) for attack in attacks_by(config, adversary)}
         for number, adversary in by_together(config).items()
         if number > 1
     }
     seconds = sum(subject.seconds(attack) for attack in names)
     description = subject.describe(Provenance(**provenance(subject.hashes(), {})), {"score": seconds})
-    here = InProcess(Silent())
+    here = InProcess(seen_by)
     here.threads = threads
     results = evaluate.run_stage(subject, here, description)
     target_scores = {attack: subject.target_scores(attack) for attack in subject.target_attacks}

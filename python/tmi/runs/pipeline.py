@@ -26,7 +26,7 @@ from tmi.runs.saved import SavedPredictions
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.executor import Executor, executor_here
 from tmi.system.files import read_json, write_json, write_text
-from tmi.system.progress import Progress, Silent
+from tmi.system.progress import Progress, shown
 from tmi.system.versions import provenance
 
 # The stages that each command runs.
@@ -42,7 +42,8 @@ def run_attack(
     fresh: bool = False,
     force: bool = False,
     show_points: bool = False,
-    progress: Progress | None = None,
+    workers: int | None = None,
+    progress: Progress | bool | None = None,
 ) -> dict[str, Any]:
     """Do everything: train, finetune, query, attack, judge and report; go on where an earlier call stopped.
 
@@ -52,7 +53,8 @@ def run_attack(
         fresh: throw away what is there instead of going on.
         force: attack a target of unknown membership although it does not belong to the models of the run.
         show_points: see `report`.
-        progress: shows how far the work is.
+        workers: processes, 0 for one per core; as the configuration says if left out. Changes no result.
+        progress: shows how far the work is; True for bars, or lines in a log file, on the error stream.
 
     Returns:
         The content of ``results.json``.
@@ -60,6 +62,9 @@ def run_attack(
     Raises:
         TmiError: bad input, a target that does not belong, or a run directory of another configuration.
     """
+    if workers is not None:
+        compute = config.compute.model_copy(update={"workers": workers})
+        config = config.model_copy(update={"compute": compute})
     with opened(subject_of(config, Path(out), fresh=fresh), fresh=fresh) as run, crew(run, progress) as executor:
         run_stages(run, executor, force=force)
         return report(run, executor, show_points=show_points).to_dict()
@@ -149,9 +154,9 @@ def trained(out: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def crew(subject: StoredSubject, progress: Progress | None) -> Iterator[Executor]:
+def crew(subject: StoredSubject, progress: Progress | bool | None) -> Iterator[Executor]:
     """The worker processes that a configuration asks for."""
-    with executor_here(progress or Silent(), subject.config.compute.workers, subject.device) as executor:
+    with executor_here(shown(progress), subject.config.compute.workers, subject.device) as executor:
         yield executor
 
 

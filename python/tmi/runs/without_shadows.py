@@ -52,7 +52,7 @@ ATTACK = "label-probe"
 SHIFTED = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditWithoutShadows:
     """What an audit without shadow models found; shows itself as a table with a verdict in a notebook.
 
@@ -123,6 +123,13 @@ class AuditWithoutShadows:
 
     def __str__(self) -> str:
         return self.verdict
+
+    def __repr__(self) -> str:
+        about = self.found.without_shadows
+        known = about.non_members if about else 0
+        return (
+            f"<AuditWithoutShadows {self.found.name!r}: {len(self.candidates)} candidates, {known} known non-members>"
+        )
 
     def _repr_html_(self) -> str:
         from tmi.report.notebook import notebook_html

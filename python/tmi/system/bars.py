@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
-# As long as the longest labels of a run of the usual attacks, so that the times stand below one another.
+# As long as the longest labels of a run of the usual attacks, so that the times stand below one another; a narrow
+# terminal has less room for them, and needs what is left for the speed and the time left.
 LABEL_WIDTH = 36
+NARROW, NARROW_LABEL_WIDTH, NARROW_BAR_WIDTH = 110, 26, 10
 SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -17,6 +20,9 @@ class Bars:
 
     def __init__(self, console: Console, seconds_between_lines: float = SECONDS_BETWEEN_LINES) -> None:
         self._console = console
+        is_narrow = console.is_terminal and console.width < NARROW
+        self._label_width = NARROW_LABEL_WIDTH if is_narrow else LABEL_WIDTH
+        self._bar_width = NARROW_BAR_WIDTH if is_narrow else None
         self._between = seconds_between_lines
         self._bars: Progress | None = None
         self._label = ""
@@ -31,15 +37,16 @@ class Bars:
         self._started = self._last_line = time.monotonic()
         if total and self._console.is_terminal:
             self._bars = Progress(
-                TextColumn(f"{{task.description:<{LABEL_WIDTH}}}"),
-                BarColumn(),
-                TextColumn("{task.fields[state]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                # Nothing but the bar may be left out where there is no room: a label is cut before.
+                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=self._bar_width or 30),
+                TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
                 console=self._console,
                 transient=True,
             )
-            self._bars.add_task(label, total=samples or total, state=self._state())
+            self._bars.add_task(self._shown, total=samples or total, state=self._state())
             self._bars.start()
 
     def advance(self, steps: int) -> None:
@@ -60,11 +67,12 @@ class Bars:
         if self._done < self._total:
             return
         outcome = f"{time.monotonic() - self._started:6.1f} s" if self._total else "already done"
-        self._console.print(f"{self._label:<{LABEL_WIDTH}} {outcome:>12}", style="dim", highlight=False)
+        self._line(f"{outcome:>12}")
 
     def note(self, message: str) -> None:
         """Something that the user should know."""
-        self._console.print(message, style="yellow", highlight=False, markup=False)
+        wraps = self._console.is_terminal
+        self._console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=not wraps)
 
     def _show(self, advanced: int) -> None:
         if self._bars is not None:
@@ -73,12 +81,26 @@ class Bars:
             self._last_line = time.monotonic()
             done, total = (self._samples, self._all_samples) if self._all_samples else (self._done, self._total)
             left = (self._last_line - self._started) * (total - done) / done if done else None
-            ending = f", {left / 60:.0f} min left" if left is not None else ""
-            self._console.print(f"{self._label:<{LABEL_WIDTH}} {self._state()}{ending}", style="dim", highlight=False)
+            ending = "" if left is None else f", {left:.0f} s left" if left < 90 else f", {left / 60:.0f} min left"
+            self._line(f"{self._state()}{ending}")
+
+    @property
+    def _shown(self) -> str:
+        """The label, as wide as all are; one that is too long loses its middle, for its end tells it from others."""
+        width = self._label_width
+        if self._console.is_terminal and len(self._label) > width:
+            return f"{self._label[: width // 2 - 1]}…{self._label[-(width - width // 2) :]}"
+        return f"{self._label:<{width}}"
+
+    def _line(self, outcome: str) -> None:
+        # A log file has no width at which a line would have to be broken.
+        self._console.print(f"{self._shown} {outcome}", style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def _state(self) -> str:
-        """For instance ``12/64 models, 8,200 samples/s``."""
+        """For instance ``12/64 models, 8,200 samples/s``; shorter where there is little room."""
         if not self._all_samples:
             return f"{self._done}/{self._total}"
         rate = self._samples / max(time.monotonic() - self._started, 1e-9)
+        if self._bar_width is not None:
+            return f"{self._done}/{self._total}, {rate:,.0f}/s"
         return f"{self._done}/{self._total} models, {rate:,.0f} samples/s"

@@ -31,3 +31,17 @@ class Silent:
         pass
 
     begin = advance = trained = end = note = _nothing
+
+
+def shown(wanted: Progress | bool | None) -> Progress:
+    """What shows the progress: bars on the error stream for True, nothing for False and None."""
+    if not isinstance(wanted, bool):
+        return wanted or Silent()
+    if not wanted:
+        return Silent()
+    # Where nothing is to be shown, nothing is imported to show it.
+    from rich.console import Console
+
+    from tmi.system.bars import Bars
+
+    return Bars(Console(stderr=True))
