@@ -30,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
 CODE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-REDIRECTION = re.compile(r"\s[>|].*")
+# Of the shell, not the sign within the quotes of a condition.
+REDIRECTION = re.compile(r"""\s\|.*|\s>\s*[^\s"']+(?=\s*($|#))""")
 
 
 def blocks(language: str) -> list[Any]:

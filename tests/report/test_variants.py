@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from made.results import changed, lines_of, make_results, outline, page
 from made.variants import ATTACKS, CONTROL, difference, make_seven, make_variants, private, row
+from tmi.cli.gate import Gate
 from tmi.cli.showing import show_results
 from tmi.report.figures.aucs import variants_figure
 from tmi.report.figures.style import svg_text
@@ -252,7 +253,7 @@ def test_the_terminal_shows_table_verdict_and_warnings(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     results = changed(results, {"models/not_pretrained": [4, 6]})
-    show_results(results, Path("runs/digits"))
+    show_results(results, Path("runs/digits"), Gate(), as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     places = [
