@@ -117,7 +117,7 @@ def test_jsonl(tmp_path: Path) -> None:
     path.write_text('{"text": "a", "label": "x"}\n\n{"text": "b", "label": 3}\n')
     points = load_points(f"jsonl:{path}")
     assert (points.raw.tolist(), points.class_names, points.labels.tolist()) == (["a", "b"], ("3", "x"), [1, 0])
-    for line, sentence in (("{", "not a JSON object"), ('{"text": 1}', "'text'"), ('{"text": "a"}', "'label'")):
+    for line, sentence in (("{", "not JSON: JSONDecodeError"), ('{"text": 1}', "'text'"), ('{"text": "a"}', "'label'")):
         path.write_text(f'{{"text": "a", "label": "x"}}\n{line}\n')
         with pytest.raises(TmiError, match=f"line 2: .*{sentence}"):
             load_points(f"jsonl:{path}")

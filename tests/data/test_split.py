@@ -233,7 +233,7 @@ def test_relabelling_by_a_mapping_file(tiny: Callable[..., Config], tmp_path: Pa
         ('{"0": "a", "0": "b"}', "the class '0' is listed 2 times"),
         ('{"0": 1}', "expected an object of strings"),
         ("[0, 1]", "expected an object of strings"),
-        ("{", "cannot be read as JSON"),
+        ("{", "not JSON: "),
     ],
 )
 def test_bad_mapping_files_are_named(tiny: Callable[..., Config], tmp_path: Path, content: str, sentence: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -13,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmi.errors import TmiError
-from tmi.predictions.formats import files
 from tmi.predictions.formats.files import open_npy, read_array, read_arrays, read_table
+from tmi.system import memory
 
 
 def npy(shape: tuple[int, ...], content: bytes, descr: str = "<f4") -> bytes:
@@ -28,6 +29,11 @@ def archive(path: Path, members: dict[str, bytes]) -> Path:
         for name, content in members.items():
             file.writestr(name, content)
     return path
+
+
+def header(text: bytes) -> bytes:
+    """A file of version 2 with that header, and numbers."""
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", len(text)) + text + bytes(400)
 
 
 class Evil:
@@ -62,7 +68,15 @@ def test_pickles_are_never_read(tmp_path: Path, suffix: str) -> None:
         (npy((1 << 70,), b""), "cut off"),
         (npy((3, 4), bytes(40)), "cut off"),
         (npy((3, 0), b""), "not empty"),
-        (npy((-3, -4), bytes(48)), "no negative"),
+        (npy((-3, -4), bytes(48)), "not that of an array"),
+        (npy((10**15,), bytes(48)), "cut off"),
+        (npy((3,), bytes(48)).replace(b"(3,)", b"(True,)"), "not that of an array"),
+        (npy((3,), bytes(48)).replace(b"(3,)", b"(3.0,)"), "not that of an array"),
+        (npy((3,), bytes(48)).replace(b"<f4", b"f4,f4"), "not that of an array"),
+        (npy((3,), bytes(48)).replace(b"<f4", b"<f7"), "type '<f7', which there is not"),
+        (header(b"(" * 9000), "not that of an array"),
+        (header(b"-" * 9000), "not that of an array"),
+        (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1," * 4000 + b"), }"), "not a readable"),
         (b"", "not a readable"),
         (b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000), "not a readable"),
         (b"\x93NUMPY\x09\x00" + bytes(100), "version"),
@@ -73,21 +87,23 @@ def test_headers_that_lie(tmp_path: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     with pytest.raises(TmiError, match=message):
         open_npy(file)
-    if content:
+    if content and message != "not empty":
         with pytest.raises(TmiError):
             read_array(archive(tmp_path / "a.npz", {"a.npy": content}), ["a"])
 
 
 def test_zip_bombs_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "RATIO_MATTERS_FROM", 1 << 20)
-    monkeypatch.setattr(files, "LARGEST_RATIO", 100)
+    monkeypatch.setattr(memory, "RATIO_MATTERS_FROM", 1 << 20)
+    monkeypatch.setattr(memory, "LARGEST_RATIO", 100)
     bomb = archive(tmp_path / "a.npz", {"a.npy": npy((1 << 20,), bytes(4 << 20))})
     with pytest.raises(TmiError, match="would unpack to"):
         read_array(bomb, ["a"])
-    monkeypatch.setattr(files, "LARGEST_RATIO", 10**9)
+    monkeypatch.setattr(memory, "LARGEST_RATIO", 10**9)
     assert read_array(bomb, ["a"]).shape == (1 << 20,)
-    monkeypatch.setattr(files, "LARGEST_ARCHIVE", 1 << 20)
-    with pytest.raises(TmiError, match="would unpack to"):
+    monkeypatch.setattr(memory, "total_memory", lambda: 4 << 20)
+    with pytest.raises(
+        TmiError, match=r"a\.npz: takes 4,194,432 bytes of memory, expected at most 2,097,152 bytes, half"
+    ):
         read_array(bomb, ["a"])
 
 
@@ -109,6 +125,16 @@ def test_damaged_archives(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(damaged)
     with pytest.raises(TmiError, match="not a readable"):
         read_array(tmp_path / "a.npz", ["a"])
+    packed = tmp_path / "b.npz"
+    for method in (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2):
+        with zipfile.ZipFile(packed, "w", method) as file:
+            file.writestr("a.npy", npy((500,), np.random.default_rng(0).bytes(2000)))
+        assert read_array(packed, ["a"]).shape == (500,)
+        content = bytearray(packed.read_bytes())
+        content[60:80] = bytes(20)
+        packed.write_bytes(content)
+        with pytest.raises(TmiError, match="not a readable"):
+            read_array(packed, ["a"])
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")
     with pytest.raises(TmiError, match="not a readable"):
         read_array(tmp_path / "a.safetensors", ["a"])
@@ -139,3 +165,41 @@ def test_any_bytes_are_an_array_or_one_sentence(
         with pytest.raises(TmiError) as told:
             read_array(file, ["a"])
         assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "|b1", "<U3", "<c16", "|u1"])
+def test_arrays_are_read_as_numpy_reads_them(tmp_path: Path, order: str, dtype: str) -> None:
+    array = np.asarray(np.arange(24).reshape(2, 3, 4) % 5).astype(dtype, order=order)
+    np.save(tmp_path / "a.npy", array)
+    np.savez_compressed(tmp_path / "a.npz", a=array)
+    for found in (open_npy(tmp_path / "a.npy"), read_array(tmp_path / "a.npz", ["a"])):
+        np.testing.assert_array_equal(found, array)
+        assert found.dtype == array.dtype
+        assert found.flags.f_contiguous == (order == "F")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.safetensors", "a.csv", "a.parquet"])
+def test_pipes_are_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    read = read_table if name.endswith(("csv", "parquet")) else lambda path: read_array(path, ["a"])
+    with pytest.raises(TmiError, match=f"{name}: is a pipe or device, which need not end; expected a file"):
+        read(tmp_path / name)
+
+
+def test_a_table_of_long_cells_is_not_made_as_wide_as_its_longest(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n" + "1\n" * 10 + "x" * 100_000 + "\n")
+    with pytest.raises(TmiError, match="row 11 has a cell of 100000 characters, expected numbers"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_a_parquet_file_of_equal_cells_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pyarrow.table({"a": np.zeros(1 << 20)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert len(read_table(tmp_path / "a.parquet")["a"]) == 1 << 20
+    monkeypatch.setattr(memory, "RATIO_MATTERS_FROM", 1 << 20)
+    with pytest.raises(TmiError, match="would unpack to"):
+        read_table(tmp_path / "a.parquet")

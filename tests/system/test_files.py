@@ -1,7 +1,8 @@
-"""Directories as artefacts."""
+"""Directories as artefacts, files that are written whole, and files of others."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmi.errors import TmiError
-from tmi.system.files import tree_hash, whole_tree
+from tmi.system.files import atomic, content_hash, depth_of, parse_json, read_json, read_text, tree_hash, whole_tree
 
 NAMES = st.text("ab", min_size=1, max_size=2)
 
@@ -94,3 +95,62 @@ def test_a_tree_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted(directory)
     assert (path / "file").read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_numpy_does_not_say_where_the_disk_was_full(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic(tmp_path / "a.npy"):
+            raise OSError("8000 requested and 512 written")
+
+    with pytest.raises(TmiError, match=r"a\.npy: cannot be written: 8000 requested and 512 written; is the disk full"):
+        fail()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "file: not JSON: JSONDecodeError: Expecting value"),
+        ("[" * 100_000, "nested more than 100 deep"),
+        ('{"a":' * 50_000 + "1" + "}" * 50_000, "nested more than 100 deep"),
+        ("[" * 101 + "]" * 101, "nested more than 100 deep"),
+        ("1" * 101, "a number of 101 digits, expected at most 100"),
+        ("9" * 5000, "a number of 5000 digits"),
+    ],
+)
+def test_hostile_json_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(TmiError, match=sentence) as told:
+        parse_json(text, "file")
+    assert "\n" not in str(told.value)
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner))
+)
+def test_json_is_read_as_it_was_written(value: Any) -> None:
+    assert parse_json(json.dumps(value), "file") == value
+
+
+def test_depth() -> None:
+    assert [depth_of(value) for value in (1, [], [1, {}], {"a": [[2]], "b": 1})] == [0, 1, 2, 3]
+    assert parse_json("[" * 100 + "]" * 100, "file")
+
+
+def test_text_files(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"\xef\xbb\xbfword")
+    assert read_text(path, 100) == "word"
+    with pytest.raises(TmiError, match="a: has 7 bytes, expected at most 6"):
+        read_text(path, 6)
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(TmiError, match="a: not UTF-8 text: byte 2: "):
+        read_text(path, 100)
+    with pytest.raises(TmiError, match="is a folder; expected a file"):
+        read_text(tmp_path, 100)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(TmiError, match="is a pipe or device, which need not end; expected a file"):
+            content_hash(path)
+        assert read_json(path) is None

@@ -132,7 +132,7 @@ def test_predictions_have_the_shape_of_the_queries(tmp_path: Path, shape: tuple[
 def test_predictions_are_no_pickles(tmp_path: Path) -> None:
     np.save(tmp_path / "target.npy", np.array([{}], dtype=object), allow_pickle=True)
     keys = {"kind": "predictions", "path": "target.npy", "meaning": "logits"}
-    with pytest.raises(TmiError, match=r"not a .npy file of numbers"):
+    with pytest.raises(TmiError, match=r"holds Python objects, which are pickles"):
         query(keys, tmp_path)
     with pytest.raises(TmiError, match="there is no such file"):
         query(keys | {"path": "other.npy"}, tmp_path)

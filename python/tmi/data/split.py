@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tmi.data.overlap import WordRuns
 from tmi.data.points import Points
 from tmi.data.sources import load_points
 from tmi.errors import TmiError, did_you_mean
+from tmi.system.files import LARGEST_JSON, parse_json, read_text
 from tmi.system.seeding import stream
 
 # Points that an error message lists.
@@ -346,11 +346,12 @@ def _rename(points: Points, path: Path, source_names: tuple[str, ...]) -> Points
 
 def _read_mapping(path: Path) -> dict[str, str]:
     try:
-        mapping = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: _unique(pairs, path))
+        text = read_text(path, LARGEST_JSON)
     except FileNotFoundError:
         raise TmiError(f"downstream.relabel: {path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise TmiError(f"{path}: cannot be read as JSON: {error}") from None
+    except OSError as error:
+        raise TmiError(f"{path}: cannot be read: {error}") from None
+    mapping = parse_json(text, str(path), lambda pairs: _unique(pairs, path))
     if not isinstance(mapping, dict) or not all(isinstance(name, str) for name in mapping.values()):
         raise TmiError(f'{path}: expected an object of strings, {{"old class name": "new class name"}}')
     return mapping

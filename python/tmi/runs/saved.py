@@ -18,6 +18,7 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
+from tmi.predictions.formats.files import open_npy
 from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
@@ -249,7 +250,7 @@ def _header(path: Path) -> dict[str, Any]:
     """Shape and type of the array in a file, empty where it holds several or another format."""
     if path.suffix != ".npy":
         return {"shape": [], "dtype": ""}
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = open_npy(path)
     return {"shape": list(array.shape), "dtype": str(array.dtype)}
 
 

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tmi.errors import TmiError
+from tmi.predictions.formats.files import open_npy
 from tmi.system.files import atomic, file_hash, read_json, sidecar, whole_tree, write_json
 
 if TYPE_CHECKING:
@@ -114,10 +115,7 @@ class Artefacts:
 
     def load_array(self, path: Path) -> NDArray[Any]:
         """Open an array as a read-only memory map; a TmiError where the file is missing or no array."""
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-        except (OSError, ValueError, EOFError) as error:
-            raise TmiError(f"{path}: not a readable .npy file: {error}") from None
+        return open_npy(path, may_be_empty=True)
 
     def load_tensors(self, path: Path) -> dict[str, NDArray[Any]]:
         """Read named arrays; a TmiError where the file is missing or damaged."""

@@ -1,4 +1,8 @@
-"""Files and directories that are written whole or not at all, and known by their content."""
+"""Files and directories that are written whole or not at all, and known by their content; and files of others.
+
+What others wrote may be no file at all, or one that is made to take all memory or all stack: `file_size` is asked
+before a file is opened, and JSON is parsed by `parse_json` alone.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tmi.errors import TmiError
+from tmi.errors import TmiError, first_line
 
 # Ends the name of what is being written; see `tmi.runs.directory`.
 TEMPORARY = ".tmp"
+# Of JSON: bytes of a file, lists and objects within one another, and digits of a whole number. Results of a million
+# points stay below the first; the others are where Python's own limits, or those of arrays, are far.
+LARGEST_JSON = 1 << 28
+DEEPEST_JSON = 100
+LONGEST_NUMBER = 100
 
 
 def tree_hash(path: Path) -> str:
@@ -78,7 +88,8 @@ def _require_self_contained(root: Path, where: str) -> None:
 
 
 def content_hash(path: Path) -> str:
-    """The SHA-256 of a file, read a piece at a time."""
+    """The SHA-256 of a file, read a piece at a time; a TmiError where it is a pipe or device."""
+    file_size(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -116,8 +127,13 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
         with temporary.open("wb") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # Of a full disk neither the system nor NumPy says which file it was, NumPy not even the reason.
+            if error.errno is None:
+                raise TmiError(f"{path}: cannot be written: {error}; is the disk full?") from None
+            error.filename = str(path)
         raise
 
 
@@ -132,10 +148,84 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def file_size(path: Path) -> int:
+    """The bytes of a file, before it is opened.
+
+    Raises:
+        OSError: it is missing or may not be looked at.
+        TmiError: it is a folder, or a pipe or device, which would be waited for or read for ever.
+    """
+    try:
+        status = path.stat()
+    except ValueError as error:
+        raise TmiError(f"{str(path)!r}: is no path: {error}") from None
+    if not stat.S_ISREG(status.st_mode):
+        found = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device, which need not end"
+        raise TmiError(f"{path}: is a {found}; expected a file")
+    return status.st_size
+
+
+def read_text(path: Path, largest: int) -> str:
+    """A text file in UTF-8, without the byte order mark that some editors write.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        TmiError: it is no file, has more than ``largest`` bytes, or is not UTF-8.
+    """
+    if (size := file_size(path)) > largest:
+        raise TmiError(f"{path}: has {size} bytes, expected at most {largest}")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TmiError(f"{path}: not UTF-8 text: byte {error.start}: {error.reason}") from None
+
+
+def parse_json(text: str, where: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """What a JSON text holds.
+
+    Args:
+        text: of unknown origin.
+        where: begins every error message.
+        pairs: makes of the entries of an object what stands for it; a dictionary if left out.
+
+    Raises:
+        TmiError: it is not JSON, is nested more than ``DEEPEST_JSON`` deep, or has a whole number of more than
+            ``LONGEST_NUMBER`` digits: what is read can be copied, compared and written again.
+    """
+    try:
+        value = json.loads(text, parse_int=_whole_number, object_pairs_hook=pairs)
+    except RecursionError:
+        value = None
+        depth = DEEPEST_JSON + 1
+    except ValueError as error:
+        raise TmiError(f"{where}: not JSON: {first_line(error)}") from None
+    else:
+        # Walking is only worth it where there are so many brackets at all.
+        depth = depth_of(value) if text.count("[") + text.count("{") > DEEPEST_JSON else 0
+    if depth > DEEPEST_JSON:
+        raise TmiError(f"{where}: its JSON is nested more than {DEEPEST_JSON} deep")
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(digits)} digits, expected at most {LONGEST_NUMBER}")
+    return int(digits)
+
+
+def depth_of(value: Any) -> int:
+    """How many lists and dictionaries lie within one another; found without recursion."""
+    level, depth = [value], 0
+    while inner := [each for each in level if isinstance(each, list | dict)]:
+        depth += 1
+        level = [entry for each in inner for entry in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if the file is missing or holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        value = parse_json(read_text(path, LARGEST_JSON), str(path))
+    except (FileNotFoundError, NotADirectoryError, TmiError):
         return None
     return value if isinstance(value, dict) else None

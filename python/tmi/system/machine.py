@@ -41,6 +41,15 @@ def memory_limit(root: Path = Path("/")) -> int | None:
     return min((int(text) for text in texts if text.isdigit() and int(text) < 1 << 60), default=None)
 
 
+def total_memory() -> int | None:
+    """Bytes of this machine, or as many as its container grants; None if nobody says."""
+    try:
+        present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return memory_limit()
+    return min(present, memory_limit() or present)
+
+
 def _in_groups(root: Path, controller: str, name: str) -> list[str]:
     """What a file of the control groups holds: in the group of this process and all above it, of either version."""
     groups = {"/"}

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from tmi.config.target import PLACEHOLDER, TargetConfig
 from tmi.errors import TmiError
+from tmi.system.files import parse_json
 from tmi.system.progress import Progress
 from tmi.targets.cache import Answers, ask_what_is_missing, missing
 from tmi.targets.rendering import PointKind, as_json
-from tmi.targets.responses import numbers_of, parse_json
+from tmi.targets.responses import numbers_of
 from tmi.targets.secrets import Secrets, in_json
 
 # The library goes on under the second name, which needs Python 3.11.
@@ -119,7 +120,10 @@ class Endpoint:
         body = self._secrets.fill(str(self._config.body), in_json, given)
         try:
             text = self._answer_to(body, len(points))
-            document = parse_json(text, self._secrets.show)
+            try:
+                document = parse_json(text, "the answer")
+            except TmiError as error:
+                raise TmiError(f"{error}: {self._secrets.show(text)}") from None
             return numbers_of(document, self._config, len(points), self._classes, self._secrets.show)
         except TmiError as error:
             raise TmiError(f"target {self._config.name!r}: {error}; {KEPT}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,18 +14,6 @@ from tmi.targets.logits import as_logits
 
 # A value of an answer as an error message may show it.
 Show = Callable[[Any], str]
-
-
-def parse_json(text: str, show: Show) -> Any:
-    """The JSON of an answer.
-
-    Raises:
-        TmiError: it is none.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise TmiError(f"the answer is not JSON: {show(text)}") from None
 
 
 def numbers_of(document: Any, config: TargetConfig, points: int, classes: int, show: Show) -> NDArray[np.float64]:
@@ -85,10 +72,7 @@ def _row(found: Any, names: Any, config: TargetConfig, classes: int, show: Show)
 def _number(value: Any, show: Show) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TmiError(f"target.scores leads to {show(value)}, expected a number")
-    try:
-        return float(value)
-    except OverflowError:
-        raise TmiError("target.scores leads to a number with more than 308 digits") from None
+    return float(value)
 
 
 def _label(value: Any, classes: list[str], show: Show) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
+from tmi.predictions.formats.files import open_npy
 
 
 def load_predictions(path: Path, points: int, augmentations: int, width: int, where: str) -> NDArray[Any]:
@@ -26,17 +27,15 @@ def load_predictions(path: Path, points: int, augmentations: int, width: int, wh
         TmiError: there is no such file, it is no array of numbers, or has another shape.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise TmiError(f"{where}: {path}: there is no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise TmiError(f"{where}: {path}: not a .npy file of numbers: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise TmiError(f"{where}: {path}: expected a .npy file with one array of numbers")
+        array = open_npy(path)
+    except TmiError as error:
+        raise TmiError(f"{where}: {error}") from None
+    if array.dtype.kind not in "fiu":
+        raise TmiError(f"{where}: {path}: has type {array.dtype}, expected numbers")
     shapes: list[tuple[int, ...]] = [(points, augmentations, width)]
     shapes += [(points, augmentations)] if width == 1 else []
     shapes += [(points, width)] if augmentations == 1 else []
     shapes += [(points,)] if augmentations == width == 1 else []
     if array.shape not in shapes:
         raise TmiError(f"{where}: {path} has shape {array.shape}, expected {' or '.join(map(str, shapes))}")
-    return array.reshape(points * augmentations, width)
+    return np.array(array).reshape(points * augmentations, width)

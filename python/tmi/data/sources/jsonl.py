@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from tmi.data.arrays import checked_text, unlabelled, with_named_labels
 from tmi.data.points import Points
 from tmi.data.sources.text import decoded
 from tmi.errors import TmiError
+from tmi.system.files import file_size, parse_json
+from tmi.system.memory import require_room
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
@@ -54,6 +55,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a file that are not blank, and what each is called in error messages."""
     try:
+        require_room(file_size(path), str(path))
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
@@ -65,10 +67,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise TmiError(f"{where}: not a JSON object: {error}") from None
+    record = parse_json(line, where)
     if not isinstance(record, dict):
         raise TmiError(f"{where}: expected a JSON object, found a {type(record).__name__}")
     return record

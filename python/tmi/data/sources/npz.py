@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tmi.data.arrays import points_from_arrays
 from tmi.data.points import Points
 from tmi.errors import TmiError
+from tmi.predictions.formats.files import OpenedNpz
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
@@ -36,21 +31,13 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
     path = Path(name)
     inputs_key, labels_key = inputs or "inputs", labels or "labels"
     names_key = "class_names" if labels_key == "labels" else f"{labels_key}_names"
-    arrays = _read_arrays(path, (inputs_key, labels_key), names_key)
+    with OpenedNpz(path) as archive:
+        for key in (inputs_key, labels_key):
+            if key not in archive.names:
+                found = ", ".join(sorted(archive.names)) or "none"
+                raise TmiError(f"{path}: the array {key!r} is missing, found {found}")
+        keys = [key for key in (inputs_key, labels_key, names_key) if key in archive.names]
+        arrays = archive.read(keys, may_be_empty=True)
     return points_from_arrays(
         arrays[inputs_key], arrays[labels_key], arrays.get(names_key), str(path), (inputs_key, labels_key)
     )
-
-
-def _read_arrays(path: Path, required: tuple[str, ...], optional: str) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for key in required:
-                if key not in archive.files:
-                    found = ", ".join(sorted(archive.files)) or "none"
-                    raise TmiError(f"{path}: the array {key!r} is missing, found {found}")
-            return {key: archive[key] for key in (*required, optional) if key in archive.files}
-    except FileNotFoundError:
-        raise TmiError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TmiError(f"{path}: not a readable .npz file of plain arrays: {error}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from tmi.data.points import Points
 from tmi.data.tables import points_from_table
-from tmi.errors import TmiError, first_line
+from tmi.errors import TmiError
+from tmi.predictions.formats.files import read_parquet
+from tmi.system.files import parse_json
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
@@ -27,7 +28,6 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
     """
     try:
         import pyarrow
-        from pyarrow import parquet
     except ImportError:
         raise TmiError(f"source 'parquet:{name}' needs pyarrow: pip install pyarrow") from None
     path = Path(name)
@@ -38,10 +38,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         raise TmiError(f"{path}: holds no files *.parquet")
     tables = []
     for file in files:
-        try:
-            tables.append(parquet.ParquetFile(file).read())
-        except (OSError, pyarrow.ArrowException) as error:
-            raise TmiError(f"{file}: not a readable Parquet file: {first_line(error)}") from None
+        tables.append(read_parquet(file))
         if tables[-1].schema != tables[0].schema:
             raise TmiError(f"{file}: has other columns or types than {files[0]}, expected the same in all files")
     table = pyarrow.concat_tables(tables)
@@ -51,11 +48,12 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
 def _names_in_metadata(table: Any) -> dict[str, list[str]]:
     """The class names that the package ``datasets`` writes into the files."""
     try:
-        features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
+        text = (table.schema.metadata or {})[b"huggingface"].decode()
+        features = parse_json(text, "metadata")["info"]["features"]
         return {
             column: [str(name) for name in feature["names"]]
             for column, feature in features.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
         }
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, TmiError):
         return {}

@@ -10,6 +10,8 @@ import numpy as np
 from tmi.data.arrays import checked_text, unlabelled
 from tmi.data.points import Points
 from tmi.errors import TmiError
+from tmi.system.files import file_size
+from tmi.system.memory import require_room
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
@@ -49,6 +51,7 @@ def _texts_of_folder(folder: Path) -> list[str]:
 def _content(path: Path) -> str:
     """The text of a file, its lines ended as in Python's text mode."""
     try:
+        require_room(file_size(path), str(path))
         content = path.read_bytes()
     except FileNotFoundError:
         raise TmiError(f"{path}: there is no such file or directory") from None

@@ -1,13 +1,17 @@
 """Arrays and tables from files of unknown origin, without running or unpacking anything that they should not.
 
 No pickle is read. A ``.npy`` header must fit its file and an archive is looked through before it is unpacked: either
-could otherwise ask for more memory than there is. What is missing, damaged or too large is a `TmiError`.
+could otherwise ask for more memory than there is. What is missing, damaged or too large is a `TmiError`. Sources of
+points, answers of a target and the arrays of a run are read here as well.
 """
 
 from __future__ import annotations
 
 import csv
+import lzma
 import math
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
@@ -18,16 +22,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
+from tmi.system.files import file_size
+from tmi.system.memory import require_room
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
 TABLE_SUFFIXES = (".csv", ".parquet")
 PICKLE_SUFFIXES = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".bin")
 
-# What an archive may unpack to: so much, or so many times the size of the file. No real logits shrink a thousandfold,
-# but small files of zeros do.
-LARGEST_ARCHIVE = 64 << 30
-LARGEST_RATIO = 1000
-RATIO_MATTERS_FROM = 64 << 20
+MAGIC = b"\x93NUMPY"
+# The longest header that NumPy itself reads without being told to trust the file; those of arrays have about 100 bytes.
+LONGEST_HEADER = 10_000
+# The three entries of a header, of which nothing is evaluated. Python 2 wrote lengths as 12L.
+ENTRIES = {
+    "descr": re.compile(r"""['"]descr['"]\s*:\s*['"]([^'"]{1,20})['"]"""),
+    "fortran_order": re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)"""),
+    "shape": re.compile(r"""['"]shape['"]\s*:\s*\(([\d\sL,]*)\)"""),
+}
+LENGTH = re.compile(r"(\d{1,30})L?")
+# Booleans, numbers and texts.
+DTYPE = re.compile(r"[<>|=]?[biufcSU]\d{1,9}")
+# No number has as many characters; a column of texts is as wide as its longest.
+LONGEST_CELL = 1000
+# As many as there are ways in which an archive can be damaged.
+DAMAGES = (
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -53,16 +81,17 @@ def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
     raise TmiError(f"{path}: holds several arrays, none of which is named {' or '.join(names)}")
 
 
-def open_npy(path: Path) -> NDArray[Any]:
+def open_npy(path: Path, *, may_be_empty: bool = False) -> NDArray[Any]:
     """A ``.npy`` file as a read-only memory map."""
     try:
+        length = file_size(path)
         with path.open("rb") as file:
             shape, fortran, dtype = _header(file, str(path))
             start = file.tell()
-        size, found = dtype.itemsize * math.prod(shape), path.stat().st_size - start
+        size, found = dtype.itemsize * math.prod(shape), length - start
         if size > found:
             raise TmiError(f"{path}: its header says {size} bytes {shape}, the file holds {found}: it is cut off")
-        if size == 0:
+        if size == 0 and not may_be_empty:
             raise TmiError(f"{path}: has shape {shape}, expected an array that is not empty")
         array: NDArray[Any] = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
     except (OSError, ValueError, OverflowError, MemoryError) as error:
@@ -77,54 +106,107 @@ def read_table(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """The header of a ``.npy`` file; the stream then stands at the first number."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
-        raise TmiError(f"{where}: is a .npy file of version {version}, expected 1.0 or 2.0")
-    if dtype.hasobject:
+    """The header of a ``.npy`` file; the stream then stands at the first number.
+
+    NumPy's own reader evaluates the header as Python, which a hostile one overflows.
+
+    Raises:
+        ValueError: it is no header of an array.
+        TmiError: it is one of an array that is not read.
+    """
+    start = file.read(8)
+    if len(start) < 8 or not start.startswith(MAGIC):
+        raise ValueError("it does not begin as one")
+    version = start[6], start[7]
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise TmiError(f"{where}: is a .npy file of version {version}, expected 1.0, 2.0 or 3.0")
+    width = 2 if version == (1, 0) else 4
+    length = int.from_bytes(file.read(width), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length} bytes, expected at most {LONGEST_HEADER}")
+    content = file.read(length)
+    if len(content) < length:
+        raise ValueError("its header is cut off")
+    text = content.decode("utf-8" if version == (3, 0) else "latin-1")
+    found = {name: entry.search(text) for name, entry in ENTRIES.items()}
+    descr, fortran, shape = (None if each is None else each[1] for each in found.values())
+    if descr is not None and descr.lstrip("|") == "O":
         raise TmiError(f"{where}: holds Python objects, which are pickles and not read; expected numbers")
-    if any(length < 0 for length in shape):
-        raise TmiError(f"{where}: its header says shape {shape}, expected no negative lengths")
-    return shape, fortran, dtype
+    lengths = [LENGTH.fullmatch(part.strip()) for part in (shape or "").split(",") if part.strip()]
+    if descr is None or fortran is None or shape is None or not all(lengths) or not DTYPE.fullmatch(descr):
+        raise ValueError("its header is not that of an array of numbers or texts")
+    try:
+        dtype = np.dtype(descr)
+    except TypeError:
+        raise ValueError(f"its numbers are of type {descr!r}, which there is not") from None
+    return tuple(int(each[1]) for each in lengths if each is not None), fortran == "True", dtype
 
 
 def _read_npz(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            declared, packed = sum(member.file_size for member in members.values()), path.stat().st_size
-            if declared > LARGEST_ARCHIVE or declared > max(RATIO_MATTERS_FROM, LARGEST_RATIO * packed):
-                raise TmiError(
-                    f"{path}: {packed} bytes would unpack to {declared}, expected at most {LARGEST_ARCHIVE >> 30} GiB "
-                    f"and {LARGEST_RATIO} times the file; save large arrays as .npy"
-                )
-            names = list(members) if len(members) == 1 else [name for name in members if name in wanted]
-            return {name: _read_member(archive, members[name], f"{path}: array {name!r}") for name in names}
-    except (OSError, ValueError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, ".npz file", error) from None
+    with OpenedNpz(path) as archive:
+        names = archive.names if len(archive.names) == 1 else [name for name in archive.names if name in wanted]
+        return archive.read(names)
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> NDArray[Any]:
-    """One array of an archive; never more bytes than the archive declares, and none written anywhere."""
-    with archive.open(member) as file:
-        shape, fortran, dtype = _header(file, where)
-        size = dtype.itemsize * math.prod(shape)
-        if not 0 < size < member.file_size:
-            raise TmiError(f"{where}: its header says {size} bytes {shape}, the archive holds {member.file_size}")
-        content = file.read(size)
-        if len(content) < size:
-            raise TmiError(f"{where}: is cut off after {len(content)} of {size} bytes")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+class OpenedNpz:
+    """A ``.npz`` file whose arrays are looked at before some are read.
+
+    Raises:
+        TmiError: it is missing or damaged, or what is to be read does not fit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._packed = file_size(path)
+            self._archive = zipfile.ZipFile(path)
+        except DAMAGES as error:
+            raise _unreadable(path, ".npz file", error) from None
+        self._members = {info.filename.removesuffix(".npy"): info for info in self._archive.infolist()}
+        self.names = list(self._members)
+
+    def __enter__(self) -> OpenedNpz:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def read(self, names: Sequence[str], *, may_be_empty: bool = False) -> dict[str, NDArray[Any]]:
+        """The arrays of these names, unless together they unpack to more than there is room for."""
+        require_room(sum(self._members[name].file_size for name in names), str(self._path), self._packed)
+        try:
+            arrays = {name: self._array(self._members[name], f"{self._path}: array {name!r}") for name in names}
+        except DAMAGES as error:
+            raise _unreadable(self._path, ".npz file", error) from None
+        for name, array in arrays.items():
+            if array.size == 0 and not may_be_empty:
+                raise TmiError(f"{self._path}: array {name!r} has shape {array.shape}, expected one that is not empty")
+        return arrays
+
+    def _array(self, member: zipfile.ZipInfo, where: str) -> NDArray[Any]:
+        """One array; never more bytes than the archive declares, and none written anywhere."""
+        with self._archive.open(member) as file:
+            shape, fortran, dtype = _header(file, where)
+            size = dtype.itemsize * math.prod(shape)
+            if size >= member.file_size:
+                raise TmiError(f"{where}: its header says {size} bytes {shape}, the archive holds {member.file_size}")
+            array = np.empty(shape, dtype, "F" if fortran else "C")
+            memory = array.reshape(-1, order="A").view(np.uint8).data if size else memoryview(b"")
+            done = 0
+            while done < size:
+                block = file.read(min(size - done, 1 << 20))
+                if not block:
+                    raise TmiError(f"{where}: is cut off after {done} of {size} bytes")
+                memory[done : done + len(block)] = block
+                done += len(block)
+        return array
 
 
 def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        file_size(path)
         with safe_open(path, framework="numpy") as file:
             keys = list(file.keys())
             names = keys if len(keys) == 1 else [name for name in keys if name in wanted]
@@ -135,6 +217,7 @@ def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
     try:
+        file_size(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
             names = next(rows, [])
@@ -144,20 +227,40 @@ def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
     for number, row in enumerate(cells):
         if len(row) != len(names):
             raise TmiError(f"{path}: row {number + 1} has {len(row)} cells, expected {len(names)} as in the header")
+        if (longest := max(map(len, row))) > LONGEST_CELL:
+            raise TmiError(f"{path}: row {number + 1} has a cell of {longest} characters, expected numbers")
     return {name: np.array([row[index] for row in cells]) for index, name in enumerate(names)}
 
 
 def _read_parquet(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        import pyarrow
-        from pyarrow import parquet
+        table = read_parquet(path)
     except ImportError:
         raise TmiError(f'{path}: reading .parquet files needs pyarrow: pip install "tmi-audit[data]"') from None
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def read_parquet(path: Path) -> Any:
+    """A ``.parquet`` file as a table of pyarrow.
+
+    Raises:
+        ImportError: pyarrow is not installed.
+        TmiError: the file is missing or damaged, or unpacks to more than there is room for.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
     try:
-        table = parquet.ParquetFile(path).read()
-        return {name: table.column(name).to_numpy() for name in table.column_names}
-    except (OSError, pyarrow.ArrowException) as error:
-        raise _unreadable(path, ".parquet file", error) from None
+        packed = file_size(path)
+        with parquet.ParquetFile(path) as file:
+            facts = file.metadata
+            groups = [facts.row_group(index) for index in range(facts.num_row_groups)]
+            # Equal cells are stored once, and each takes 8 bytes at least when it is read.
+            size = max(sum(group.total_byte_size for group in groups), 8 * facts.num_rows * facts.num_columns)
+            require_room(size, str(path), packed)
+            return file.read()
+    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, "Parquet file", error) from None
 
 
 def _numbers(column: NDArray[Any]) -> NDArray[Any]:

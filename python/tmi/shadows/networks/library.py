@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from tmi.config import ModelConfig
 from tmi.errors import TmiError, did_you_mean
 from tmi.shadows.networks.classifier import Classifier
+from tmi.system.files import read_json
 from tmi.system.hub import folder_on_hub
 from tmi.system.libraries import explained, from_folder, quiet, require_transformers
 
@@ -116,7 +116,10 @@ def checkpoint_folder(model: ModelConfig) -> Path:
         # A folder of the hub's cache may have its tokenizer, or some parts, only.
         weights = {"model.safetensors"}
         if (folder / INDEX).is_file():
-            weights = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+            parts = (read_json(folder / INDEX) or {}).get("weight_map")
+            if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
+                return False
+            weights = set(parts.values())
         return all((folder / name).is_file() for name in ("config.json", *weights))
 
     name = str(model.checkpoint)
