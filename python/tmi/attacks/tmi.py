@@ -19,7 +19,7 @@ from tmi.system.seeding import stream
 # Small trees, each on a part of the features: larger trees do not help.
 RECIPE = {
     "num_leaves": 7,
-    "learning_rate": 0.05,
+    "learning_rate": 0.1,
     "min_data_in_leaf": 100,
     "max_bin": 63,
     # Rows by which features are cut into bins; all of them take as long as the trees do.
@@ -29,7 +29,7 @@ RECIPE = {
 # Rows (a shadow at a point) that one classifier is trained on; more cost time and add next to nothing.
 MOST_ROWS = 20_000
 # With few shadows there are few rows, and many trees would learn their noise.
-ROWS_PER_TREE, MOST_TREES = 160, 100
+ROWS_PER_TREE, MOST_TREES = 320, 50
 # Of the shadows, where models were not drawn independently: enough that each is compared with most of the others.
 FOLDS = 5
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
@@ -54,7 +54,7 @@ class Tmi(Attack):
     default = 10
     together = True
     source = "after Abascal et al. 2024; one metaclassifier for all points, conditioning and shrinkage are new"
-    version = 2
+    version = 3
     ingredients = Ingredients()
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
@@ -207,7 +207,7 @@ def _linear_log_odds(
     # or taken for the intercept where it is large.
     least = LEAST_DEVIATION * np.maximum(1.0, np.abs(inputs.mean(axis=0)))
     inputs /= (scale := np.where(deviation > least, deviation, 1.0))
-    model = LogisticRegression(C=LINEAR_STRENGTH, solver="newton-cholesky", tol=1e-3).fit(inputs, labels)
+    model = LogisticRegression(C=LINEAR_STRENGTH, solver="newton-cholesky", tol=1e-2).fit(inputs, labels)
     return model.decision_function(inputs), model.decision_function(_linear_inputs(queries) / scale)
 
 
