@@ -281,10 +281,14 @@ def test_every_view_has_scores_and_results_of_every_attack(finished: Path) -> No
     assert list(results["views"]) == ["logits", "top-3", "label"]
     for figures in results["views"].values():
         assert list(figures) == attacks
-        assert set(figures["tmi"]) == {"auc", "balanced_accuracy", "tpr_at_fpr"}
+        assert set(figures["gaussian"]) == {"auc", "balanced_accuracy", "tpr_at_fpr"}
         assert set(figures["tmi"]["auc"]) == {"estimate", "low", "high", "resolvable", "p_value"}
         assert set(figures["tmi"]["tpr_at_fpr"]) == {"0.001", "0.01", "0.05", "0.1"}
     assert results["views"]["logits"]["gaussian"]["auc"] == results["attacks"]["gaussian"]["auc"]
+    seen, label = (results["views"][view]["tmi"] for view in ("logits", "label"))
+    difference = label["auc"]["estimate"] - seen["auc"]["estimate"]
+    assert label["difference"]["auc"]["estimate"] == pytest.approx(difference)
+    assert "difference" not in seen
     folders = ("", "top-3/", "label/")
     assert sorted(scores_of(finished)) == sorted(f"{folder}{name}.npy" for folder in folders for name in attacks)
     assert len(set(scores_of(finished).values())) > 2 * len(attacks)

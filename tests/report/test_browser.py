@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from made.results import changed, make_results, with_target
+from made.results import by_others, changed, make_results, with_target
+from made.variants import make_seven
 from tmi.report.blocks import Material
 from tmi.report.document import write_report
 from tmi.report.exhibits import Exhibit
@@ -78,6 +79,8 @@ def test_hostile_text_stays_text_and_nothing_is_asked_for(tmp_path: Path, listen
     write_report(tmp_path, Material(hostile_results(hostile), exhibits, exhibits, hostile))
     dom = dumped(tmp_path / "report.html", tmp_path / "profile")
     assert "owned';fetch" in dom  # it is there, as text
+    dom, scripts = re.subn(r'<script>"use strict";.*?</script>', "", dom, flags=re.DOTALL)
+    assert scripts == 1
     without_text = re.sub(r">[^<]*<", "><", dom)
     assert not re.search(r"<(script|iframe|link|object|embed)\b", without_text)
     assert not re.search(r"<[^>]*\son\w+\s*=", without_text)
@@ -100,6 +103,75 @@ def test_the_policy_stops_requests_even_if_an_escape_were_forgotten(
     page.write_text(page.read_text().replace('http-equiv="Content-Security-Policy"', "name=x"))
     assert "<title>owned" in dumped(page, tmp_path / "profile")
     assert "/i" in asked  # so the listener would have heard
+
+
+def ran(page: Path, profile: Path, script: str) -> str:
+    """The title that a script gives a page after it has loaded."""
+    html = page.read_text().replace('http-equiv="Content-Security-Policy"', "name=x")
+    page.write_text(html.replace("</body>", f"<script>{script}</script></body>"))
+    found = re.search("<title>(.*?)</title>", dumped(page, profile), re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_slider_says_what_the_table_says_and_follows_the_curve(tmp_path: Path) -> None:
+    results = make_results({"tmi": 0.6})
+    write_report(tmp_path, Material(results))
+    dom = dumped(tmp_path / "report.html", tmp_path / "profile")
+    found = results.main.tpr_at_fpr["0.01"]
+    assert f"At 1.0% false positives tmi finds {100 * found.estimate:.1f}% [" in dom
+    script = """
+        const [input, output, dot] = ['.live input', '.live output', '.dot'].map((s) => document.querySelector(s));
+        const curve = document.querySelector('#roc-axes').getBBox();
+        const at = (place) => {
+          input.value = place;
+          input.dispatchEvent(new Event('input'));
+          const [x, y] = ['cx', 'cy'].map((name) => +dot.getAttribute(name));
+          return [x - curve.x, curve.y + curve.height - y, output.textContent];
+        };
+        const [first, last] = [at(0), at(+input.max)];
+        const rises = first[0] < last[0] && first[1] < last[1] && first[2] !== last[2];
+        const inside = first[0] >= 0 && first[1] >= 0 && last[0] <= curve.width && last[1] <= curve.height;
+        document.title = `${rises} ${inside}`"""
+    assert ran(tmp_path / "report.html", tmp_path / "profile", script) == "true true"
+
+
+def test_the_table_of_points_is_sorted_by_a_click(tmp_path: Path) -> None:
+    results = make_results({"tmi": 0.6}, points=5)
+    values = {f"points/most_exposed/{place}/auc": auc for place, auc in enumerate([0.9, 0.5, 0.7, 0.95, 0.6])}
+    write_report(tmp_path, Material(changed(results, values)))
+    script = """
+        const [point, label, auc] = document.querySelectorAll('.long th button');
+        const column = () => [...document.querySelectorAll('.long tbody tr')].map((row) => row.cells[0].textContent);
+        const orders = [column()];
+        for (const button of [auc, auc, point]) { button.click(); orders.push(column()); }
+        document.title = orders.join(' ')"""
+    orders = ran(tmp_path / "report.html", tmp_path / "profile", script).split()
+    names = orders[0].split(",")
+    by_auc = [names[place] for place in (3, 0, 2, 4, 1)]
+    assert [order.split(",") for order in orders[1:]] == [by_auc, by_auc[::-1], sorted(names, reverse=True)]
+
+
+def printed_pages(page: Path, profile: Path) -> int:
+    pdf = page.with_suffix(".pdf")
+    assert BROWSER is not None
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    subprocess.run([*command, f"--print-to-pdf={pdf}", page.as_uri()], capture_output=True, timeout=60, check=True)
+    return len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes()))
+
+
+def test_the_first_page_is_one_sheet_however_much_was_tried(tmp_path: Path) -> None:
+    results = make_seven()
+    results = changed(
+        results, {"views": by_others(results, ["logits", "top-3", "label"]), "description": "words " * 30}
+    )
+    notes = [{"level": "warning", "text": "Few points. " * 8}]
+    exhibits = [Exhibit("text", "words")] * len(results.points.most_exposed)
+    write_report(tmp_path, Material(changed(results, {"notes": notes}), exhibits))
+    page = tmp_path / "report.html"
+    assert printed_pages(page, tmp_path / "profile") > 2
+    page.write_text(re.sub("<main>.*</main>", "", page.read_text(), flags=re.DOTALL))
+    assert printed_pages(page, tmp_path / "profile") == 1
 
 
 def test_120_photographs_load_quickly(tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from importlib import resources
 
 import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
-from made.results import changed, make_results, page, printed
+from made.results import by_others, changed, figure, make_results, page, printed
+from tmi.report.figures.aucs import views_figure
 from tmi.report.figures.histogram import histogram_figure
-from tmi.report.figures.roc import roc_figure
-from tmi.report.figures.style import png_bytes, svg_text
+from tmi.report.figures.members import members_figure
+from tmi.report.figures.roc import live_curve, lowest_rate, roc_figure
+from tmi.report.figures.style import DIRECT, HEADLINE, MEMBER, NON_MEMBER, line_styles, png_bytes, svg_text
 from tmi.report.results import Results
 
 
@@ -39,29 +42,65 @@ def test_figure_neither_reads_nor_changes_global_settings(results: Results) -> N
 
 def test_png_has_twice_the_usual_resolution(results: Results) -> None:
     with Image.open(io.BytesIO(png_bytes(roc_figure(results)))) as image:
-        assert image.size == (1280, 1080)
+        assert image.size[0] == 1040
 
 
 def test_svg_keeps_its_text_and_carries_no_date(results: Results) -> None:
     svg = svg_text(roc_figure(results))
     assert ">False positive rate</text>" in svg
     assert ">True positive rate</text>" in svg
-    assert "below 10 of 9,600 non-members" in svg
+    assert "10 of 9,600 non-members" in svg
+    assert "Members found at each false positive rate (digits, 64 models)" in svg
     assert "<dc:date>" not in svg
     labels = re.findall(r">(0\.\d{3} \[.*?)</text>", svg)
     assert [label.split()[3] for label in labels] == [*results.ranked, "direct"]
 
 
-def test_axes_reach_below_the_lowest_resolvable_rate() -> None:
+def test_curves_begin_where_the_data_resolve_them() -> None:
     starts = [
         roc_figure(make_results({"tmi": 0.6}, non_members)).axes[0].get_xlim()[0]
-        for non_members in (10, 400, 10_000, 5_000_000)
+        for non_members in (10, 400, 9_500, 5_000_000)
     ]
-    assert starts == pytest.approx([1e-2, 1e-3, 1e-5, 1e-5])
-
-
-def test_nothing_is_hatched_where_every_visible_rate_is_resolvable() -> None:
+    assert starts == pytest.approx([0.5, 9.5 / 400, 1e-3, 1e-5])
     assert "non-members" not in svg_text(roc_figure(make_results({"tmi": 0.6}, non_members=5_000_000)))
+
+
+def test_a_reader_moves_along_what_is_shown_of_the_curve_and_meets_the_rates_of_the_table(results: Results) -> None:
+    rates = live_curve(results)["rates"]
+    assert all(lowest_rate(results) <= rate[0] < 1 for rate in rates)
+    assert rates == sorted(rates)
+    found = results.main.tpr_at_fpr["0.01"]
+    assert [0.01, *(float(f"{value:.4g}") for value in (found.estimate, found.low, found.high))] in rates
+
+
+def test_100_members_are_filled_or_ringed_as_they_are_found(results: Results) -> None:
+    results = changed(results, {"attacks/tmi/tpr_at_fpr/0.01": figure(0.126, 0.022)})
+    drawn = members_figure(results, "0.01")
+    assert png_bytes(drawn) == png_bytes(members_figure(results, "0.01"))
+    counts = [[len(each.get_offsets()) for each in axes.collections] for axes in drawn.axes if axes.collections]
+    assert counts == [[100, 13, 5], [100, 1, 0]]
+    for text in ("13 of 100", "10 to 15, the rings)", "1 of 100", "non-members is", "1 of the members"):
+        assert text in svg_text(drawn)
+
+
+def test_every_colour_of_a_figure_has_one_for_dark_pages(results: Results) -> None:
+    css = (resources.files("tmi.report") / "templates" / "style.css.j2").read_text()
+    results = changed(results, {"views": by_others(results, ["logits", "label"])})
+    for drawn in (
+        roc_figure(results),
+        histogram_figure(results),
+        members_figure(results, "0.01"),
+        views_figure(results),
+    ):
+        styles = " ".join(re.findall('style="([^"]*)"', svg_text(drawn)))
+        assert {colour for colour in re.findall("#([0-9a-f]{6})", styles) if f"--c-{colour}:" not in css} == set()
+
+
+def test_no_attack_has_a_colour_that_means_something_else() -> None:
+    names = [f"attack-{number}" for number in range(20)]
+    styles = line_styles(make_results({"tmi": 0.6, "direct": 1.0} | dict.fromkeys(names, 0.1)))
+    assert styles["tmi"]["color"] == HEADLINE
+    assert not {HEADLINE, MEMBER, NON_MEMBER, DIRECT} & {styles[name]["color"] for name in names}
 
 
 def test_names_are_not_mathematics() -> None:
@@ -74,7 +113,7 @@ def test_twenty_attacks_have_twenty_lines_in_legend_and_table() -> None:
     legend = svg_text(roc_figure(results)).split('id="legend_1"')[1]
     assert len(set(re.findall(r'style="(fill: none; [^"]*)"', legend))) == 20
     assert sum(line.startswith(("tmi ", "attack-", "direct ")) for line in printed(results)) == 20
-    table, compared = page(results).split("Lower bound on the ε")[0].split("Is tmi better than the others?")
+    table, compared = page(results).split("Differential privacy")[0].split("Is tmi better than the others?")
     assert table.count('<th scope="row">attack-') == compared.count('<th scope="row">attack-') == 18
 
 

@@ -79,10 +79,10 @@ def test_plain_words_say_what_leaks_and_how_sure_that_is(results: Results) -> No
     text = " ".join(plain_words(results))
     assert text.startswith("Something leaks: from the answers of a finetuned model alone")
     assert "in 66 of 100 tries (64 to 68; guessing: 50)" in text
-    assert "Of 100 points that were in the pretraining data, about 13 are found (95% interval: 11 to 15)" in text
-    assert "if 1 of 100 points that were not may be accused wrongly; guessing would find 1." in text
+    assert "Of 100 points that were in the pretraining data (members), about 13 are found" in text
+    assert "(95% interval: 11 to 15) if 1 of 100 others may be accused wrongly; guessing would find 1." in text
     # 0.126 / (0.126 + 0.01) and 0.0126 / (0.0126 + 0.009)
-    assert "about 93 (91 to 94) are then right" in text
+    assert "about 93 (91 to 94) are then right where half of the points" in text
     assert "about 58 (54 to 62) where only one in ten" in text
     assert not any(word in text for word in ("AUC", "ROC", "TPR", "FPR"))
 
@@ -129,7 +129,12 @@ def test_a_target_is_summed_up_without_an_auc(results: Results) -> None:
 
 def test_markdown_has_summary_table_target_bound_and_limits(results: Results) -> None:
     text = rendered(markdown(with_target(as_saved(results)))).text
-    for part in ("In plain words", "The target: their-model", "Lower bound on the ε of the pretraining", "Limits"):
+    for part in (
+        "In plain words",
+        "The target: their-model",
+        "Differential privacy of the pretraining",
+        "What was not measured",
+    ):
         assert part in text
     for part in (with_interval(results.main.auc), "direct (direct access)", "no AUC", "on trust"):
         assert part in text

@@ -18,14 +18,12 @@ from tmi.report.blocks import (
     Column,
     Figure,
     Folded,
-    Gallery,
     Items,
     Material,
     Media,
     Muted,
     Note,
     Paragraph,
-    Point,
     Section,
     Strong,
     Table,
@@ -49,9 +47,16 @@ def made_up(material: Material) -> Section:
         Items([("", ["first"]), ("", [HOSTILE])]),
         Items([("name", ["said"]), ("several", ["one", ("two",)])]),
         Paragraph("line 1\nline 2", "verbatim"),
-        Folded("Folded", Paragraph("seldom read", "verbatim")),
+        Folded("Folded", [Paragraph("seldom read", "verbatim")]),
         Table([Column("Row", ["row", "last"]), Column("Figure", [Cell("0.5", ["[0.4, 0.6]", "by chance"]), "1"])]),
-        Gallery([Point("7", HOSTILE, [("AUC", "0.9")])]),
+        Table(
+            [
+                Column("Point", list(map(str, range(20)))),
+                Column("Label", [HOSTILE] * 20),
+                Column("AUC", ["0.987"] * 20),
+            ],
+            is_long=True,
+        ),
     ]
     return Section("Made up", blocks, Media.EVERYWHERE)
 
@@ -70,7 +75,7 @@ def shown_everywhere(results: Results, folder: Path) -> dict[str, str]:
 
 
 def test_a_section_from_outside_is_shown_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sections, "ORDER", [*sections.ORDER[:2], made_up, *sections.ORDER[2:]])
+    monkeypatch.setattr(sections, "ORDER", [*sections.ORDER[:4], made_up, *sections.ORDER[4:]])
     shown = shown_everywhere(make_results({"tmi": 0.6}), tmp_path)
     for medium, text in shown.items():
         for said in (
@@ -85,9 +90,9 @@ def test_a_section_from_outside_is_shown_everywhere(tmp_path: Path, monkeypatch:
             assert said in text, (medium, said)
         assert "Caution." in text
         assert "Refused." in text
-        assert "0.9" in text
+        assert text.count("0.987") == (20 if "<table" in text else 12)
     for html in (shown["page"], shown["notebook"]):
-        assert "script" not in outline(html).tags
+        assert outline(html).tags.count("script") == (html is shown["page"])
         assert "<td>0.5<br><small>[0.4, 0.6]</small><br><small>by chance</small></td>" in html
     assert shown["page"].index("What was attacked") < shown["page"].index("<h2>Made up</h2>")
     assert "## Made up" in shown["markdown"]

@@ -53,7 +53,6 @@ def test_the_page_has_a_section_only_where_several_are_seen_together() -> None:
     for text in (
         "another projection of the same pretrained features",
         "+ a|&lt;b&gt;$x$",
-        "promises nothing here",
     ):
         assert text in html
     assert "finetunings leak together" not in page(make_results({"tmi": 0.9}))

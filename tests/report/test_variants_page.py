@@ -99,7 +99,7 @@ def test_the_page_names_another_downstream_task_and_escapes_names() -> None:
     hostile = "<script>x</script>"
     rows = {hostile: row("full", source="npz:<b>.npz", classes=7)}
     html = page(make_variants(rows, {hostile: difference("digits")}))
-    assert "script" not in outline(html).tags
+    assert outline(html).tags.count("script") == 1
     assert "everything, 7 classes of npz:&lt;b&gt;.npz" in html
 
 

@@ -5,11 +5,11 @@ A text is a string or several, some of them marked; no string is ever read as ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from tmi.report.exhibits import Exhibit
 from tmi.report.results import Results
@@ -86,18 +86,19 @@ class Items(Block):
 
 @dataclass(frozen=True)
 class Folded(Block):
-    """What only some readers open."""
+    """What only some readers open; folded, it is not printed."""
 
     summary: str
-    block: Items | Paragraph
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure with its small print, such as its interval."""
+    """A figure with its small print, such as its interval, or on a page what a point looks like."""
 
     text: str
     details: Sequence[str] = ()
+    exhibit: Exhibit | None = None
 
     @property
     def line(self) -> str:
@@ -117,7 +118,8 @@ class Column:
         head: what is in it.
         cells: one for each row.
         short: the head for the terminal, where lines are narrow.
-        spared: a terminal that is too narrow leaves columns with lower numbers out first; 0: never.
+        spared: a terminal that is too narrow leaves columns with lower numbers out first, and a phone shows the two
+            with the highest; 0: it is never left out.
         detailed: the terminal shows the small print, too.
         is_text: words, not figures.
         notes: what the terminal has to say about it below the table.
@@ -147,6 +149,7 @@ class Table(Block):
         apart: what is said above the last group.
         remark: the same after each name, where there is no room above.
         has_words: its cells are text that may be long.
+        is_long: a page lets readers sort its rows, and shows them all on demand; elsewhere the first are shown.
         elsewhere: where columns are that the terminal had no room for.
     """
 
@@ -158,16 +161,17 @@ class Table(Block):
     apart: str = ""
     remark: str = ""
     has_words: bool = False
+    is_long: bool = False
     elsewhere: str = "the report"
 
     def shown(self, medium: Media) -> list[Column]:
         """The columns that a medium shows."""
         return [column for column in self.columns if medium in column.media]
 
-    def groups(self, columns: Sequence[Column]) -> list[tuple[list[list[Cell]], bool]]:
-        """Some of its columns as groups of rows, each with whether it stands apart."""
+    def groups(self, columns: Sequence[Column], most: int | None = None) -> list[tuple[list[list[Cell]], bool]]:
+        """Some of its columns as groups of rows, each with whether it stands apart; ``most`` rows if it is long."""
         cells = ([Cell(cell) if isinstance(cell, str) else cell for cell in column.cells] for column in columns)
-        rows = [list(row) for row in zip(*cells, strict=True)]
+        rows = [list(row) for row in zip(*cells, strict=True)][: most if self.is_long else None]
         bounds = [0, *self.breaks, len(rows)]
         apart = bounds[-2] if self.apart or self.remark else len(rows)
         return [(rows[start:end], start == apart) for start, end in pairwise(bounds) if end > start]
@@ -182,49 +186,32 @@ class Figure(Block):
         draw: draws it.
         label: what it shows, for those who cannot see it.
         caption: what is said below it.
+        live: what a page's script needs to let readers move about in it; see `tmi.report.figures.roc.live_curve`.
     """
 
     name: str
     draw: Callable[[], figure.Figure]
     label: str
     caption: str = ""
+    live: Mapping[str, Any] | None = None
     media: Media = field(default=Media.PAGE, kw_only=True)
 
 
 @dataclass(frozen=True)
-class Point:
-    """A point of a gallery: its name, its label, figures by name, and what it looks like where that is known."""
-
-    name: str
-    label: str
-    facts: Sequence[tuple[str, str]]
-    exhibit: Exhibit | None = None
-
-
-@dataclass(frozen=True)
-class Gallery(Block):
-    """Points, the first of which matter most."""
-
-    points: Sequence[Point]
-
-    def table(self, points: Sequence[Point]) -> Table:
-        """Some of the points without what they look like."""
-        columns = [
-            Column("Point", [point.name for point in points]),
-            Column("Label", [point.label for point in points]),
-        ]
-        for place, (name, _) in enumerate(self.points[0].facts):
-            columns.append(Column(name, [point.facts[place][1] for point in points]))
-        return Table(columns)
-
-
-@dataclass(frozen=True)
 class Section:
-    """A title and the blocks below it; where all of them are shown elsewhere, it is left out."""
+    """A title and the blocks below it; where all of them are shown elsewhere, it is left out.
+
+    Attributes:
+        title: of it; the first section of a page has none.
+        blocks: what it says.
+        media: where it is shown.
+        first_page: it is for readers who have a minute, and printed on the first sheet with the others of this kind.
+    """
 
     title: str
     blocks: Sequence[Block]
     media: Media = Media.DOCUMENTS
+    first_page: bool = field(default=False, kw_only=True)
 
     def shown(self, medium: Media) -> list[Block]:
         """The blocks that a medium shows."""

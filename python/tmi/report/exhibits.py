@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from tmi.system.images import picture_of, png_of
 
-# Pixels to which larger images are shrunk (a page with full-size photographs would hardly load), characters of a text
-# that are shown, and both for points that are shown on demand, since there are many of them.
-LONGEST_SIDE, LONGEST_TEXT = 256, 600
-SMALL_SIDE, SMALL_TEXT = 96, 240
+# Pixels to which larger images are shrunk (a page with full-size photographs would hardly load), and characters of a
+# text that are shown: there are many of them.
+LONGEST_SIDE, LONGEST_TEXT = 128, 300
 # Values of a vector that are shown.
 MOST_VALUES = 12
 
@@ -40,20 +39,12 @@ class Exhibit:
         Raises:
             ValueError: the content is no image of the shapes above.
         """
-        return self._element(LONGEST_SIDE, LONGEST_TEXT)
-
-    @property
-    def small(self) -> Markup:
-        """The same as `html`, with smaller images and shorter texts."""
-        return self._element(SMALL_SIDE, SMALL_TEXT)
-
-    def _element(self, side: int, characters: int) -> Markup:
         if self.kind == "image":
-            encoded = base64.b64encode(png_of_image(np.asarray(self.content), side)).decode()
+            encoded = base64.b64encode(png_of_image(np.asarray(self.content))).decode()
             return Markup('<img src="data:image/png;base64,{}" alt="" loading="lazy" decoding="async">').format(encoded)
         if self.kind == "text":
             text = str(self.content)
-            cut = text if len(text) <= characters else f"{text[:characters]} … ({len(text):,} characters)"
+            cut = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text):,} characters)"
             return Markup("<blockquote>{}</blockquote>").format(cut)
         vector = np.asarray(self.content)
         shown = ", ".join(f"{value:.4g}" for value in vector[:MOST_VALUES])

@@ -1,7 +1,11 @@
-"""The report as one HTML page that needs nothing but itself: no network, no scripts, no fonts."""
+"""The report as one HTML page that needs nothing but itself: no network, no fonts, a script that it can do without."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,8 +13,8 @@ from markupsafe import Markup
 
 from tmi.report import blocks
 
-# Points that are shown at once, and those that are shown on demand together.
-SHOWN_AT_ONCE, BLOCK = 12, 24
+# Columns that a phone has room for beside those that are never left out.
+ON_A_PHONE = 2
 TONES = {
     "plain": "<p>{}</p>",
     "muted": '<p class="muted">{}</p>',
@@ -29,14 +33,18 @@ def render_page(material: blocks.Material, sections: Sequence[blocks.Section], s
 
     Args:
         material: what the report is made from.
-        sections: what is said about them; the first is the head of the page.
+        sections: what is said about it; the first is the head of the page.
         svgs: of the figures by name, trusted to be drawn by this package.
 
     Raises:
         ValueError: an exhibit cannot be shown.
     """
-    shown = [(section.title, section.shown(blocks.Media.PAGE)) for section in sections]
-    bodies = [(title, fragment(some, lambda figure: svgs[figure.name])) for title, some in shown if some]
+    shown = [(section, section.shown(blocks.Media.PAGE)) for section in sections]
+    bodies = [
+        (section.title, fragment(some, lambda figure: svgs[figure.name]), section.first_page)
+        for section, some in shown
+        if some
+    ]
     environment = Environment(
         loader=PackageLoader("tmi.report", "templates"),
         autoescape=True,
@@ -44,9 +52,17 @@ def render_page(material: blocks.Material, sections: Sequence[blocks.Section], s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html.j2")
-    name, confidential = material.results.name, material.confidential
-    return page.render(name=name, confidential=confidential, head=bodies[0][1], sections=bodies[1:])
+    script = Markup(environment.get_template("page.js").render())
+    return environment.get_template("page.html.j2").render(
+        name=material.results.name,
+        confidential=material.confidential,
+        head=bodies[0][1],
+        first_page=[body for body in bodies[1:] if body[2]],
+        sections=[body for body in bodies[1:] if not body[2]],
+        script=script,
+        # No other script is run, even if somebody found a way to put one into the page.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
 
 
 def fragment(some: Iterable[blocks.Block], svg_of: Callable[[blocks.Figure], str]) -> Markup:
@@ -65,19 +81,25 @@ def _block(block: blocks.Block, svg_of: Callable[[blocks.Figure], str]) -> Marku
         case blocks.Items():
             return _items(block.items)
         case blocks.Folded():
-            opened = _block(block.block, svg_of)
+            opened = fragment(block.blocks, svg_of)
             return Markup("<details>\n<summary>{}</summary>\n{}\n</details>").format(block.summary, opened)
         case blocks.Table():
             return _table(block)
         case blocks.Figure():
-            # An SVG without its XML prolog, which HTML does not know.
-            svg = svg_of(block)
-            figure = Markup('<figure class="chart" role="img" aria-label="{}">\n{}\n</figure>')
+            live = Markup(' data-live="{}"').format(json.dumps(block.live)) if block.live else ""
+            chart = Markup('<figure class="chart"{}>\n<div role="img" aria-label="{}">\n{}\n</div>\n</figure>')
             below = Markup('\n<p class="muted">{}</p>').format(block.caption) if block.caption else ""
-            return figure.format(block.label, Markup(svg[svg.index("<svg") :])) + below
-        case blocks.Gallery():
-            return _gallery(block)
+            return chart.format(live, block.label, _svg(svg_of(block))) + below
     raise TypeError(f"a page cannot show a {type(block).__name__}")
+
+
+def _svg(svg: str) -> Markup:
+    """An SVG without its XML prolog, which HTML does not know; a dark page has other colours: ``--c-0072b2``."""
+
+    def replaceable(style: re.Match[str]) -> str:
+        return re.sub(r"#([0-9a-f]{6})\b", r"var(--c-\1, #\1)", style[0])
+
+    return Markup(re.sub('style="[^"]*"', replaceable, svg[svg.index("<svg") :]))
 
 
 def _lines(parts: Iterable[Markup]) -> Markup:
@@ -103,57 +125,33 @@ def _items(items: Sequence[tuple[str, Sequence[blocks.Text]]]) -> Markup:
 
 def _table(table: blocks.Table) -> Markup:
     columns = table.shown(blocks.Media.PAGE)
+    spared = sorted((column.spared for column in columns if column.spared), reverse=True)[:ON_A_PHONE]
+    kept = [not column.spared or column.spared in spared for column in columns]
+    classes = [Markup("") if each else Markup(' class="spare"') for each in kept]
     bodies = []
     for rows, apart in table.groups(columns):
-        lines = (
-            [Markup('<tr><th class="note" colspan="{}">{}</th></tr>').format(len(columns), table.apart)]
-            if apart
-            else []
-        )
+        note = Markup('<tr><th class="note" colspan="{}">{}</th></tr>').format(len(columns), table.apart)
+        lines = [note] if apart and table.apart else []
         for row in rows:
-            name, *figures = (
-                Markup("").join(
-                    [Markup.escape(cell.text), *(Markup("<br><small>{}</small>").format(d) for d in cell.details)]
-                )
-                for cell in row
-            )
+            name, *figures = map(_cell, row)
             start = Markup('<tr class="default">') if row[0].text == table.main else Markup("<tr>")
-            cells = Markup("").join(Markup("<td>{}</td>").format(figure) for figure in figures)
-            lines.append(Markup('{}<th scope="row">{}</th>{}</tr>').format(start, name, cells))
+            cells = (Markup("<td{}>{}</td>").format(*each) for each in zip(classes[1:], figures, strict=True))
+            lines.append(Markup('{}<th scope="row">{}</th>{}</tr>').format(start, name, Markup("").join(cells)))
         body = Markup('<tbody class="bound">\n{}\n</tbody>' if apart else "<tbody>\n{}\n</tbody>")
         bodies.append(body.format(_lines(lines)))
     if not bodies:
         return Markup("")
-    heads = Markup("").join(Markup('<th scope="col">{}</th>').format(column.head) for column in columns)
-    shown = Markup('<div class="scroll">\n<table{}>\n<thead>\n<tr>{}</tr>\n</thead>\n{}\n</table>\n</div>').format(
-        Markup(' class="words"') if table.has_words else "", heads, _lines(bodies)
+    heads = Markup("").join(
+        Markup('<th scope="col"{}>{}</th>').format(kind, column.head)
+        for kind, column in zip(classes, columns, strict=True)
+    )
+    shown = Markup('<div class="scroll{}">\n<table{}>\n<thead>\n<tr>{}</tr>\n</thead>\n{}\n</table>\n</div>').format(
+        " long" if table.is_long else "", Markup(' class="words"') if table.has_words else "", heads, _lines(bodies)
     )
     notes = [_text(note.text) for note in table.notes if blocks.Media.PAGE in note.media]
     return shown + Markup('\n<p class="muted">{}</p>').format(Markup(" ").join(notes)) if notes else shown
 
 
-def _gallery(gallery: blocks.Gallery) -> Markup:
-    """The first points at once, the others on demand."""
-    points, first = gallery.points, gallery.points[0].exhibit
-
-    def shown(some: Sequence[blocks.Point], compact: bool) -> Markup:
-        if first is None:
-            return _table(gallery.table(some))
-        classes = f"points{' small' if compact else ''}{'' if first.kind == 'image' else ' wide'}"
-        return Markup('<div class="{}">\n{}\n</div>').format(classes, _lines(_card(point, compact) for point in some))
-
-    parts = [shown(points[:SHOWN_AT_ONCE], False)]
-    for start in range(SHOWN_AT_ONCE, len(points), BLOCK):
-        some = points[start : start + BLOCK]
-        summary = f"The next {len(some)} ({start + 1} to {start + len(some)})"
-        on_demand = Markup('<details class="on-demand">\n<summary>{}</summary>\n{}\n</details>')
-        parts.append(on_demand.format(summary, shown(some, True)))
-    return _lines(parts)
-
-
-def _card(point: blocks.Point, compact: bool) -> Markup:
-    assert point.exhibit is not None
-    label = f", label {point.label}" if point.label else ""
-    card = Markup("<figure>\n{}\n<figcaption><strong>Point {}</strong>{}\n{}\n</figcaption>\n</figure>")
-    facts = _items([(name, [value]) for name, value in point.facts])
-    return card.format(point.exhibit.small if compact else point.exhibit.html, point.name, label, facts)
+def _cell(cell: blocks.Cell) -> Markup:
+    details = Markup("").join(Markup("<br><small>{}</small>").format(detail) for detail in cell.details)
+    return Markup.escape(cell.text) + details + (cell.exhibit.html if cell.exhibit else "")

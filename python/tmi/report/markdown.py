@@ -12,8 +12,8 @@ from tmi.report import blocks
 from tmi.report.blocks import Media, Text
 from tmi.report.results import Results
 
-# Points of a gallery that are listed.
-MOST_POINTS = 12
+# Rows of a long table.
+MOST_ROWS = 12
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 _WORD_JOINER = "\N{WORD JOINER}"
@@ -61,13 +61,11 @@ def _block(block: blocks.Block) -> str:
             )
             return "\n".join(f"- {name}{text}" for name, text in said)
         case blocks.Folded():
-            return f"**{escaped(block.summary)}**\n\n{_block(block.block)}"
+            return "\n\n".join([f"**{escaped(block.summary)}**", *map(_block, block.blocks)])
         case blocks.Table():
             return _table(block)
         case blocks.Figure():
             return f"![{escaped(block.label)}]({block.name}.png)"
-        case blocks.Gallery():
-            return _table(block.table(block.points[:MOST_POINTS]))
     raise TypeError(f"Markdown cannot show a {type(block).__name__}")
 
 
@@ -87,7 +85,7 @@ def _text(text: Text) -> str:
 def _table(table: blocks.Table) -> str:
     columns = table.shown(Media.MARKDOWN)
     lines = []
-    for rows, apart in table.groups(columns):
+    for rows, apart in table.groups(columns, MOST_ROWS):
         for row in rows:
             name, *figures = (cell.line for cell in row)
             lines.append([f"{name} ({table.remark})" if apart else name, *figures])

@@ -38,11 +38,16 @@ class InputNote(ResultsTable):
 
 
 class Figures(ResultsTable):
-    """What is said of an attack by an adversary who is not the main one."""
+    """What is said of an attack by an adversary who is not the main one.
+
+    Attributes:
+        difference: minus the main adversary's, paired; of the attack of the verdict. Earlier versions did not say.
+    """
 
     auc: Estimate
     balanced_accuracy: Estimate
     tpr_at_fpr: dict[str, Estimate]
+    difference: Comparison | None = None
 
 
 class Histogram(ResultsTable):

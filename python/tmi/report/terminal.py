@@ -14,8 +14,8 @@ from tmi.report import blocks
 from tmi.report.blocks import Media, Table, plain
 
 STYLES = {"finding": "", "warning": "yellow", "refused": "bold red"}
-# Points of a gallery that are listed.
-MOST_POINTS = 12
+# Rows of a long table.
+MOST_ROWS = 12
 
 
 def show(sections: Sequence[blocks.Section], console: Console) -> None:
@@ -32,8 +32,6 @@ def show_blocks(some: Sequence[blocks.Block], console: Console) -> None:
         match block:
             case Table():
                 console.print(fitted(block, console.width))
-            case blocks.Gallery():
-                console.print(fitted(block.table(block.points[:MOST_POINTS]), console.width))
             case blocks.Note():
                 text = f"{block.lead} {' '.join(block.texts)}".lstrip()
                 console.print(text, style=STYLES[block.level], markup=False, highlight=False)
@@ -45,7 +43,7 @@ def show_blocks(some: Sequence[blocks.Block], console: Console) -> None:
                     console.print(line, markup=False, highlight=False)
             case blocks.Folded():
                 console.print(block.summary, markup=False, highlight=False)
-                show_blocks([block.block], console)
+                show_blocks(block.blocks, console)
             case _:
                 raise TypeError(f"the terminal cannot show a {type(block).__name__}")
 
@@ -91,7 +89,7 @@ def _drawn(table: Table, columns: Sequence[blocks.Column], padding: int, left_ou
             overflow="fold" if is_name else "ellipsis",
             style="bold" if column.head == table.main else "",
         )
-    for rows, apart in table.groups(columns):
+    for rows, apart in table.groups(columns, MOST_ROWS):
         for row in rows:
             cells = [cell.line if column.detailed else cell.text for cell, column in zip(row, columns, strict=True)]
             style = "dim" if apart else "bold" if row[0].text == table.main else ""

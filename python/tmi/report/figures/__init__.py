@@ -3,4 +3,4 @@
 # The endings of a figure's files.
 ENDINGS = ("png", "svg")
 # Those that a report may have; what it no longer has is removed from its directory.
-NAMES = ("roc", "histogram", "views", "shadows", "variants", "together")
+NAMES = ("members", "roc", "histogram", "views", "shadows", "variants", "together")

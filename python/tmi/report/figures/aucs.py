@@ -14,14 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from tmi.metrics.estimate import Estimate
-from tmi.report.figures.style import CHANCE_LINE, STYLE, LineStyle, line_styles
+from tmi.report.figures.style import CHANCE_LINE, GREY, GRID, STYLE, WIDTH, LineStyle, add_title, line_styles, shortened
 from tmi.report.finetunings import PRIVACY_NOTE, Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results
 from tmi.report.wording import BASELINE_ATTACK, CHANCE_AUC, percent, rate_percent, tpr_label
 
-_WIDTH = 6.4
-_SHADOWS_HEIGHT = 3.8
-_MARGINS_HEIGHT = 0.9
+_SHADOWS_HEIGHT = 3.2
+_MARGINS_HEIGHT = 1.1
 _VIEW_HEIGHT = 0.18
 _ATTACK_HEIGHT = 0.085
 # What part of the room between two places on the axis the intervals of all attacks take, side by side.
@@ -34,8 +33,7 @@ _BESIDE = 0.24
 # Between finetunings that are private and those that are not, in rows.
 _GAP = 0.7
 _LONGEST_NAME = 28
-_GRID = "#e4e4e4"
-_DETAIL: dict[str, Any] = {"fontsize": 7.5, "color": "#666666"}
+_DETAIL: dict[str, Any] = {"fontsize": 7.5, "color": GREY}
 
 
 def views_figure(results: Results) -> Figure:
@@ -53,11 +51,11 @@ def views_figure(results: Results) -> Figure:
             places = [place + _SPREAD * _offset(index, len(styles)) for place in range(len(views))]
             _draw(axes, places, [figures[name].auc for figures in views.values()], "x", line_style)
         axes.set(yticks=range(len(views)), ylim=(len(views) - 0.5, -0.5))
-        axes.set_yticklabels(list(views), parse_math=False)
+        axes.set_yticklabels(list(views))
         axes.tick_params(axis="y", length=0)
         for border in range(1, len(views)):
-            axes.axhline(border - 0.5, color=_GRID, linewidth=0.6, zorder=0)
-        _finish(axes, results, styles, "x")
+            axes.axhline(border - 0.5, color=GRID, linewidth=0.6, zorder=0)
+        _finish(axes, results, styles, "x", "Leak by what is seen of an answer")
     return figure
 
 
@@ -80,7 +78,7 @@ def shadows_figure(results: Results) -> Figure:
             _draw(axes, [number + offset for number in numbers], aucs, "y", line_style, line_style["linestyle"])
         axes.set_xticks(numbers, labels=list(shadows))
         axes.set_xlabel("Number of shadow models (logarithmic)")
-        _finish(axes, results, styles, "y")
+        _finish(axes, results, styles, "y", "Leak by number of shadow models")
     return figure
 
 
@@ -105,7 +103,7 @@ def variants_figure(results: Results) -> Figure:
             offset = _BESIDE * len(aucs) * _offset(index, len(aucs))
             _draw(axes, [place + offset for place in places], estimates, "x", styles[name])
         _name_finetunings(axes, rows, places)
-        _finish(axes, results, styles, "x", loc="outside upper center", ncols=len(styles))
+        _finish(axes, results, styles, "x", "Leak by finetuning")
         if any_private(results):
             figure.supxlabel(PRIVACY_NOTE.replace("; ", ";\n"), **_DETAIL)
     return figure
@@ -121,7 +119,7 @@ def together_figure(results: Results) -> Figure:
     rows, rate = results.together.figures, results.representative_rate
     styles = {name: line for name, line in line_styles(results).items() if name in rows["1"]}
     with style.context(STYLE):
-        figure = Figure(figsize=(_WIDTH, _SHADOWS_HEIGHT), layout="constrained")
+        figure = Figure(figsize=(WIDTH, _SHADOWS_HEIGHT), layout="constrained")
         left, right = figure.subplots(1, 2)
         for index, (name, line_style) in enumerate(styles.items()):
             offset = min(_SPREAD, _LONGEST_STEP * len(styles)) * _offset(index, len(styles))
@@ -134,11 +132,10 @@ def together_figure(results: Results) -> Figure:
             axes.axhline(chance, **CHANCE_LINE)
             axes.set_xticks([int(number) for number in rows])
             axes.set_xlabel("Finetunings seen together")
-        right.grid(visible=True, axis="y", color=_GRID, linewidth=0.6)
-        right.set_axisbelow(True)
+        right.grid(visible=True, axis="y")
         right.yaxis.set_major_formatter(FuncFormatter(lambda share, _: rate_percent(share)))
         right.set_ylabel(f"{tpr_label(rate)} with {results.confidence} interval")
-        _finish(left, results, styles, "y", loc="outside upper center", ncols=3)
+        _finish(left, results, styles, "y", "Leak of several finetunings seen together")
     return figure
 
 
@@ -156,7 +153,7 @@ def _name_finetunings(axes: Axes, rows: list[Finetuning], places: list[float]) -
     axes.set_yticklabels(["" for _ in rows])
     axes.tick_params(axis="y", length=0)
     beside = axes.get_yaxis_transform()
-    right: dict[str, Any] = {"transform": beside, "ha": "left", "parse_math": False}
+    right: dict[str, Any] = {"transform": beside, "ha": "left"}
     left: dict[str, Any] = right | {"ha": "right"}
     for row, place in zip(rows, places, strict=True):
         detail = trained(row.row.transfer)
@@ -170,7 +167,7 @@ def _name_finetunings(axes: Axes, rows: list[Finetuning], places: list[float]) -
     axes.text(1.02, -0.6, "downstream\naccuracy", va="bottom", **right, **_DETAIL)
     for before, after in pairwise(places):
         if after - before > 1:
-            axes.axhline((before + after) / 2, color=_GRID, linewidth=0.8, zorder=0)
+            axes.axhline((before + after) / 2, color=GRID, linewidth=0.8, zorder=0)
 
 
 def _shortened(name: str) -> str:
@@ -184,7 +181,7 @@ def _offset(index: int, number: int) -> float:
 
 
 def _empty(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
@@ -216,21 +213,15 @@ def _draw(
     )
 
 
-def _finish(
-    axes: Axes,
-    results: Results,
-    styles: Mapping[str, LineStyle],
-    grid: Literal["x", "y"],
-    loc: Literal["outside right upper", "outside upper center"] = "outside right upper",
-    ncols: int = 1,
-) -> None:
-    """The axis of the AUC with its grid, and the legend."""
+def _finish(axes: Axes, results: Results, styles: Mapping[str, LineStyle], grid: Literal["x", "y"], shown: str) -> None:
+    """The axis of the AUC with its grid, the legend below and the title."""
     axes.set(**{f"{grid}label": f"AUC with {results.confidence} interval"})
-    axes.grid(visible=True, axis=grid, color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.grid(visible=True, axis=grid)
     handles = [Line2D([], [], marker="o", markersize=4, **line_style) for line_style in styles.values()]
     # A space first: no label then starts with the underscore that hides a legend entry.
-    labels = [f" {name}{' (direct access)' if name in results.direct else ''}" for name in styles]
-    legend = axes.figure.legend(handles, labels, fontsize=8, loc=loc, ncols=ncols, frameon=False, handlelength=2.4)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    labels = [f" {shortened(name)}{' (direct access)' if name in results.direct else ''}" for name in styles]
+    # Columns of one width, so that more of them would not fit.
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=2.4)
+    add_title(figure, results, shown)

@@ -7,10 +7,10 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tmi.report.figures.style import MEMBER_COLOUR, NON_MEMBER_COLOUR, STYLE, shortened
+from tmi.report.figures.style import MEMBER, NON_MEMBER, STYLE, WIDTH, add_title, shortened
 from tmi.report.results import Results
 
-_SIZE = (6.4, 3.2)
+_HEIGHT = 2.3
 
 
 def histogram_figure(results: Results) -> Figure:
@@ -22,21 +22,20 @@ def histogram_figure(results: Results) -> Figure:
     name = results.headline
     histogram = results.attacks[name].histogram
     with style.context(STYLE):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=(WIDTH, _HEIGHT), layout="constrained")
         axes = figure.add_subplot()
-        for side, label, colour, filled in (
-            (histogram.non_members, "non-members", NON_MEMBER_COLOUR, 0.18),
-            (histogram.members, "members", MEMBER_COLOUR, 0.22),
+        for side, label, colour in (
+            (histogram.non_members, "non-members", NON_MEMBER),
+            (histogram.members, "members", MEMBER),
         ):
             counts = np.asarray(side, dtype=np.float64)
             shares = counts / max(1.0, counts.sum())
-            axes.stairs(shares, histogram.edges, color=colour, alpha=filled, fill=True)
+            axes.stairs(shares, histogram.edges, color=colour, alpha=0.2, fill=True)
             axes.stairs(shares, histogram.edges, color=colour, linewidth=1.6, label=label)
-        axes.set(ylabel="Share of the points")
-        axes.set_xlabel(f"Score of {shortened(name)} (higher: more like a member)", parse_math=False)
+        axes.set(ylabel="Share of the points", xlabel=f"Score of {shortened(name)} (higher: more like a member)")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        axes.grid(visible=True, axis="y", color="#e4e4e4", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.legend(frameon=False, fontsize=9)
+        axes.grid(visible=True, axis="y")
+        axes.legend()
+        add_title(figure, results, "Scores of members and of non-members")
     return figure

@@ -13,111 +13,113 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from tmi.metrics.estimate import LEAST_FALSE_POSITIVES
-from tmi.report.figures.style import CHANCE_LINE, GREY, STYLE, LineStyle, line_styles, shortened
+from tmi.report.figures.style import (
+    CHANCE_LINE,
+    GREY,
+    HEADLINE,
+    STYLE,
+    WIDTH,
+    LineStyle,
+    add_title,
+    line_styles,
+    shortened,
+)
 from tmi.report.results import Results
 from tmi.report.wording import rate_percent, with_interval
 
 LOWEST_RATE = 1e-5
+# By which the page finds the axes in the SVG.
+AXES_ID = "roc-axes"
 
-_WIDTH, _HEIGHT = 6.4, 5.4
-_LEGEND_ROW = 0.2
-# With more curves the legend no longer fits under the diagonal.
-_MOST_UNCROWDED = 7
-_BELOW_AXES = {"loc": "outside lower center", "ncols": 2, "columnspacing": 1.5}
-_UNRESOLVABLE: Mapping[str, Any] = {
-    "facecolor": (1, 1, 1, 0.75),
-    "hatch": "////",
-    "edgecolor": "#c8c8c8",
-    "linewidth": 0,
-    "zorder": 5,
-}
+_HEIGHT, _LEGEND_ROW = 3.6, 0.17
+
+
+def lowest_rate(results: Results) -> float:
+    """The lowest false positive rate that the data resolve: below it, curves are the luck of a few non-members."""
+    # As for the rates of the table, ten non-members after rounding.
+    return min(max((LEAST_FALSE_POSITIVES - 0.5) / results.data.non_members, LOWEST_RATE), 0.5)
 
 
 def roc_figure(results: Results) -> Figure:
     """ROC curves on two logarithmic axes, with a simultaneous band around that of the attack of the verdict.
 
-    The rates that stand for too few non-members, which the data cannot resolve, are hatched over. The headline
-    attack is drawn thick, direct access as a dashed grey line, chance as a thin dashed diagonal. The
-    other curves have no band: bands would hide one another, and the table has their intervals.
+    They begin at the lowest rate that the data resolve. The headline attack is drawn thick, direct access as a dashed
+    line, chance as a thin dashed diagonal. The other curves have no band: bands would hide one another, and the table
+    has their intervals.
 
     Args:
         results: the content of results.json.
     """
-    styles = line_styles(results)
+    styles, start = line_styles(results), lowest_rate(results)
     with style.context(STYLE):
-        height = _HEIGHT + (_LEGEND_ROW * math.ceil(len(styles) / 2) if len(styles) > _MOST_UNCROWDED else 0)
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, _HEIGHT + _LEGEND_ROW * math.ceil(len(styles) / 2)), layout="constrained")
         axes = figure.add_subplot()
-        non_members = results.data.non_members
-        _set_axes(axes, 1 / non_members)
-        axes.plot([LOWEST_RATE, 1], [LOWEST_RATE, 1], **CHANCE_LINE)
+        axes.patch.set_gid(AXES_ID)
+        axes.set(xlabel="False positive rate", xscale="log", xlim=(start, 1))
+        axes.set(ylabel="True positive rate", yscale="log", ylim=(start, 1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(10, numticks=10))
+            axis.set_major_formatter(FuncFormatter(lambda rate, _: rate_percent(rate)))
+            axis.set_minor_formatter(NullFormatter())
+        axes.grid(which="major")
+        axes.plot([start, 1], [start, 1], **CHANCE_LINE)
         for name, line_style in styles.items():
             roc = results.attacks[name].roc
             axes.plot(roc.fpr, roc.tpr, **line_style)
-            if name == results.headline:
-                band = {"color": line_style["color"], "alpha": 0.15, "linewidth": 0, "zorder": 1}
-                axes.fill_between(roc.fpr, roc.band_low, roc.band_high, **band)
-        _cover_unresolvable(axes, non_members)
-        _add_legend(axes, results, styles)
+        roc = results.main.roc
+        axes.fill_between(roc.fpr, roc.band_low, roc.band_high, color=HEADLINE, alpha=0.12, linewidth=0, zorder=1)
+        for edge in (roc.band_low, roc.band_high):
+            axes.plot(roc.fpr, edge, color=HEADLINE, linewidth=0.5, alpha=0.6, zorder=1)
+        _say_where_it_ends(axes, start, results.data.non_members)
+        _add_legend(figure, results, styles)
+        add_title(figure, results, "Members found at each false positive rate")
     return figure
 
 
-def _set_axes(axes: Axes, lowest_resolvable: float) -> None:
-    def start(rate: float) -> float:
-        """The power of ten at or below a rate, but not below the lowest that is shown."""
-        return max(LOWEST_RATE, 10.0 ** math.floor(math.log10(rate)))
+def live_curve(results: Results) -> dict[str, Any]:
+    """What the page needs to move along the curve of the attack of the verdict: rates, and where the axes begin.
 
-    # Half of it, so that some of the unresolvable rates are always in sight, and seen to be so.
-    axes.set(xlabel="False positive rate", xscale="log", xlim=(start(lowest_resolvable / 2), 1))
-    axes.set(ylabel="True positive rate", yscale="log", ylim=(start(lowest_resolvable), 1))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(10, numticks=10))
-        axis.set_major_formatter(FuncFormatter(lambda rate, _: rate_percent(rate)))
-        axis.set_minor_formatter(NullFormatter())
-    axes.grid(which="major", color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _cover_unresolvable(axes: Axes, non_members: int) -> None:
-    """Hatch the rates that stand for too few non-members over the curves, which are no evidence there."""
-    start, edge = axes.get_xlim()[0], min(LEAST_FALSE_POSITIVES / non_members, 1.0)
-    if edge <= start:
-        return
-    axes.axvspan(start, edge, **_UNRESOLVABLE)
-    axes.text(
-        math.sqrt(start * edge),
-        0.03,
-        f"below {LEAST_FALSE_POSITIVES} of {non_members:,} non-members",
-        transform=axes.get_xaxis_transform(),
-        rotation=90,
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=GREY,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
-        zorder=6,
-    )
+    Returns:
+        ``rates``: a list of false positive rate, true positive rate and the ends of its interval, for every rate of
+        the grid and of the table that is shown; ``start``: of both axes; ``axes``: their id; ``at``: the rate to begin
+        with; ``attack``: its name.
+    """
+    roc, start = results.main.roc, lowest_rate(results)
+    of_table = results.main.tpr_at_fpr.items()
+    whole = [
+        *zip(roc.fpr, roc.tpr, roc.low, roc.high, strict=True),
+        *((float(rate), found.estimate, found.low, found.high) for rate, found in of_table if found.resolvable),
+    ]
+    rows = sorted([float(f"{value:.4g}") for value in row] for row in whole)
+    return {
+        "axes": AXES_ID,
+        "start": start,
+        "at": float(results.representative_rate),
+        "attack": results.headline,
+        "rates": [row for row in rows if start <= row[0] < 1],
+    }
 
 
-def _add_legend(axes: Axes, results: Results, styles: Mapping[str, LineStyle]) -> None:
+def _say_where_it_ends(axes: Axes, start: float, non_members: int) -> None:
+    if start > LOWEST_RATE:
+        axes.text(
+            0.008,
+            0.992,
+            f"The curves begin where {LEAST_FALSE_POSITIVES} of {non_members:,} non-members\nare taken for members: "
+            "below, they mean nothing.",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=7,
+            color=GREY,
+        )
+
+
+def _add_legend(figure: Figure, results: Results, styles: Mapping[str, LineStyle]) -> None:
     handles = [Line2D([], [], **line_style) for line_style in styles.values()]
     labels = [_legend_label(results, name) for name in styles]
-    parent, place = (axes.figure, _BELOW_AXES) if len(styles) > _MOST_UNCROWDED else (axes, {"loc": "lower right"})
-    legend = parent.legend(
-        handles,
-        labels,
-        title=f"AUC [{results.confidence} interval]",
-        fontsize=8,
-        title_fontsize=8,
-        alignment="left",
-        handlelength=2.4,
-        edgecolor="#dddddd",
-        framealpha=0.92,
-        **place,
-    )
-    legend.set_zorder(7)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    title = f"AUC [{results.confidence} interval]; shaded: simultaneous band"
+    place: dict[str, Any] = {"loc": "outside lower left", "ncols": 2, "columnspacing": 1.0, "handlelength": 1.8}
+    figure.legend(handles, labels, title=title, fontsize=7, title_fontsize=7, alignment="left", **place)
 
 
 def _legend_label(results: Results, name: str) -> str:

@@ -1,8 +1,9 @@
-"""What all figures have in common: colours, lines, and bytes that are the same every time."""
+"""What all figures have in common: titles, colours, lines, and bytes that are the same every time."""
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -10,37 +11,47 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from tmi.report.results import Results
+from tmi.report.wording import counted
 
 LineStyle: TypeAlias = Mapping[str, Any]
 
 # Twice the usual resolution.
 PNG_DPI = 200
+# Inches. On a phone the page shrinks it to two thirds, where its text can still be read.
+WIDTH = 5.2
 LONGEST_NAME = 40
+# Characters that fit into a line of a title.
+_TITLE_LINE = 68
 
-# Okabe and Ito's palette, told apart by colour-blind readers; blue is kept for the headline attack, and black
-# and yellow are left out (too heavy, too light).
-_HEADLINE_COLOUR = "#0072B2"
-_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES = ("-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (5, 1.2, 1, 1.2, 1, 1.2)))
-GREY = "#555555"
-MEMBER_COLOUR = "#D55E00"
-NON_MEMBER_COLOUR = "#0072B2"
+# Okabe and Ito's palette, told apart by colour-blind readers. A colour means the same in every figure: blue is the
+# attack of the verdict, vermilion are members, grey are non-members, and black is direct access. What style.css.j2 has
+# in place of each on a dark page is named after it.
+HEADLINE, MEMBER, NON_MEMBER, DIRECT = "#0072b2", "#d55e00", "#8a8f98", "#222222"
+TEXT, GREY, GRID, CHANCE = "#222222", "#555555", "#e4e4e4", "#999999"
+_OTHERS = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_DASHES = ("-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (5, 1.2, 1, 1.2, 1, 1.2)), (0, (3, 2)))
 
-CHANCE_LINE: LineStyle = {"color": "#999999", "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 1.5}
+CHANCE_LINE: LineStyle = {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 0.8, "zorder": 1.5}
 
 # Starting from the defaults keeps a user's matplotlibrc out, which would change the bytes.
 STYLE: list[str | dict[str, Any]] = [
     "default",
     {
-        "font.size": 10,
+        "font.size": 9,
         "axes.linewidth": 0.8,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.edgecolor": GREY,
-        "axes.labelcolor": "#222222",
+        "axes.labelcolor": TEXT,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "text.color": TEXT,
+        "text.parse_math": False,  # names of users are no formulas
         "xtick.color": GREY,
         "ytick.color": GREY,
-        "hatch.linewidth": 0.5,
+        "legend.frameon": False,
+        "legend.fontsize": 8,
         "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's font
         "svg.hashsalt": "tmi",  # without it the ids in the SVG are random
     },
@@ -63,6 +74,12 @@ def svg_text(figure: Figure) -> str:
     return buffer.getvalue()
 
 
+def add_title(figure: Figure, results: Results, shown: str) -> None:
+    """What a figure shows, and of what: it must speak for itself where it is shown without the report."""
+    title = f"{shown} ({shortened(results.name)}, {counted(results.models.targets, 'model', 'models')})"
+    figure.suptitle(textwrap.fill(title, _TITLE_LINE), x=0.012, ha="left", fontsize=9, fontweight="bold")
+
+
 def line_styles(results: Results) -> dict[str, LineStyle]:
     """Line style of each attack, in the order of the legend.
 
@@ -71,15 +88,15 @@ def line_styles(results: Results) -> dict[str, LineStyle]:
     others = [name for name in results.attacks if name not in (results.headline, *results.direct)]
     styles: dict[str, LineStyle] = {
         name: {
-            "color": _COLOURS[index % len(_COLOURS)],
-            "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
-            "linewidth": 1.3,
+            "color": _OTHERS[index % len(_OTHERS)],
+            "linestyle": _DASHES[index // len(_OTHERS) % len(_DASHES)],
+            "linewidth": 1.1,
             "zorder": 3,
         }
         for index, name in enumerate(others)
     }
-    styles[results.headline] = {"color": _HEADLINE_COLOUR, "linestyle": "-", "linewidth": 2.4, "zorder": 4}
-    direct: LineStyle = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.3, "zorder": 2}
+    styles[results.headline] = {"color": HEADLINE, "linestyle": "-", "linewidth": 2.2, "zorder": 4}
+    direct: LineStyle = {"color": DIRECT, "linestyle": (0, (6, 2)), "linewidth": 1.1, "zorder": 2}
     return {name: styles[name] for name in results.ranked} | dict.fromkeys(results.direct, direct)
 
 

@@ -7,15 +7,13 @@ from typing import TypeAlias
 
 from tmi.report.blocks import Material, Section
 from tmi.report.sections import (
+    advice,
     attacked,
     attacks,
     bound,
     limits,
-    methods,
-    models,
     points,
     provenance,
-    reading,
     shadows,
     summary,
     target,
@@ -30,19 +28,17 @@ SectionOf: TypeAlias = Callable[[Material], Section | None]
 # From top to bottom. The first one is the head of the page, and the last thing that a terminal shows.
 ORDER: list[SectionOf] = [
     summary.section,
+    advice.section,
+    limits.section,
     attacked.section,
     target.section,
     attacks.section,
+    bound.section,
     views.section,
     shadows.section,
     variants.section,
     together.section,
-    bound.section,
-    methods.section,
-    models.section,
     points.section,
-    reading.section,
-    limits.section,
     provenance.section,
 ]
 
@@ -50,9 +46,9 @@ ORDER: list[SectionOf] = [
 # Where no attack was judged, since there are no models whose members are known.
 WITHOUT_SHADOWS: list[SectionOf] = [
     without_shadows.head,
+    without_shadows.limits,
     without_shadows.section,
     without_shadows.attacked,
-    without_shadows.limits,
     provenance.section,
 ]
 

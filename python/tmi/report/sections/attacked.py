@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmi.predictions.views import View
-from tmi.report.blocks import Items, Material, Media, Muted, Paragraph, Section, Text
+from tmi.report.blocks import Items, Material, Media, Muted, Section, Text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_of, epsilon_text, trained
 from tmi.report.tables import Pool, Private
 from tmi.report.wording import counted, percent
@@ -45,8 +45,7 @@ def section(material: Material) -> Section:
         items.append(("Target", [f"{target.name}, of unknown membership, {asked}{several}"]))
     decisions = f"{data.members:,} on members and {data.non_members:,} on non-members, over all targets"
     items += [("Seen of an answer", [View.parse(results.view).description]), ("Decisions", [decisions])]
-    described = [Paragraph(results.description)] if results.description else []
-    return Section("What was attacked", [*described, Items(items, media=Media.PAGE)])
+    return Section("What was attacked", [Items(items)], Media.PAGE)
 
 
 def _pool(pool: Pool, given: str | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tmi.report.blocks import Block, Cell, Column, Figure, Material, Media, Paragraph, Section, Table
+from tmi.report.blocks import Block, Cell, Column, Figure, Folded, Material, Media, Paragraph, Section, Table
 from tmi.report.results import Results
 from tmi.report.sections.methods import options_note
+from tmi.report.sections.summary import verdict
 from tmi.report.sections.target import expected_note
 from tmi.report.wording import (
     auc_cell,
@@ -23,35 +24,31 @@ from tmi.report.wording import (
 def section(material: Material) -> Section:
     """The table of all attacks, two figures and the comparisons."""
     from tmi.report.figures.histogram import histogram_figure
-    from tmi.report.figures.roc import roc_figure
+    from tmi.report.figures.roc import live_curve, roc_figure
 
     results = material.results
-    name, expected = results.headline, expected_note(results)
-    blocks: list[Block] = [Paragraph(expected, media=Media.DOCUMENTS)] if expected else []
+    expected = expected_note(results)
+    blocks: list[Block] = [Paragraph(verdict(results), media=Media.DOCUMENTS)]
     blocks += [
+        *([Paragraph(expected, media=Media.DOCUMENTS)] if expected else []),
         attack_table(results),
         Figure(
             "roc",
             lambda: roc_figure(results),
             "ROC curves of all attacks; the figures are in the table above",
-            "True positive rate at each false positive rate, both on logarithmic axes. Dashed diagonal: chance. "
-            f"Shaded: simultaneous {results.confidence} band of {name}, which holds its whole curve at once; the "
-            "intervals in the table are for one rate at a time. Where hatched, less than one false positive is "
-            "expected, and the curves mean nothing.",
+            live=live_curve(results),
             media=Media.PAGE | Media.NOTEBOOK,
         ),
         Figure(
             "histogram",
             lambda: histogram_figure(results),
-            f"Histogram of the scores of {name} at members and at non-members",
-            f"Scores of {name} at members and at non-members, as shares of each, over all targets. The outermost bars "
-            "hold everything beyond. The more the two overlap, the less can be told; what counts for single points are "
-            "the right ends.",
+            f"Histogram of the scores of {results.headline} at members and at non-members",
+            "The more the two overlap, the less can be told. The outermost bars hold everything beyond.",
         ),
     ]
     if results.comparisons.others:
-        heading = f"Is {results.comparisons.against} better than the others?"
-        blocks += [Paragraph(heading, "heading", media=Media.PAGE), _comparisons(results)]
+        summary = f"Is {results.comparisons.against} better than the others?"
+        blocks.append(Folded(summary, [_comparisons(results)], media=Media.PAGE))
     return Section("Results", blocks, Media.EVERYWHERE)
 
 
@@ -104,8 +101,7 @@ def _comparisons(results: Results) -> Table:
         ),
     ]
     note = (
-        "Paired: both attacks on the same resamples of targets and points, which tells more than whether their own "
-        f"intervals overlap. * The {results.confidence} interval excludes 0. Nothing is corrected for the number of "
-        "comparisons."
+        f"Paired: both attacks on the same resamples of targets and points. * The {results.confidence} interval "
+        "excludes 0. Nothing is corrected for the number of comparisons."
     )
-    return Table(columns, notes=[Paragraph(note)], media=Media.PAGE)
+    return Table(columns, notes=[Paragraph(note)])

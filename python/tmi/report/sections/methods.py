@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tmi.report.blocks import Items, Material, Media, Muted, Section, Text
+from tmi.report.blocks import Folded, Items, Muted, Text
 from tmi.report.results import Results
 from tmi.report.wording import counted, duration, options_text
 
 
-def section(material: Material) -> Section:
+def folded(results: Results) -> Folded:
     """What each attack is, what it needs and how long it took."""
-    results = material.results
     rows = []
     for name in [*results.ranked, *results.direct]:
         attack = results.attacks[name]
@@ -22,7 +21,7 @@ def section(material: Material) -> Section:
             needs += f"; {scores}, where no shadow was trained on the point or all were"
         lines: list[Text] = [(attack.summary, *source), (Muted(f"{needs}."),)]
         rows.append((name, lines))
-    return Section("The attacks", [Items(rows)], Media.PAGE)
+    return Folded("What the attacks are", [Items(rows)])
 
 
 def options_note(results: Results) -> str:

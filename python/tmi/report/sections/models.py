@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmi.report.blocks import Column, Material, Media, Paragraph, Section, Table
+from tmi.report.blocks import Column, Folded, Paragraph, Table
 from tmi.report.results import Results
 from tmi.report.tables import Accuracy
 from tmi.report.wording import percent
@@ -13,9 +13,9 @@ from tmi.report.wording import percent
 MOST_NAMED = 12
 
 
-def section(material: Material) -> Section | None:
+def folded(results: Results) -> Folded | None:
     """Accuracies over all models; None where nobody knows them, as of saved predictions."""
-    models = material.results.models
+    models = results.models
     accuracies = {
         f"{task.capitalize()}, {data}": getattr(models, f"{task}_{data}_accuracy")
         for task in ("pretraining", "downstream")
@@ -34,8 +34,7 @@ def section(material: Material) -> Section | None:
         "The further a model's training accuracy lies above its test accuracy, the more it has memorised, and the more "
         "there is to leak."
     )
-    table = Table(columns, notes=[Paragraph(note)], has_words=True)
-    return Section("How well the models learned their tasks", [table], Media.PAGE)
+    return Folded("How well the models learned their tasks", [Table(columns, notes=[Paragraph(note)], has_words=True)])
 
 
 def training_warnings(results: Results) -> list[str]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import zip_longest
 from statistics import NormalDist
-from typing import TypeVar
 
-from tmi.report.blocks import Gallery, Material, Media, Note, Paragraph, Point, Section, Strong
+from tmi.report.blocks import Cell, Column, Material, Media, Paragraph, Section, Table
 from tmi.report.claims import LEAST_TARGETS_FOR_POINTS
 from tmi.report.exhibits import Exhibit
 from tmi.report.results import Results
-from tmi.report.tables import ExposedPoint
+from tmi.report.tables import ExposedPoint, Suspect
 from tmi.report.wording import NOT_RESOLVABLE, p_text, signed
-
-T = TypeVar("T")
 
 
 def section(material: Material) -> Section:
-    """What they look like, with figures of each.
+    """A long table of them, with what they look like where that is to be shown.
 
     Raises:
         ValueError: there are exhibits, but not one for each point.
@@ -28,38 +24,42 @@ def section(material: Material) -> Section:
     title, media = "Most exposed points", Media.PAGE
     if not points:
         return Section(title, [Paragraph("No point was ranked.")], media)
-    exposed, extreme = exposed_sentence(results), expected_extreme(results)
+    extreme = expected_extreme(results)
     introduction = (
-        *([Strong(exposed), " "] if exposed else []),
-        f"These are the {len(points)} points whose membership ",
-        Strong(results.points.attack),
-        " told best, best first. For each: the AUC at this point alone, over the targets, with "
-        f"{results.confidence} interval; the mean score from targets pretrained with it (in) and without it (out), in "
-        "parentheses the number of such targets; and its q-value, the smallest false discovery rate at which it counts "
-        "as exposed.",
+        f"The {len(points)} points whose membership {results.points.attack} told best; points.csv has all. AUC: at "
+        f"this point alone. These are the extremes of {results.data.challenge_points:,} noisy estimates: only "
+        f"{points[0].targets_in + points[0].targets_out} targets answer each, the highest would be about {extreme:.2f} "
+        "by chance alone if nothing leaked, and the order would change with other models."
     )
-    caution = (
-        f"These are the extremes of {results.data.challenge_points:,} noisy estimates: only "
-        f"{points[0].targets_in + points[0].targets_out} targets answer each. The highest would be about {extreme:.2f} "
-        "by chance alone if nothing leaked, and the ranking of single points would change with other models; each "
-        "interval is for its point alone, not for the highest of many."
-    )
-    shown = [
-        Point(str(point.point), point.label, _facts(point), exhibit)
-        for point, exhibit in with_exhibits(points, material.exhibits)
+    columns = [
+        *point_columns(points, material.exhibits),
+        Column("AUC", [f"{point.auc:.2f}" for point in points]),
+        Column(f"{results.confidence} interval", [_interval(point) for point in points], spared=1),
+        Column("q-value", [NOT_RESOLVABLE if p.q_value is None else p_text(p.q_value) for p in points], spared=4),
+        Column("Mean score in", [f"{signed(point.mean_in)} ({point.targets_in})" for point in points], spared=2),
+        Column("Mean score out", [f"{signed(point.mean_out)} ({point.targets_out})" for point in points], spared=2),
     ]
-    return Section(title, [Paragraph(introduction), Note("warning", [caution]), Gallery(shown)], media)
+    note = Paragraph(
+        "q-value: the smallest false discovery rate at which the point counts as exposed. In, out: from targets "
+        "pretrained with the point and without it, in parentheses their number."
+    )
+    return Section(title, [Paragraph(introduction), Table(columns, notes=[note], is_long=True)], media)
 
 
-def with_exhibits(points: Sequence[T], exhibits: Sequence[Exhibit]) -> list[tuple[T, Exhibit | None]]:
-    """Points and what they look like.
+def point_columns(points: Sequence[ExposedPoint | Suspect], exhibits: Sequence[Exhibit]) -> list[Column]:
+    """What points are called, what they look like where that is to be shown, and their labels.
 
     Raises:
         ValueError: there are exhibits, but not one for each point.
     """
     if exhibits and len(exhibits) != len(points):
         raise ValueError(f"got {len(exhibits)} exhibits, expected one for each of the {len(points)} points")
-    return list(zip_longest(points, exhibits))
+    columns = [Column("Point", [str(point.point) for point in points])]
+    if exhibits:
+        columns.append(Column("Looks like", [Cell("", exhibit=exhibit) for exhibit in exhibits], media=Media.PAGE))
+    if any(point.label for point in points):
+        columns.append(Column("Label", [point.label for point in points]))
+    return columns
 
 
 def exposed_sentence(results: Results) -> str:
@@ -74,9 +74,8 @@ def exposed_sentence(results: Results) -> str:
         return f"Of {tested:,} points, none is exposed beyond chance when it is looked at by itself."
     verb = "is" if count == 1 else "are"
     return (
-        f"Of {tested:,} points, {count:,} {verb} exposed beyond chance when looked at one by one (false discovery "
-        f"rate {100 * exposed.fdr:g}%: up to about {100 * exposed.fdr:g} of 100 points named in this way would "
-        "be so by luck)."
+        f"Of {tested:,} points, {count:,} {verb} exposed beyond chance when looked at one by one (up to about "
+        f"{100 * exposed.fdr:g} of 100 named in this way would be so by luck); points.csv names them."
     )
 
 
@@ -100,12 +99,5 @@ def expected_extreme(results: Results) -> float:
     return min(1.0, 0.5 + deviation * quantile)
 
 
-def _facts(point: ExposedPoint) -> list[tuple[str, str]]:
-    interval = NOT_RESOLVABLE if point.low is None else f"[{point.low:.2f}, {point.high:.2f}]"
-    return [
-        ("AUC", f"{point.auc:.2f}"),
-        ("Interval", interval),
-        ("q-value", NOT_RESOLVABLE if point.q_value is None else p_text(point.q_value)),
-        ("Score in", f"{signed(point.mean_in)} ({point.targets_in})"),
-        ("Score out", f"{signed(point.mean_out)} ({point.targets_out})"),
-    ]
+def _interval(point: ExposedPoint) -> str:
+    return NOT_RESOLVABLE if point.low is None else f"[{point.low:.2f}, {point.high:.2f}]"

@@ -16,9 +16,8 @@ def section(material: Material) -> Section | None:
     title = "How the leak grows with the number of shadow models"
     label = "AUC of every attack against the number of shadow models"
     introduction = (
-        "The same targets, attacked by adversaries who have trained fewer shadow models. For each target, its shadows "
-        "are drawn at random from the other models; who has more of them has all those of who has fewer. AUC with "
-        f"{results.confidence} interval."
+        "The same targets, attacked by adversaries who have trained fewer shadow models, drawn at random from the "
+        f"other models. AUC with {results.confidence} interval."
     )
     blocks = [
         Paragraph(introduction, media=Media.DOCUMENTS),

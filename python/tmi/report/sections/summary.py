@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tmi.metrics.estimate import Estimate
-from tmi.report.blocks import Material, Media, Note, Paragraph, Section
+from tmi.report.blocks import Block, Figure, Material, Media, Note, Paragraph, Section
 from tmi.report.claims import caution, hint, smallest_effect, speaks_for_others
 from tmi.report.results import REPRESENTATIVE_RATE, Results
 from tmi.report.sections.methods import class_warnings
@@ -16,6 +16,7 @@ from tmi.report.wording import (
     CONTRAST,
     GIVEN_MODEL_ATTACK,
     WITHOUT_MODEL,
+    counted,
     difference,
     difference_interval,
     rate_percent,
@@ -36,24 +37,39 @@ FEWEST_OF_HUNDRED = 9.5
 def section(material: Material) -> Section:
     """What was found, in plain words and in technical terms, and what to read with care."""
     results = material.results
-    found, verdict_ = target_sentences(results), verdict(results)
+    found, said = target_sentences(results), plain_words(results)
     trust = "How far such an attack can be trusted, from shadow models of which everything is known:"
     return Section(
         "In plain words",
         [
+            *([Paragraph(results.description, "muted", media=Media.DOCUMENTS)] if results.description else []),
             *(Note(note.level, [note.text]) for note in results.notes),
             *([Note("finding", found), Paragraph(trust, media=Media.DOCUMENTS)] if found else []),
-            Note("finding", plain_words(results), media=Media.DOCUMENTS),
-            Paragraph(f"In technical terms: {verdict_}", "muted", media=Media.DOCUMENTS),
-            Paragraph(verdict_, media=Media.TERMINAL | Media.NOTEBOOK),
+            Note("finding", said[:2], media=Media.DOCUMENTS),
+            *_picture(results),
+            *(Paragraph(text, media=Media.DOCUMENTS) for text in said[2:]),
+            Paragraph(verdict(results), media=Media.TERMINAL | Media.NOTEBOOK),
             *(Note("warning", [sentence]) for sentence in (*training_warnings(results), *class_warnings(results))),
         ],
         Media.EVERYWHERE,
     )
 
 
+def _picture(results: Results) -> list[Block]:
+    """100 members; nothing where known members prove nothing, or where no whole number of a hundred is accused."""
+    rate = _clear_rate(results)
+    if rate is None or results.models.given is not None or abs(100 * float(rate) - round(100 * float(rate))) > 1e-9:
+        return []
+    from tmi.report.figures.members import members_figure
+
+    label = (
+        "100 members, of whom those are filled that are found, beside 100 non-members; the text below has the figures"
+    )
+    return [Figure("members", lambda: members_figure(results, rate), label)]
+
+
 def plain_words(results: Results) -> list[str]:
-    """The finding as sentences without technical terms: what leaked, how many are found, how sure that is.
+    """The finding in texts without technical terms: what leaked, how sure that is, how many and who are found.
 
     They speak of the attack of the verdict and agree with it. Where a target of unknown membership was attacked, they
     speak of what is known to work on the shadow models, which is what to expect of that attack.
@@ -77,11 +93,12 @@ def plain_words(results: Results) -> list[str]:
         ]
     data = results.data
     basis = (
-        f"How sure is this? It was measured on {results.models.targets:,} models and {data.challenge_points:,} points "
-        f"of which it is known which model was pretrained on which: {data.members + data.non_members:,} decisions. "
+        f"How sure is this? It was measured on {counted(results.models.targets, 'model', 'models')} and "
+        f"{data.challenge_points:,} points of which it is known which model was pretrained on which. "
         f"{_coverage(results)}"
     )
-    sentences = [_finding(results), _members_found(results), basis, exposed_sentence(results)]
+    exposed = exposed_sentence(results)
+    sentences = [_finding(results), basis, _members_found(results), exposed and f"Who is exposed? {exposed}"]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -205,22 +222,22 @@ def _finding(results: Results) -> str:
         if results.main.direct_access
         else "from the answers of a finetuned model alone"
     )
-    of_a_point = "whether a given point was in its pretraining data"
+    of_a_point = "whether a point was in its pretraining data"
     if auc.low > CHANCE_AUC:
-        given = f"given one point that was in it and one that was not, the attack tells which is which in {_tries(auc)}"
+        given = f"Of two points, one of which was, the attack names the right one in {_tries(auc)}"
         leaks = "Something leaks" if speaks_for_others(results) else "Something seems to leak"
         if results.models.targets == 1:
             leaks = "Something leaks from this model"
         return (
-            f"{leaks}: {answers}, one can tell better than by guessing {of_a_point}. For instance, {given}."
+            f"{leaks}: {answers}, one can tell better than by guessing {of_a_point}. {given}."
             f"{caution(results, plain=True)}"
         )
     if auc.high < CHANCE_AUC:
         return "The attack is wrong more often than a coin, so its scores or the membership are probably reversed."
     return (
-        f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Given one "
-        f"point that was in it and one that was not, it tells which is which in {_tries(auc)}. A better attack may "
-        f"find more, and small leaks may be missed: {smallest_effect(results, plain=True)}."
+        f"No leak was shown: {answers}, this attack does not tell better than by guessing {of_a_point}. Of two points, "
+        f"one of which was, it names the right one in {_tries(auc)}. A better attack may find more, and small leaks "
+        f"may be missed: {smallest_effect(results, plain=True)}."
     )
 
 
@@ -239,16 +256,16 @@ def _members_found(results: Results) -> str:
     of_base = int(base.replace(",", ""))
     low, high = (f"{round(of_base * min(1.0, max(0.0, end))):,}" for end in (found.low, found.high))
     text = (
-        f"Of {base} points that were in the pretraining data, about {estimate} are found ({results.confidence} "
-        f"interval: {low} to {high}) if {accused} of {base} points that were not may be accused wrongly; guessing "
-        f"would find {accused}."
+        f"Of {base} points that were in the pretraining data (members), about {estimate} are found "
+        f"({results.confidence} interval: {low} to {high}) if {accused} of {base} others may be accused wrongly; "
+        f"guessing would find {accused}."
     )
     if found.low <= rate:
         return f"{text} That is no clear difference."
     even, rare = (_precision(found, rate, share) for share in (0.5, 0.1))
     return (
-        f"{text} Of 100 accusations, about {even} are then right where half of the points asked about were in the "
-        f"pretraining data, and about {rare} where only one in ten was."
+        f"{text} Of 100 accusations, about {even} are then right where half of the points asked about are members, and "
+        f"about {rare} where only one in ten is."
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tmi.metrics.set_test import SetTest, ShuffledSetTest
-from tmi.report.blocks import Block, Cell, Column, Gallery, Material, Paragraph, Point, Section, Table
+from tmi.report.blocks import Block, Cell, Column, Material, Paragraph, Section, Table
 from tmi.report.results import Results
-from tmi.report.sections.points import with_exhibits
-from tmi.report.tables import Calls, Suspect, Target
+from tmi.report.sections.points import point_columns
+from tmi.report.tables import Calls, Target
 from tmi.report.wording import NOT_RESOLVABLE, p_text, percent_interval, rate_percent, signed, tpr
 
 # p-values up to this are called unlikely to be luck.
@@ -33,11 +33,15 @@ def section(material: Material) -> Section | None:
             f"{target.points:,} points that were never members, about {target.fpr * target.points:.3g} would have one "
             f"below {target.fpr:g}."
         )
-        shown = [
-            Point(str(point.point), point.label, _facts(point), exhibit)
-            for point, exhibit in with_exhibits(target.most_suspected, material.target_exhibits)
+        points = target.most_suspected
+        columns = [
+            *point_columns(points, material.target_exhibits),
+            Column("Score", ["∞" if point.score is None else signed(point.score) for point in points]),
+            Column("p-value", [p_text(point.p_value) for point in points]),
+            Column("Called", ["member" if point.called else NOT_RESOLVABLE for point in points]),
         ]
-        blocks += [Paragraph("The most suspected points", "heading"), Paragraph(text), Gallery(shown)]
+        heading = Paragraph("The most suspected points", "heading")
+        blocks += [heading, Paragraph(text), Table(columns, is_long=True)]
     return Section(f"The target: {target.name}", blocks)
 
 
@@ -68,14 +72,6 @@ def _together(test: SetTest | None) -> Cell | str:
     return Cell(
         p_equals(test), [f"mean excess {signed(test.mean_excess)}", f"[{signed(test.low)}, {signed(test.high)}]"]
     )
-
-
-def _facts(point: Suspect) -> list[tuple[str, str]]:
-    return [
-        ("Score", "∞" if point.score is None else signed(point.score)),
-        ("p-value", p_text(point.p_value)),
-        ("Called", "member" if point.called else NOT_RESOLVABLE),
-    ]
 
 
 def target_sentences(results: Results) -> list[str]:

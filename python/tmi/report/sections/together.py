@@ -11,8 +11,7 @@ from tmi.report.wording import resolution_note, tpr_cell, tpr_label, tpr_label_s
 
 MEANING = (
     "Each finetuning is another projection of the same pretrained features, so what they give away can add up: for "
-    "somebody who publishes many finetunings of one base the last row counts, and none of them alone. Differentially "
-    "private finetuning promises nothing here, since what it protects is the finetuning data."
+    "somebody who publishes many finetunings of one base the last row counts."
 )
 
 

@@ -41,8 +41,8 @@ def section(material: Material) -> Section | None:
         Strong(results.variants.attack),
         "; ",
         Code("variants/NAME/report.html"),
-        " beside this page has the whole report of each. Differences are of the AUC, paired over the same targets and "
-        f"points{pairs if private else ''}; * the interval excludes 0.",
+        f" has the whole report of each. Differences are of the AUC, paired{pairs if private else ''}; * the interval "
+        "excludes 0.",
     )
     blocks: list[Block] = [Paragraph(introduction, media=Media.DOCUMENTS), variants_table(results)]
     if private:

@@ -8,20 +8,18 @@ from tmi.predictions.views import View
 from tmi.report.blocks import (
     Block,
     Column,
-    Gallery,
     Items,
     Material,
     Media,
     Note,
     Paragraph,
-    Point,
     Section,
     Table,
     Text,
 )
 from tmi.report.results import Results
 from tmi.report.sections.target import all_points
-from tmi.report.tables import RankedPoint, WithoutShadows
+from tmi.report.tables import WithoutShadows
 from tmi.report.wording import NOT_RESOLVABLE, counted, p_text, rate_percent, signed
 
 # What all of it rests on, wherever a figure is told.
@@ -102,11 +100,22 @@ def section(material: Material) -> Section:
             f"{found.fpr * found.points:.3g} would have one below {found.fpr:g}. Of the points with at most some "
             "q-value, about that share are no members."
         )
-    shown = [Point(str(point.point), point.label, _facts(point)) for point in found.most_suspected]
+    points = found.most_suspected
+    columns = [
+        Column("Point", [str(point.point) for point in points]),
+        Column("Label", [point.label for point in points]),
+        Column("Score", [signed(point.score) for point in points]),
+    ]
+    if judged:
+        columns += [
+            Column("p-value", ["" if point.p_value is None else p_text(point.p_value) for point in points]),
+            Column("q-value", ["" if point.q_value is None else p_text(point.q_value) for point in points]),
+            Column("Called", ["member" if point.called else NOT_RESOLVABLE for point in points]),
+        ]
     blocks += [
         Paragraph("The most suspected points", "heading", media=Media.DOCUMENTS),
         Paragraph(text, media=Media.DOCUMENTS),
-        Gallery(shown),
+        Table(columns, is_long=True),
     ]
     return Section(f"The target: {found.name}", blocks, Media.EVERYWHERE)
 
@@ -125,14 +134,6 @@ def _table(found: WithoutShadows) -> Table:
         Column("By chance", [f"{each.expected_false:.3g}" for each in calls]),
     ]
     return Table(columns, main=rate_percent(found.fpr), notes=[Paragraph(note)])
-
-
-def _facts(point: RankedPoint) -> list[tuple[str, str]]:
-    facts = [("Score", signed(point.score))]
-    if point.p_value is not None and point.q_value is not None:
-        facts += [("p-value", p_text(point.p_value)), ("q-value", p_text(point.q_value))]
-        facts.append(("Called", "member" if point.called else NOT_RESOLVABLE))
-    return facts
 
 
 def attacked(material: Material) -> Section:
@@ -156,24 +157,20 @@ def attacked(material: Material) -> Section:
 
 
 def limits(material: Material) -> Section:
-    """What the figures do not say."""
+    """What was not measured, and what the figures do not say."""
     found = _found(material.results)
     texts = [
-        "Measured was whether points were in the pretraining data. Nothing here says how much the model leaks about "
-        "its finetuning data.",
-        "The attack lives on points of one pretraining label lying together in the answers, those that were trained on "
-        "more than others. Points without such labels, or labels that the model was not pretrained to tell, give it "
-        "little. It is the weaker the fewer of the points are members, since the points themselves teach it.",
-        "An attack shows that a leak exists, not how large it can get: shadow models find more, and a large p-value "
-        "proves nothing.",
+        "What the model leaks about its finetuning data.",
+        "How large the leak can get: shadow models find more, and a large p-value proves nothing.",
+        "Points without pretraining labels, or with some the model was not pretrained to tell: the attack lives on "
+        "points of one label lying together in the answers. It is the weaker the fewer of them are members.",
     ]
     if found.exposed is not None:
-        texts += [
-            ASSUMPTION,
+        texts.append(
             "Any single call may be wrong. Candidates and known non-members were compared under several rates and "
-            "together; nothing is corrected for the number of rates, so decide beforehand which one counts.",
-        ]
-    return Section("Limits", [Items([("", [text]) for text in texts])])
+            "together; nothing is corrected for the number of rates, so decide beforehand which one counts."
+        )
+    return Section("What was not measured", [Items([("", [text]) for text in texts])], first_page=True)
 
 
 def _found(results: Results) -> WithoutShadows:

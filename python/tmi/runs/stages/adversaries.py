@@ -8,16 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi.metrics.differences import compare
 from tmi.metrics.roc import Judgement, judge
 from tmi.report.tables import Attack, Figures, Together
-from tmi.runs.adversaries import Adversary, all_adversaries, attacks_by, by_shadows, by_together, by_view
+from tmi.runs.adversaries import (
+    Adversary,
+    all_adversaries,
+    attacks_by,
+    by_shadows,
+    by_together,
+    by_view,
+    main_adversary,
+)
 from tmi.runs.evaluate import Settings
 from tmi.runs.subject import Subject
 from tmi.system.executor import Executor
 
 
 def adversary_results(
-    subject: Subject, labels: NDArray[np.bool_], attacks: Mapping[str, Attack], executor: Executor
+    subject: Subject, labels: NDArray[np.bool_], attacks: Mapping[str, Attack], headline: str, executor: Executor
 ) -> dict[str, Any]:
     """The figures of all adversaries.
 
@@ -25,6 +34,7 @@ def adversary_results(
         subject: the scores of all its adversaries are current.
         labels: bool ``[targets, points]``.
         attacks: the figures of the main adversary, by attack.
+        headline: the attack by which the adversaries are compared with the main one.
         executor: for its progress display and its number of threads.
 
     Returns:
@@ -35,7 +45,10 @@ def adversary_results(
     judged = {main: {name: _figures(attack) for name, attack in attacks.items()}}
     for adversary in others:
         names = attacks_by(config, adversary)
-        judged[adversary] = {name: _judged(subject, name, adversary, labels, executor.threads) for name in names}
+        judged[adversary] = {
+            name: _judged(subject, name, adversary, labels, executor.threads, compared=name == headline)
+            for name in names
+        }
         executor.progress.advance(len(names))
     views = {name: judged[adversary] for name, adversary in by_view(config).items()}
     shadows = {str(number): judged[adversary] for number, adversary in by_shadows(config).items()}
@@ -49,16 +62,16 @@ def adversary_results(
     return {"views": views if len(views) > 1 else None, "shadows": shadows or None, "together": together}
 
 
-def _judged(subject: Subject, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int) -> Figures:
-    scores = subject.scores(attack, adversary)
-    return _figures(
-        judge(
-            scores,
-            labels,
-            subject.config.evaluation.false_positive_rates,
-            Settings.of(subject.config, threads).bootstrap,
-        )
-    )
+def _judged(
+    subject: Subject, attack: str, adversary: Adversary, labels: NDArray[np.bool_], threads: int, *, compared: bool
+) -> Figures:
+    scores, config = subject.scores(attack, adversary), subject.config
+    how = (labels, config.evaluation.false_positive_rates, Settings.of(config, threads).bootstrap)
+    figures = _figures(judge(scores, *how))
+    if not compared:
+        return figures
+    difference = compare(scores, subject.scores(attack, main_adversary(config)), *how)
+    return figures.model_copy(update={"difference": difference})
 
 
 def _figures(judged: Judgement | Attack) -> Figures:

@@ -40,7 +40,7 @@ def run_stage(subject: Subject, executor: Executor, description: Description) ->
         executor.threads,
         executor.progress.advance,
     )
-    further = adversary_results(subject, membership[: config.targets], results.attacks, executor)
+    further = adversary_results(subject, membership[: config.targets], results.attacks, results.headline, executor)
     executor.progress.end()
     notes = notes_of([*subject.findings, *_about_set_test(results)])
     if results.target is not None and subject.target_finetunings > 1:
