@@ -6,7 +6,7 @@ Torch, LightGBM and everything that imports them are imported inside the command
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,16 +20,15 @@ from tmi.cli.options import (
     SHOW_POINTS,
     bars,
     changes,
+    configured,
     debuggable,
     saved_options,
     scoring_options,
     training_options,
 )
+from tmi.cli.plan import plan
 from tmi.cli.saved import check, convert
 from tmi.cli.showing import show_results
-
-if TYPE_CHECKING:
-    from tmi.config import Config
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,7 +41,7 @@ def tmi() -> None:
     """
 
 
-for command in (bench, check, compare, convert, doctor):
+for command in (bench, check, compare, convert, doctor, plan):
     tmi.add_command(command)
 
 
@@ -84,7 +83,7 @@ def _attack(
     as_json: bool,
     **options: Any,
 ) -> None:
-    config = _configured(preset, **options)
+    config = configured(preset, **options)
     gate.require(config.evaluation.false_positive_rates, has_epsilon=not config.given, how=MORE_RATES)
     from tmi.runs import pipeline
 
@@ -101,7 +100,7 @@ def _attack(
 @debuggable
 def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     """Draw the membership, pretrain all models and finetune them."""
-    config = _configured(preset, **options)
+    config = configured(preset, **options)
     from tmi.runs import pipeline
 
     out = out or Path("runs") / config.name
@@ -235,16 +234,3 @@ def show_preset(name: str) -> None:
     from tmi.config import preset_text
 
     click.echo(preset_text(name), nl=False)
-
-
-def _configured(
-    preset: str,
-    settings: dict[str, Any],
-    data: Path | None,
-    variants: list[str] | None,
-    epsilons: list[float],
-    **options: Any,
-) -> Config:
-    from tmi.config import load_config
-
-    return load_config(preset, settings | changes(**options), data, variants=variants, epsilons=epsilons)

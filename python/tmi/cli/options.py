@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from tmi.config import Config
     from tmi.system.progress import Progress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -293,6 +294,20 @@ def changes(
         "attack.together": "all" if together == ["all"] else together,
     }
     return {key: value for key, value in values.items() if value is not None} | (options or {})
+
+
+def configured(
+    preset: str,
+    settings: dict[str, Any],
+    data: Path | None,
+    variants: list[str] | None,
+    epsilons: list[float],
+    **options: Any,
+) -> Config:
+    """The configuration of a preset or file with what the options of training change."""
+    from tmi.config import load_config
+
+    return load_config(preset, settings | changes(**options), data, variants=variants, epsilons=epsilons)
 
 
 def bars() -> Progress:

@@ -174,6 +174,10 @@ def run_stages(
     Raises:
         TmiError: whatever a stage raises; the input is wrong.
     """
+    if isinstance(subject, Run) and (only is None or "finetune" in only):
+        from tmi.runs.plan import try_before_training
+
+        try_before_training(subject)
     for name in subject.stages():
         if only is not None and name not in only:
             continue

@@ -113,6 +113,12 @@ def file_hash(path: Path) -> str | None:
         return None
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a file or of all files below a directory; 0 if there is neither."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
 def sidecar(path: Path) -> Path:
     """The path of an artefact's sidecar."""
     return path.with_suffix(".json")

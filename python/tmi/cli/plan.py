@@ -1,0 +1,134 @@
+"""``tmi plan``: is everything there and does it work, what will it take, and what can be found?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tmi.cli.options import configured, debuggable, scoring_options, training_options
+
+if TYPE_CHECKING:
+    from tmi.runs.plan import Needs
+    from tmi.runs.run import Run
+
+OK = "[green]✓[/]"
+GIB = 1 << 30
+
+
+@click.command()
+@training_options
+@scoring_options
+@debuggable
+def plan(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any) -> None:
+    """Check everything before anything is trained, and say what it will take and what it can find.
+
+    PRESET and the options are those of `tmi attack`, which makes the same checks before it trains: configuration, data,
+    functions, a step of the network, a request to the target. Nothing is written. The exit code is 2 if something is
+    wrong.
+    """
+    from tempfile import TemporaryDirectory
+
+    from rich.console import Console
+
+    from tmi.runs import pipeline
+    from tmi.runs.plan import ask_target, described, needs_of, try_piece
+    from tmi.runs.run import Run
+    from tmi.system.progress import Silent
+
+    config = configured(preset, **options)
+    console = Console()
+    run = pipeline.subject_of(config, out or Path("runs") / config.name)
+    assert isinstance(run, Run)
+    run.directory.refuse_foreign()
+    if not fresh:
+        pipeline.refuse_other_configuration(run.directory, run.config)
+    config, task = run.config, run.task
+    _line(console, OK, "configuration", f"{preset}: {_models(run)}, {_counted(len(config.attack.names), 'attack')}")
+    asked, more = len(task.challenge_points), len(task.reference_points)
+    _line(
+        console, OK, "pool", f"{described(task.pool)}, {asked:,} attacked{f', {more:,} for reference' if more else ''}"
+    )
+    left_out = f"; {_counted(task.left_out, 'point')} of the pool left out" if task.left_out else ""
+    _line(console, OK, "task", f"{described(task.downstream)}{left_out}")
+    run.check()
+    with console.status("trying a piece"):
+        try_piece(run, [run, *run.variants])
+    _line(console, OK, "models", _tried(run))
+    if config.target is not None:
+        with console.status("asking the target"), TemporaryDirectory() as folder:
+            ask_target(run, Path(folder, "answers.sqlite"))
+        _line(console, OK, "target", f"{config.target.name} ({config.target.kind}) answers as it should")
+    with console.status("measuring"), pipeline.crew(run, Silent()) as executor:
+        needs = needs_of(run, executor.at_once("train"))
+    console.print()
+    for name, text in _estimates(run, needs).items():
+        _line(console, "", name, text)
+
+
+def _line(console: Any, mark: str, name: str, text: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(width=1)
+    table.add_column(width=13)
+    table.add_column()
+    table.add_row(mark, name, Text(text))
+    console.print(table, highlight=False)
+
+
+def _models(run: Run) -> str:
+    config = run.config
+    if config.given:
+        return f"{config.models} finetunings of {config.model.checkpoint}"
+    targets = "each the target once" if config.targets == config.models else f"{config.targets} of them targets"
+    return f"{config.models} models, {targets}"
+
+
+def _tried(run: Run) -> str:
+    config = run.config
+    if config.recipe is not None:
+        return f"{config.recipe.pretrain}, {config.recipe.finetune} and {config.recipe.query} work on a few points"
+    kind = config.model.checkpoint or config.model.architecture or config.model.kind
+    transfers = list(dict.fromkeys(each.config.finetune.transfer for each in (run, *run.variants)))
+    first = "" if config.given else "pretrained and "
+    return f"{kind}, {first}finetuned ({', '.join(transfers)}) for a step on {config.compute.device} and queried"
+
+
+def _estimates(run: Run, needs: Needs) -> dict[str, str]:
+    stages = ", ".join(f"{name} {_duration(each)}" for name, each in needs.seconds.items() if each >= 1)
+    whole = needs.processes * needs.memory
+    memory = f"about {_bytes(whole)}: {_counted(needs.processes, 'process', 'es')} of {_bytes(needs.memory)}"
+    if needs.device_memory:
+        memory += f", and {_bytes(needs.device_memory)} of {run.device}"
+    if needs.memory_here and whole > 0.9 * needs.memory_here:
+        memory += f"; this machine has {_bytes(needs.memory_here)}, so try fewer --workers"
+    disk = f"about {_bytes(needs.disk)} in {run.directory.root}"
+    if needs.disk > needs.disk_here:
+        disk += f", where {_bytes(needs.disk_here)} are free"
+    confidence = f"{run.config.evaluation.confidence:.0%}"
+    return {
+        "time": f"about {_duration(sum(needs.seconds.values()))}{f' ({stages})' if stages else ''}, and the report",
+        **({"memory": memory} if needs.memory else {}),
+        "disk": disk,
+        "can tell": f"an AUC of {needs.auc:.3f} or more from 0.5, in four of five runs: so wide is the report's "
+        f"{confidence} interval for that many models and points if all scores are independent; real ones are less so",
+    }
+
+
+def _duration(seconds: float) -> str:
+    units = ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "days"))
+    size, unit = next((size, unit) for limit, size, unit in units if seconds < limit)
+    value = seconds / size
+    return f"{value:.1f} {unit}" if value < 10 and unit != "s" else f"{max(value, 1):.0f} {unit}"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / GIB:.1f} GB" if size >= GIB / 10 else f"{max(size / 2**20, 1):.0f} MB"
+
+
+def _counted(number: int, thing: str, ending: str = "s") -> str:
+    return f"{number:,} {thing}{'' if number == 1 else ending}"

@@ -1,0 +1,513 @@
+"""Before a run: everything is tried once on a piece of its data, and what the whole will take follows from the piece.
+
+The piece is trained, finetuned and queried by the maker of the run's own models, in a folder that is thrown away, so
+that whatever would fail after hours fails now. `tmi attack` tries what it has not made yet; `tmi plan` also measures.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from tmi import _core
+from tmi.attacks.scoring import parts, score_part
+from tmi.config import Config, FinetuneConfig, TrainingConfig
+from tmi.data.points import Points
+from tmi.data.split import Task
+from tmi.data.tokens import Tokenizer
+from tmi.errors import TmiError, first_line
+from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.estimate import Estimate, detectable
+from tmi.predictions.arrays import Predictions
+from tmi.predictions.attack_input import AttackInput, Reference
+from tmi.runs.adversaries import all_adversaries, attack_of, attacks_by
+from tmi.runs.run import Run
+from tmi.shadows.artefacts import Artefacts
+from tmi.shadows.experiment import Experiment
+from tmi.shadows.keys import artefact_keys
+from tmi.shadows.makers import maker_of
+from tmi.shadows.makers.maker import ShadowMaker, Step
+from tmi.system.files import size_of
+from tmi.system.machine import memory_limit
+from tmi.system.progress import Silent
+from tmi.system.seeding import stream
+
+# Points of the smallest piece: two steps' worth of a batch that every network can be trained on.
+FEWEST_POINTS = 16
+SMALLEST_BATCH = 8
+# How long the shorter of two trainings is to take that are timed, within which numbers of epochs, and how much longer
+# the other one takes: the difference is free of what is done once.
+SECONDS_OF_TRAINING = 0.5
+EPOCHS = (2, 60)
+LONGER = 4
+# Points of made-up answers, on which attacks are timed; their time grows about as the number of points.
+POINTS_OF_ATTACKS = 150
+# A refused connection or a wrong token is found at once, and a moment's failure is forgiven.
+RETRIES = 1
+
+
+@dataclass(frozen=True)
+class Piece(Experiment):
+    """A few points of an experiment; for functions of the user, which may count the classes, some of every class.
+
+    Attributes:
+        whole: the experiment that it is a piece of.
+        points: of pool and task at least, if they have so many.
+        asked: points that are queried.
+    """
+
+    whole: Experiment | None = None
+    points: int = FEWEST_POINTS
+    asked: int = 1
+
+    @classmethod
+    def of(cls, whole: Experiment, points: int, epochs: int, asked: int) -> Piece:
+        """A piece that is trained for so many epochs."""
+        config, batch = whole.config, max(1, points // 2)
+        finetune = _short(config.finetune, epochs, batch)
+        if isinstance(finetune, FinetuneConfig) and finetune.private is not None:
+            # Which noise a budget asks for depends on the number of points, and takes seconds to find out.
+            private, noise = finetune.private, finetune.private.noise_multiplier
+            fixed = {"epsilon": None, "noise_multiplier": 1.0 if noise is None else noise}
+            finetune = finetune.model_copy(update={"private": private.model_copy(update=fixed)})
+        short = {
+            "pretrain": _short(config.pretrain, epochs, batch),
+            "finetune": finetune,
+            "downstream": config.downstream.model_copy(update={"points_per_model": None}),
+        }
+        return cls(config.model_copy(update=short), None, whole, points, asked)
+
+    @property
+    def _whole(self) -> Experiment:
+        assert self.whole is not None
+        return self.whole
+
+    @cached_property
+    def task(self) -> Task:
+        """Points from all over the pool and the task, of which the first are challenged."""
+        task = self._whole.task
+        known = task.known_members
+        of_pool = self._chosen(task.pool.labels if known is None else known, known is not None)
+        pool, downstream = task.pool.take(of_pool), task.downstream.take(self._chosen(task.downstream.labels))
+        known = None if known is None else known[of_pool]
+        none = np.empty(0, dtype=np.int64)
+        return Task(pool, downstream, np.arange(min(self.asked, len(pool))), none, 0, 0, known)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """That of the whole."""
+        return self._whole.tokenizer
+
+    @cached_property
+    def membership(self) -> NDArray[np.bool_]:
+        """Every other point, the same ones for every model."""
+        known = self.task.known_members
+        row = self._every_other(self.task.pool.labels) if known is None else known
+        return np.tile(row, (self.config.models, 1))
+
+    def finetuning_set(self, model: int) -> NDArray[np.int64]:
+        """Every other point."""
+        return np.flatnonzero(self._every_other(self.task.downstream.labels))
+
+    def _chosen(self, labels: NDArray[Any], of_every_class: bool = False) -> NDArray[np.int64]:
+        """Ascending indices of the piece's points: so many, or two of every class where that is more."""
+        if self.config.recipe is None and not of_every_class:
+            return np.unique(np.linspace(0, len(labels) - 1, self.points).astype(np.int64))
+        ranks = _ranks(labels)
+        return np.sort(np.argsort(ranks, kind="stable")[: max(self.points, int((ranks < 2).sum()))])
+
+    def _every_other(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Half of the points; for functions of the user, of every class, the first point of each among them."""
+        places = np.arange(len(labels)) if self.config.recipe is None else _ranks(labels)
+        even: NDArray[np.bool_] = places % 2 == 0
+        return even
+
+
+def _short(recipe: TrainingConfig, epochs: int, batch: int) -> TrainingConfig:
+    return recipe.model_copy(update={"epochs": epochs, "batch_size": min(recipe.batch_size, batch)})
+
+
+def _ranks(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """The how-manieth of its class each point is."""
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    ranks = np.empty(len(labels), dtype=np.int64)
+    ranks[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
+    return ranks
+
+
+def try_before_training(run: Run) -> None:
+    """Ask the target about one point, and train, finetune and query a piece, unless that is done already.
+
+    Raises:
+        TmiError: something fails that would fail later.
+    """
+    directory = run.directory
+    if not all(directory.is_current(path, key) for path, key in run.target_files.items()):
+        ask_target(run, directory.target_cache)
+    if untried := [each for each in (run, *run.variants) if not each.maker.finetuned(0).exists()]:
+        try_piece(run, untried)
+
+
+def try_piece(run: Run, finetunings: Sequence[Run]) -> None:
+    """Pretrain a model on a piece of the pool, and finetune and query it as each of the finetunings says.
+
+    Raises:
+        TmiError: it fails.
+    """
+    with TemporaryDirectory() as folder:
+        _Trial(run, finetunings, Path(folder), together=False).make()
+
+
+def ask_target(run: Run, cache: Path) -> None:
+    """Ask the target of the configuration, if there is one, about the first challenge point.
+
+    Args:
+        run: names the target.
+        cache: where the answer is kept.
+
+    Raises:
+        TmiError: it cannot be asked, or answers something else than was expected.
+    """
+    from tmi.system.devices import own_device
+    from tmi.targets import query_target
+
+    target, task = run.config.target, run.task
+    if target is None:
+        return
+    if target.kind == "predictions":
+        # Only how many there are is looked at.
+        queries: NDArray[Any] = np.zeros((len(task.challenge_points), run.config.query.count), dtype=np.uint8)
+    else:
+        queries = run.experiment.queries(task.challenges.take(np.arange(1)))[:, :1]
+    impatient = target.model_copy(update={"retries": min(target.retries, RETRIES)})
+    device = str(own_device(run.config.compute.device))
+    classes = len(task.downstream.class_names)
+    query_target(impatient, queries, task.pool.kind, classes, cache, Silent(), device=device)
+
+
+class _Trial:
+    """Models that are made of a piece in a folder: those of a run and of other finetunings of it.
+
+    Args:
+        run: the run itself.
+        finetunings: which of it and its variants are finetuned and queried.
+        folder: where the models are written.
+        points, epochs, asked: see `Piece`.
+        together: as many models are made as the run trains side by side, for their time; else one.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        finetunings: Sequence[Run],
+        folder: Path,
+        points: int = FEWEST_POINTS,
+        epochs: int = 1,
+        asked: int = 1,
+        *,
+        together: bool,
+    ) -> None:
+        self._together = together
+        self.pretraining = self._maker(run, Artefacts(folder), points, epochs, asked)
+        self.finetunings = [
+            self._maker(each, Artefacts(folder / f"{number}", folder), points, epochs, asked)
+            for number, each in enumerate(finetunings)
+        ]
+
+    @staticmethod
+    def _maker(run: Run, files: Artefacts, points: int, epochs: int, asked: int) -> ShadowMaker:
+        piece, of_config = Piece.of(run.experiment, points, epochs, asked), maker_of(run.config)
+        # The user's functions compare the keys, which takes reading a given model as a whole elsewhere.
+        keys = artefact_keys(piece, of_config.key_inputs) if run.config.recipe else dict.fromkeys(run.keys, "")
+        return of_config(piece, {"query_pretrained": ""} | keys, files)
+
+    def make(self) -> list[dict[Step, float]]:
+        """Make the models; the seconds of the steps of every finetuning, of which the first has those of pretraining.
+
+        Raises:
+            TmiError: a step fails.
+        """
+        seconds: list[dict[Step, float]] = []
+        first: tuple[Step, ...] = ("pretrain", "query_pretrained")
+        for maker in self.finetunings:
+            shared = {} if seconds else {step: self._time(self.pretraining, step) for step in first}
+            own: tuple[Step, ...] = ("finetune", "query")
+            seconds.append(shared | {step: self._time(maker, step) for step in own})
+        return seconds
+
+    def models(self, maker: ShadowMaker, step: Step) -> range:
+        """The models that a job of a step makes; none where the step makes nothing."""
+        groups = maker.groups(step)
+        return groups[0] if groups and self._together else range(min(1, len(groups)))
+
+    def _time(self, maker: ShadowMaker, step: Step) -> float:
+        models = self.models(maker, step)
+        if not models:
+            return 0.0
+        for model in models:
+            # More models may be made side by side than in the step before: the first one stands for the others.
+            for first, own in zip(maker.reads(step, 0), maker.reads(step, model), strict=True):
+                if first.is_file() and not own.exists():
+                    shutil.copy(first, own)
+        # What others do on this machine meanwhile is no time of a processor that trains on one thread.
+        config = maker.experiment.config
+        is_own = config.recipe is None and config.compute.device == "cpu"
+        clock = time.process_time if is_own else time.perf_counter
+        started = clock()
+        try:
+            with threadpool_limits(1):
+                getattr(maker, step)(models)
+        except TmiError:
+            raise
+        except Exception as error:  # of the network or a library, on this data
+            raise TmiError(f"{step} fails on a piece of the data: {first_line(error)}") from error
+        return clock() - started
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run takes, in seconds and bytes, and what it can find.
+
+    Attributes:
+        seconds: wall-clock time by stage.
+        processes: that train at the same time.
+        memory: of each of these; 0 where it is not known.
+        memory_here: what this machine or container has; 0 where it is not known.
+        device_memory: of an accelerator; 0 without one.
+        disk: that models, answers and scores take.
+        disk_here: what is free where they are written.
+        auc: the smallest AUC that four of five such runs would tell from one half, if rows were independent.
+    """
+
+    seconds: dict[str, float]
+    processes: int
+    memory: int
+    memory_here: int
+    device_memory: int
+    disk: int
+    disk_here: int
+    auc: float
+
+
+def needs_of(run: Run, processes: int) -> Needs:
+    """Measure what a run takes on pieces of it, one trained for longer than the other; everything was tried before.
+
+    Raises:
+        TmiError: a step fails, for instance because memory runs out with a whole batch.
+    """
+    every, recipe = [run, *run.variants], run.config.recipe is not None
+    # What a worker process does first, this one has done until now: it loaded the libraries and the data.
+    start = time.process_time()
+    points = 2 * max(run.config.pretrain.batch_size, run.config.finetune.batch_size)
+    if recipe:
+        points = max(FEWEST_POINTS, *(2 * len(each.class_names) for each in (run.task.pool, run.task.downstream)))
+    with TemporaryDirectory() as folder:
+        # The first time with whole batches, libraries choose their kernels.
+        first = _Trial(run, every, Path(folder, "first"), points, together=True).make()
+        longest = max(first[0]["pretrain"], first[0]["finetune"], 1e-3)
+        epochs = int(np.clip(SECONDS_OF_TRAINING / longest, *EPOCHS))
+        short = _Trial(run, every, Path(folder, "short"), points, epochs, together=True)
+        of_short = short.make()
+        # The user's functions may train for as long as they like, so that only more points take longer.
+        points, epochs = (LONGER * points, epochs) if recipe else (points, LONGER * epochs)
+        long = _Trial(run, every, Path(folder, "long"), points, epochs, points, together=True)
+        of_long = long.make()
+        seconds = {"start": start if processes > 1 else 0.0, "pretraining": 0.0, "finetuning": 0.0, "queries": 0.0}
+        for index, each in enumerate(every):
+            for stage, value in _stage_seconds(each, (short, long), (of_short, of_long), index, processes):
+                seconds[stage] += value
+        disk = _disk(run, every, long)
+        of_pretrained = long.pretraining.files.pretrained_predictions(0)
+        answered = np.load(of_pretrained, mmap_mode="r").shape[-1] if of_pretrained.exists() else 0
+        seconds["attacks"] = sum(_attack_seconds(each, answered) for each in every) / processes
+    return Needs(
+        seconds,
+        processes,
+        _peak_memory(),
+        _memory_here(),
+        _device_memory(run.config),
+        disk,
+        _free(run.directory.root),
+        smallest_auc(run, processes),
+    )
+
+
+def _stage_seconds(
+    run: Run,
+    trials: tuple[_Trial, _Trial],
+    seconds: tuple[Sequence[dict[Step, float]], ...],
+    index: int,
+    processes: int,
+) -> Iterator[tuple[str, float]]:
+    """The time of every stage of a finetuning: what takes longer in the longer trial grows with the work."""
+    stages = {"pretrain": "pretraining", "finetune": "finetuning", "query": "queries", "query_pretrained": "queries"}
+    experiment, own, count = run.experiment, run.config.recipe is None, run.config.query.count
+    task, forward = experiment.task, 0.0
+    # Queries come first: they tell how long it takes to look at a point, as is also done after a training.
+    for step in sorted(seconds[0][index], key=lambda step: "query" not in step):
+        makers = [trial.pretraining if "pretrain" in step else trial.finetunings[index] for trial in trials]
+        models = trials[0].models(makers[0], step)
+        if not models:
+            continue
+        short, long = (len(models) * _work(maker, step) for maker in makers)
+        asked = len(task.challenge_points) + (len(task.reference_points) if step == "query" else 0)
+        if step in ("query", "query_pretrained"):
+            looked_at = len(task.downstream if step == "query" else task.pool)
+            whole = asked * count + (0 if own else looked_at)
+        elif own:
+            whole = run.maker.samples(step)
+        else:
+            whole = len(task.pool) // 2 if step == "pretrain" else len(experiment.finetuning_set(0))
+        slope = max(0.0, seconds[1][index][step] - seconds[0][index][step]) / (long - short) if long > short else 0.0
+        fixed = max(0.0, seconds[0][index][step] - slope * short)
+        if step == "query" and own:
+            forward = slope
+        if step in ("pretrain", "finetune") and own:
+            looks = 2 if step == "finetune" and run.config.finetune.transfer == "head" else 1
+            seen = len(makers[0].experiment.task.pool if step == "pretrain" else makers[0].experiment.task.downstream)
+            all_seen = len(task.pool if step == "pretrain" else task.downstream)
+            fixed = max(0.0, fixed - looks * len(models) * seen * forward) + looks * len(models) * all_seen * forward
+        jobs = math.ceil(len(makers[0].groups(step)) / processes)
+        yield stages[step], jobs * (fixed + slope * len(models) * whole)
+
+
+def _work(maker: ShadowMaker, step: Step) -> int:
+    """What one model's time of a step grows with: samples it is trained on, or points it is asked about."""
+    piece = maker.experiment
+    config, own = piece.config, piece.config.recipe is None
+    if step in ("query", "query_pretrained"):
+        others = 0 if own else len(piece.task.downstream if step == "query" else piece.task.pool)
+        return len(piece.task.challenge_points) * config.query.count + others
+    if step == "pretrain":
+        return int(piece.membership[0].sum()) * (config.pretrain.epochs if own else 1)
+    return len(piece.finetuning_set(0)) * (config.finetune.epochs if own else 1)
+
+
+def _attack_seconds(run: Run, answered: int) -> float:
+    """The time of all attacks on one processor, from a part of each on made-up answers.
+
+    Args:
+        run: the run or a variant.
+        answered: numbers in an answer of a pretrained model; 0 if none is asked.
+    """
+    config, task, membership = run.config, run.task, run.experiment.membership
+    challenges, references = (some[:POINTS_OF_ATTACKS] for some in (task.challenge_points, task.reference_points))
+    random, count, classes = stream(config.seed, "plan"), config.query.count, len(task.downstream.class_names)
+
+    def made_up(points: int, numbers: int) -> Predictions:
+        shape = (points, count, numbers)
+        return Predictions([random.standard_normal(shape, dtype=np.float32) for _ in range(config.models)])
+
+    def labels(points: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return task.pool.labels[points] if len(task.pool.class_names) > 1 else None
+
+    reference = Reference(made_up(len(references), classes), membership[:, references], labels(references))
+    answers = AttackInput(
+        made_up(len(challenges), classes),
+        membership[:, challenges],
+        made_up(len(challenges), answered) if answered else None,
+        config.seed,
+        reference=reference if len(references) else None,
+        pretraining_labels=labels(challenges),
+        inputs=task.challenges.take(np.arange(len(challenges))).raw if config.given else None,
+    )
+    times = dict.fromkeys(config.attack.names, 0.0)
+    with threadpool_limits(1):
+        for name in times:
+            attack = attack_of(config, name)
+            part = parts(attack, config.targets, len(challenges), 1)[0]
+            started = time.process_time()
+            score_part(attack, answers, part)
+            whole = config.targets * len(task.challenge_points)
+            times[name] = (time.process_time() - started) * whole / part.size
+    return sum(times[name] for adversary in all_adversaries(config) for name in attacks_by(config, adversary))
+
+
+def _disk(run: Run, every: Sequence[Run], trial: _Trial) -> int:
+    """Weights and answers of all models as those of the trial are large, and the scores."""
+    models, task, asked = run.config.models, run.task, len(trial.pretraining.experiment.task.challenge_points)
+    points = len(task.challenge_points)
+    size = models * size_of(trial.pretraining.pretrained(0))
+    size += models * size_of(trial.pretraining.files.pretrained_predictions(0)) * points // asked
+    for maker in trial.finetunings:
+        size += models * size_of(maker.finetuned(0))
+        answers = size_of(maker.files.predictions(0)) // asked
+        size += models * answers * (points + len(task.reference_points))
+    return size + sum(8 * run.config.targets * points * len(each.score_files) for each in every)
+
+
+def smallest_auc(run: Run, threads: int) -> float:
+    """The AUC from which on four of five such runs would exclude one half, see `detectable`.
+
+    The interval is the one of the report, of scores without any leak and with this run's membership. Real scores of a
+    point resemble one another between targets, which makes real intervals wider.
+    """
+    config = run.config
+    labels = run.experiment.membership[: config.targets][:, run.task.challenge_points]
+    members = int(labels.sum())
+    scores, rates = stream(config.seed, "plan").normal(size=labels.shape), np.empty(0)
+    bootstrap = Bootstrap(config.evaluation.resamples, config.evaluation.confidence, config.seed, threads)
+    estimates = _core.roc_metrics(scores, labels, rates, threads=threads)
+    rows = np.array([min(members, labels.size - members), members], dtype=np.float64)
+    low, high, _ = bootstrap.draw(scores, labels, rates).intervals(
+        estimates, rows, np.array([0.5, 0.5]), bootstrap.confidence
+    )
+    found = Estimate(float(estimates[0]), float(low[0]), float(high[0]))
+    return min(1.0, 0.5 + detectable(found, bootstrap.confidence))
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had, which holds the data and has trained with whole batches."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _memory_here() -> int:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+    return min(total, memory_limit() or total)
+
+
+def _device_memory(config: Config) -> int:
+    if not config.compute.device.startswith("cuda"):
+        return 0
+    import torch
+
+    return torch.cuda.max_memory_reserved()
+
+
+def _free(directory: Path) -> int:
+    """Bytes that are free where a directory will be."""
+    there = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def described(points: Points) -> str:
+    """``300 images of 8 x 8 pixels in 10 classes``."""
+    what = f"{len(points):,} {points.kind}s"
+    if points.kind == "image":
+        what += f" of {points.raw.shape[-1]} x {points.raw.shape[-2]} pixels"
+    if points.kind == "vector":
+        what += f" of {points.raw.shape[1]:,} numbers"
+    classes = len(points.class_names)
+    return f"{what} in {classes:,} classes" if classes > 1 else f"{what} without labels"
