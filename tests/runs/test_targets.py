@@ -104,7 +104,15 @@ def test_a_target_can_be_added_to_a_finished_run(with_target: Path, tiny: Any) -
 
 
 def test_a_target_that_fails_loses_nothing(with_target: Path, tiny: Any) -> None:
-    (with_target / "closed.py").write_text("def answer(inputs):\n    raise ValueError('closed on Mondays')\n")
+    # It is asked about one point before anything is trained.
+    (with_target / "closed.py").write_text(
+        "asked = []\n"
+        "def answer(inputs):\n"
+        "    asked.extend(inputs)\n"
+        "    if len(asked) > 1:\n"
+        "        raise ValueError('closed on Mondays')\n"
+        "    return [[0.0, 1.0, 2.0, 3.0, 4.0]]\n"
+    )
     target = {"kind": "python", "function": "closed.answer", "meaning": "logits"}
     with pytest.raises(TmiError, match="closed on Mondays"):
         tmi.run_attack(tiny(target=target, attack__names=["gaussian"]), with_target / "run")

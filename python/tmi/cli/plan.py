@@ -45,8 +45,9 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any
     run.directory.refuse_foreign()
     if not fresh:
         pipeline.refuse_other_configuration(run.directory, run.config)
-    config, task = run.config, run.task
+    config = run.config
     _line(console, OK, "configuration", f"{preset}: {_models(run)}, {_counted(len(config.attack.names), 'attack')}")
+    task = run.task
     asked, more = len(task.challenge_points), len(task.reference_points)
     _line(
         console, OK, "pool", f"{described(task.pool)}, {asked:,} attacked{f', {more:,} for reference' if more else ''}"

@@ -169,7 +169,7 @@ def run_stages(
         subject: the run or audit.
         executor: runs the jobs.
         only: the stages that are run; all if left out.
-        force: attack what checks of the input find to be wrong.
+        force: attack what checks of the input find to be wrong, and train although a piece was not tried.
 
     Raises:
         TmiError: whatever a stage raises; the input is wrong.
@@ -177,7 +177,7 @@ def run_stages(
     if isinstance(subject, Run) and (only is None or "finetune" in only):
         from tmi.runs.plan import try_before_training
 
-        try_before_training(subject)
+        try_before_training(subject, force=force)
     for name in subject.stages():
         if only is not None and name not in only:
             continue

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tmi import _core
-from tmi.attacks.scoring import parts, score_part
+from tmi.attacks.scoring import LEAST_POINTS_PER_PART, Part, parts, score_part
 from tmi.config import Config, FinetuneConfig, TrainingConfig
 from tmi.data.points import Points
 from tmi.data.split import Task
@@ -45,9 +45,10 @@ from tmi.system.machine import memory_limit
 from tmi.system.progress import Silent
 from tmi.system.seeding import stream
 
-# Points of the smallest piece: two steps' worth of a batch that every network can be trained on.
+# Points of the smallest piece: a step of a batch that every network can be trained on, and as many to test it with. The
+# user's functions have batches of their own, which are to be full.
 FEWEST_POINTS = 16
-SMALLEST_BATCH = 8
+POINTS_OF_FUNCTIONS = 256
 # How long the shorter of two trainings is to take that are timed, within which numbers of epochs, and how much longer
 # the other one takes: the difference is free of what is done once.
 SECONDS_OF_TRAINING = 0.5
@@ -70,7 +71,7 @@ class Piece(Experiment):
     """
 
     whole: Experiment | None = None
-    points: int = FEWEST_POINTS
+    points: int = 0
     asked: int = 1
 
     @classmethod
@@ -149,8 +150,12 @@ def _ranks(labels: NDArray[Any]) -> NDArray[np.int64]:
     return ranks
 
 
-def try_before_training(run: Run) -> None:
+def try_before_training(run: Run, *, force: bool = False) -> None:
     """Ask the target about one point, and train, finetune and query a piece, unless that is done already.
+
+    Args:
+        run: what is about to be trained.
+        force: train although a piece might fail, for functions that need all points.
 
     Raises:
         TmiError: something fails that would fail later.
@@ -158,7 +163,11 @@ def try_before_training(run: Run) -> None:
     directory = run.directory
     if not all(directory.is_current(path, key) for path, key in run.target_files.items()):
         ask_target(run, directory.target_cache)
-    if untried := [each for each in (run, *run.variants) if not each.maker.finetuned(0).exists()]:
+    untried = [each for each in (run, *run.variants) if not each.maker.finetuned(0).exists()]
+    # What was pretrained was tried before.
+    if run in untried and run.maker.pretrained(0).exists():
+        untried.remove(run)
+    if untried and not force:
         try_piece(run, untried)
 
 
@@ -169,7 +178,8 @@ def try_piece(run: Run, finetunings: Sequence[Run]) -> None:
         TmiError: it fails.
     """
     with TemporaryDirectory() as folder:
-        _Trial(run, finetunings, Path(folder), together=False).make()
+        points = FEWEST_POINTS if run.config.recipe is None else POINTS_OF_FUNCTIONS
+        _Trial(run, finetunings, Path(folder), points, together=False).make()
 
 
 def ask_target(run: Run, cache: Path) -> None:
@@ -215,7 +225,7 @@ class _Trial:
         run: Run,
         finetunings: Sequence[Run],
         folder: Path,
-        points: int = FEWEST_POINTS,
+        points: int,
         epochs: int = 1,
         asked: int = 1,
         *,
@@ -314,7 +324,7 @@ def needs_of(run: Run, processes: int) -> Needs:
     start = time.process_time()
     points = 2 * max(run.config.pretrain.batch_size, run.config.finetune.batch_size)
     if recipe:
-        points = max(FEWEST_POINTS, *(2 * len(each.class_names) for each in (run.task.pool, run.task.downstream)))
+        points = max(POINTS_OF_FUNCTIONS, *(2 * len(each.class_names) for each in (run.task.pool, run.task.downstream)))
     with TemporaryDirectory() as folder:
         # The first time with whole batches, libraries choose their kernels.
         first = _Trial(run, every, Path(folder, "first"), points, together=True).make()
@@ -430,6 +440,8 @@ def _attack_seconds(run: Run, answered: int) -> float:
         for name in times:
             attack = attack_of(config, name)
             part = parts(attack, config.targets, len(challenges), 1)[0]
+            # What is loaded or compiled at the first time is no time of every part.
+            score_part(attack, answers, Part(range(1), range(min(LEAST_POINTS_PER_PART, len(challenges)))))
             started = time.process_time()
             score_part(attack, answers, part)
             whole = config.targets * len(task.challenge_points)

@@ -1,0 +1,48 @@
+"""`tmi plan`: what it says, and what it finds wrong before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from made.commands import SETTINGS, refused, tiny_attack, tmi
+from tmi.config import preset_text
+
+
+def test_a_plan_says_what_was_checked_and_what_it_takes_and_writes_nothing(tmp_path: Path) -> None:
+    output = tmi("plan", "digits", *SETTINGS, "--attack", "gaussian", cwd=tmp_path)
+    lines = {line[3:16].strip(): line for line in output.splitlines()}
+    for name in ("configuration", "pool", "task", "models"):
+        assert lines[name].startswith("✓")
+    assert "6 models, each the target once, 1 attack" in lines["configuration"]
+    assert "40 images of 8 x 8 pixels in 10 classes, 40 attacked" in lines["pool"]
+    for name in ("time", "memory", "disk", "can tell"):
+        assert lines[name].startswith("   ")
+    assert "in runs/digits" in lines["disk"]
+    assert "an AUC of 0." in lines["can tell"]
+    assert all(len(line) <= 100 for line in output.splitlines())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_refuses_what_the_attack_would_refuse(tmp_path: Path) -> None:
+    assert "unknown key 'pretrain.epoch'" in refused("plan", "digits", "--set", "pretrain.epoch=3")
+    assert "pool.size is 5000" in refused("plan", "digits", *SETTINGS, "--set", "pool.size=5000")
+    tiny_attack(tmp_path / "run", "--attack", "gaussian")
+    other = ("--out", tmp_path / "run", *SETTINGS, "--seed", "1")
+    assert "holds a run of another configuration: seed was 0, now 1" in refused("plan", "digits", *other)
+
+
+@pytest.mark.parametrize("verb", ["plan", "attack", "train"])
+def test_an_unset_token_is_found_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
+    (tmp_path / "c.toml").write_text(
+        preset_text("digits")
+        + '[target]\nkind = "http"\nurl = "http://127.0.0.1:9/x"\nbody = \'{"a": ${input}}\'\nscores = "a"\n'
+        + 'meaning = "logits"\nheaders = { Authorization = "Bearer ${NO_SUCH_TOKEN}" }\n'
+    )
+    sentence = refused(verb, tmp_path / "c.toml", "--out", tmp_path / "run", *SETTINGS)
+    assert "the environment variable NO_SUCH_TOKEN, which target names, is not set" in sentence
+    assert not (tmp_path / "run" / "pretrained").exists()
