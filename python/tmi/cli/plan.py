@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tmi.cli.helping import Grouped
 from tmi.cli.options import configured, debuggable, scoring_options, training_options
 
 if TYPE_CHECKING:
@@ -18,11 +19,11 @@ OK = "[green]✓[/]"
 GIB = 1 << 30
 
 
-@click.command()
+@click.command(cls=Grouped)
 @training_options
 @scoring_options
 @debuggable
-def plan(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any) -> None:
+def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple[str, ...], **options: Any) -> None:
     """Check everything before anything is trained, and say what it will take and what it can find.
 
     PRESET and the options are those of `tmi attack`, which makes the same checks before it trains: configuration, data,
@@ -36,15 +37,12 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any
     from tmi.runs import pipeline
     from tmi.runs.plan import ask_target, described, needs_of, try_piece
     from tmi.runs.run import Run
-    from tmi.system.progress import Silent
 
     config = configured(preset, **options)
     console = Console()
-    run = pipeline.subject_of(config, out or Path("runs") / config.name)
+    run = pipeline.subject_of(config, out or Path("runs") / config.name, fresh=fresh, added=attacks)
     assert isinstance(run, Run)
     run.directory.refuse_foreign()
-    if not fresh:
-        pipeline.refuse_other_configuration(run.directory, run.config)
     config = run.config
     _line(console, OK, "configuration", f"{preset}: {_models(run)}, {_counted(len(config.attack.names), 'attack')}")
     task = run.task
@@ -62,7 +60,7 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, **options: Any
         with console.status("asking the target"), TemporaryDirectory() as folder:
             ask_target(run, Path(folder, "answers.sqlite"))
         _line(console, OK, "target", f"{config.target.name} ({config.target.kind}) answers as it should")
-    with console.status("measuring"), pipeline.crew(run, Silent()) as executor:
+    with console.status("measuring"), pipeline.crew(run, None) as executor:
         needs = needs_of(run, executor.at_once("train"))
     console.print()
     for name, text in _estimates(run, needs).items():
