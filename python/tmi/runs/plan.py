@@ -7,7 +7,6 @@ that whatever would fail after hours fails now. `tmi attack` tries what it has n
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import sys
 import time
@@ -41,7 +40,7 @@ from tmi.shadows.keys import artefact_keys
 from tmi.shadows.makers import maker_of
 from tmi.shadows.makers.maker import ShadowMaker, Step
 from tmi.system.files import size_of
-from tmi.system.machine import memory_limit
+from tmi.system.machine import total_memory
 from tmi.system.progress import Silent
 from tmi.system.seeding import stream
 
@@ -348,7 +347,7 @@ def needs_of(run: Run, processes: int) -> Needs:
         seconds,
         processes,
         _peak_memory(),
-        _memory_here(),
+        total_memory() or 0,
         _device_memory(run.config),
         disk,
         _free(run.directory.root),
@@ -490,14 +489,6 @@ def _peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _memory_here() -> int:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
-    return min(total, memory_limit() or total)
 
 
 def _device_memory(config: Config) -> int:
