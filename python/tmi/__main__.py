@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; exit with 2 on bad input or a full disk, with 130 on ctrl-C."""
+    """Run the command line; exit with 2 on bad input, a full disk or too little memory, with 130 on ctrl-C."""
     from tmi.cli import tmi
 
     debug = "--debug" in sys.argv
@@ -27,7 +27,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = USAGE_ERROR
-    except (TmiError, OSError) as error:
+    except (TmiError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+            raise
         if debug:
             traceback.print_exc()
         click.echo(f"Error: {_sentence(error)}", err=True)
@@ -58,7 +60,17 @@ def _missing(error: ImportError) -> str | None:
     return f"the package {package!r}, which this needs, is not installed; `pip install tmi-audit` installs all"
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # torch has an error of its own for devices and none for the processor's memory, and says so in words alone.
+    return any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
 def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError | RuntimeError):
+        return (
+            f"the memory is not enough: {first_line(error)}; fewer workers (--workers) and less working memory (--memory) "
+            "take less, and `tmi doctor` says how much there is"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{os.fspath(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return str(error)

@@ -221,3 +221,37 @@ def test_arguments_outside_their_domain():
             refuse(ValueError, "^labels is .*everywhere; expected", kernel, labels=labels)
     odd_bytes = np.full((4, 5), 2, np.uint8).view(np.bool_)
     refuse(ValueError, "^membership has bytes other", "adapted_lira", membership=odd_bytes)
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+def test_what_no_machine_has_is_a_memory_error():
+    everything = np.broadcast_to(np.zeros((1, 3), np.float32), (1 << 36, 3))
+    with pytest.raises(MemoryError, match="^an array of 824.6 GB does not fit the memory that is left$"):
+        _core.scale_logits(everything)
+    x = np.zeros((400_000, 1, 1), np.float32)
+    with pytest.raises(MemoryError, match="^an array of 320.0 GB does not fit"):
+        _core.condition(x, x, np.ones((1, 1), np.float32))
+
+
+@pytest.mark.parametrize("kernel", ["gaussian_scores", "leave_one_out_features", "empirical_bayes_features"])
+def test_a_vocabulary_of_classes_takes_no_matrix_of_them(kernel):
+    x, membership = predictions_like(6, (4, 6, 60_000)), membership_like(6, 4, 6)
+    membership[:2], membership[2:] = True, False
+    if kernel == "gaussian_scores":
+        found = _core.gaussian_scores(x, membership, np.arange(4))
+    elif kernel == "leave_one_out_features":
+        found = _core.leave_one_out_features(x, membership, 0)[..., -1]
+    else:
+        mean, variance = np.zeros((6, 60_000)), np.ones(60_000)
+        found = _core.empirical_bayes_features(x, membership, 0, mean, variance)[..., 1]
+    assert np.isfinite(found).all()
+    assert (found != 0).any(axis=0).all()
+
+
+def test_a_probe_of_many_features_takes_no_matrix_of_them():
+    x, labels = predictions_like(6, (2, 8, 60_000)), np.arange(8) % 2
+    x += labels[:, None].astype(np.float32)
+    odds = _core.label_probe(x, labels, np.ones((2, 8), np.float32))
+    assert (odds > 0).all()

@@ -2,7 +2,7 @@
 
 use ndarray::{Array, Array1, Array2, Array3, Dimension};
 use numpy::{Element, IntoPyArray, PyArray};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use tmi_kernels::{Conditioned, KernelError, Reduced, RocCurve};
 
@@ -16,7 +16,10 @@ pub fn call<'py, T: IntoPython<'py> + Send>(
 
 /// A kernel's refusal as a Python exception.
 pub fn refusal(error: KernelError) -> PyErr {
-    PyValueError::new_err(error.to_string())
+    match error {
+        KernelError::Memory { .. } => PyMemoryError::new_err(error.to_string()),
+        _ => PyValueError::new_err(error.to_string()),
+    }
 }
 
 /// What Python gets of a kernel's result `T`: arrays that own their memory.

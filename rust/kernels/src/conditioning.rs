@@ -15,7 +15,7 @@ use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, Axis, s};
 
 use crate::error::{KernelError, require_nonempty, require_shape};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// Points in one piece of parallel work: enough rows for the matrix product to run at full speed.
 const PIECE: usize = 32;
@@ -45,8 +45,8 @@ pub fn condition(
     check(x, regressors, weights, penalty)?;
     let (models, points, features) = x.dim();
     let grams = grams(regressors, threads)?;
-    let mut residuals = Array3::zeros((points, models, features));
-    let mut inverses = Array3::zeros((points, models, models));
+    let mut residuals: Array3<f32> = memory::zeros((points, models, features))?;
+    let mut inverses: Array3<f32> = memory::zeros((points, models, models))?;
     let pieces = residuals
         .axis_chunks_iter_mut(Axis(0), PIECE)
         .zip(inverses.axis_chunks_iter_mut(Axis(0), PIECE))
@@ -55,8 +55,8 @@ pub fn condition(
     parallel::for_each(
         threads,
         pieces,
-        || Array2::zeros((PIECE, grams.ncols())),
-        |kernels, (piece, (residuals, inverses))| {
+        || memory::zeros((PIECE, grams.ncols())),
+        |kernels: &mut Array2<f32>, (piece, (residuals, inverses))| {
             let first = piece * PIECE;
             let weights = weights.slice(s![first..first + residuals.dim().0, ..]);
             let mut kernels = kernels.slice_mut(s![..residuals.dim().0, ..]);
@@ -98,14 +98,14 @@ fn check(
 /// The lower triangle of `B_q B_q^T / D` of every point `q`, row by row: `[others, models (models + 1) / 2]`.
 fn grams(regressors: ArrayView3<f32>, threads: NonZeroUsize) -> Result<Array2<f32>, KernelError> {
     let (models, others, dimensions) = regressors.dim();
-    let mut grams = Array2::zeros((others, models * (models + 1) / 2));
+    let mut grams: Array2<f32> = memory::zeros((others, models * (models + 1) / 2))?;
     parallel::for_each(
         threads,
         grams.outer_iter_mut().enumerate().collect(),
-        || Array2::zeros((models, models)),
-        |gram, (point, mut packed)| {
-            let rows = regressors.index_axis(Axis(1), point).to_owned();
-            general_mat_mul(1.0 / dimensions as f32, &rows, &rows.t(), 0.0, gram);
+        || Ok((memory::zeros((models, dimensions))?, memory::zeros((models, models))?)),
+        |(rows, gram): &mut (Array2<f32>, Array2<f32>), (point, mut packed)| {
+            rows.assign(&regressors.index_axis(Axis(1), point));
+            general_mat_mul(1.0 / dimensions as f32, &*rows, &rows.t(), 0.0, gram);
             let lower =
                 gram.outer_iter().enumerate().flat_map(|(row, entries)| entries.into_iter().take(row + 1));
             for (packed, entry) in packed.iter_mut().zip(lower) {
@@ -127,8 +127,8 @@ fn solve_piece(
     mut inverses: ArrayViewMut3<f32>,
 ) -> Result<(), KernelError> {
     let (models, _, features) = x.dim();
-    let mut values = vec![0.0; models * features];
-    let mut sums = vec![0.0; features];
+    let mut values = memory::filled(0.0, models * features)?;
+    let mut sums = memory::filled(0.0, features)?;
     for (index, packed) in kernels.outer_iter().enumerate() {
         let packed = packed.as_slice().expect("rows of an array of our own are contiguous");
         invert(packed, penalty, inverses.index_axis_mut(Axis(0), index))?;
@@ -160,16 +160,19 @@ fn solve_piece(
 /// `(1 + K + penalty I)^-1` of a packed kernel `K`.
 fn invert(packed: &[f32], penalty: f64, mut inverse: ArrayViewMut2<f32>) -> Result<(), KernelError> {
     let models = inverse.nrows();
-    let matrix = DMatrix::from_fn(models, models, |row, column| {
+    let mut matrix = memory::room_for(models * models)?;
+    for (column, row) in (0..models).flat_map(|column| (0..models).map(move |row| (column, row))) {
         let (low, high) = if row < column { (row, column) } else { (column, row) };
         let ridge = if row == column { penalty } else { 0.0 };
-        1.0 + f64::from(packed[high * (high + 1) / 2 + low]) + ridge
-    });
-    let factor: Option<Cholesky<f64, Dyn>> = Cholesky::new(matrix);
+        matrix.push(1.0 + f64::from(packed[high * (high + 1) / 2 + low]) + ridge);
+    }
+    let mut exact = DMatrix::from_vec(models, models, memory::filled(0.0, models * models)?);
+    exact.fill_with_identity();
+    let factor: Option<Cholesky<f64, Dyn>> = Cholesky::new(DMatrix::from_vec(models, models, matrix));
     // A Gram matrix plus the penalty is positive definite unless its entries overflowed, or are so large that the
     // penalty is lost beside them.
     let refusal = || too_large("regressors", "their products");
-    let exact = factor.map(|factor| factor.inverse()).ok_or_else(refusal)?;
+    factor.ok_or_else(refusal)?.solve_mut(&mut exact);
     for (mut row, column) in inverse.outer_iter_mut().zip(exact.column_iter()) {
         for (entry, &exact) in row.iter_mut().zip(column) {
             *entry = exact as f32;

@@ -2,7 +2,7 @@
 
 use ndarray::ArrayView1;
 
-/// Why a kernel refused its input. The Python bindings raise each of these as `ValueError`.
+/// Why a kernel refused its input. The Python bindings raise `Memory` as `MemoryError` and the others as `ValueError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
     /// An array whose shape does not fit, alone or beside another one.
@@ -36,6 +36,12 @@ pub enum KernelError {
         found: String,
         /// The domain.
         expected: String,
+    },
+    /// An array that the memory has no room for.
+    #[error("an array of {:.1} GB does not fit the memory that is left", *bytes as f64 / 1e9)]
+    Memory {
+        /// How large it would be.
+        bytes: usize,
     },
 }
 

@@ -9,6 +9,9 @@
 //!
 //! All labels have the same covariance, so `x^T C^-1 x` cancels: compared are `(x - m_c / 2)^T C^-1 m_c`, which keep
 //! their digits at a point that is far from all labels. No membership enters here, so all models are treated alike.
+//!
+//! All of it are products of predictions with one another, of which `C^-1` only sees what lies in the span of the
+//! teachers. So of more features than points the coordinates in that span take their place (see `span`).
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -21,10 +24,14 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayView3, ArrayViewMut1,
 use crate::error::{KernelError, require_nonempty, require_shape};
 use crate::lanes::{LANES, Lane};
 use crate::logits::math::exp;
-use crate::parallel;
+use crate::span::Span;
+use crate::{memory, parallel};
 
 /// Points that are worked on together: enough rows for the matrix products to run at full speed.
 const PIECE: usize = 64;
+
+/// Features that are worked on together where there are many; so many are few.
+const STRIP: usize = 256;
 
 /// Log odds of every point's own label in the predictions of every model, float64 `[models, points]`.
 ///
@@ -60,24 +67,40 @@ pub fn label_probe(
         });
     }
     let labels: Vec<usize> = labels.iter().map(|label| distinct.partition_point(|d| d < label)).collect();
-    let mut odds = Array2::zeros(weights.raw_dim());
+    let mut odds: Array2<f64> = memory::zeros(weights.raw_dim())?;
+    let (_, points, features) = x.dim();
+    let is_many = features > STRIP.max(points);
+    let dimensions = if is_many { points } else { features };
     parallel::for_each(
         threads,
         odds.outer_iter_mut().enumerate().collect(),
-        || Probe::new(&labels, distinct.len(), x.dim().2, penalty),
-        |probe, (model, odds)| {
+        || {
+            let reduction = if is_many { Some(Reduction::of_points(points)?) } else { None };
+            Ok((Probe::new(&labels, distinct.len(), dimensions, features, penalty)?, reduction))
+        },
+        |(probe, reduction), (model, odds)| {
             let (x, weights) = (x.index_axis(Axis(0), model), weights.row(model));
             probe.find_heaviest(model, weights)?;
-            probe.sum(model, x, weights)?;
-            if probe.teachers.iter().filter(|teachers| teachers.total > 0.0).count() > 1
-                && probe.fit(x, weights)?
-            {
-                probe.score(x, weights, odds);
+            require_finite(model, x)?;
+            match reduction {
+                Some(reduction) => {
+                    let x = reduction.coordinates(x, weights, probe.origin_point());
+                    probe.run(x, weights, odds)
+                }
+                None => probe.run(x, weights, odds),
             }
-            Ok(())
         },
     )?;
     Ok(odds)
+}
+
+fn require_finite(model: usize, x: ArrayView2<f32>) -> Result<(), KernelError> {
+    for (point, x) in x.outer_iter().enumerate() {
+        if let Some(value) = x.iter().find(|value| !value.is_finite()) {
+            return Err(KernelError::not_finite("x", value, format!("model {model}, point {point}")));
+        }
+    }
+    Ok(())
 }
 
 fn wrong_penalty(penalty: f64, expected: String) -> KernelError {
@@ -88,6 +111,8 @@ fn wrong_penalty(penalty: f64, expected: String) -> KernelError {
 struct Probe<'a> {
     /// Of each point, as an index.
     labels: &'a [usize],
+    /// Features that the predictions have, of which their coordinates are fewer.
+    features: usize,
     penalty: f64,
     /// Of each label; up to a multiple of `LANES` there are labels that no point has.
     teachers: Vec<Teachers>,
@@ -137,28 +162,55 @@ impl Teachers {
 }
 
 impl<'a> Probe<'a> {
-    fn new(labels: &'a [usize], distinct: usize, features: usize, penalty: f64) -> Self {
+    fn new(
+        labels: &'a [usize],
+        distinct: usize,
+        dimensions: usize,
+        features: usize,
+        penalty: f64,
+    ) -> Result<Self, KernelError> {
         let width = distinct.next_multiple_of(LANES);
-        let zeros = |rows| Array2::zeros((rows, features));
-        Self {
+        let zeros = |rows| memory::zeros((rows, dimensions));
+        Ok(Self {
             labels,
+            features,
             penalty,
-            teachers: vec![Teachers::default(); width],
-            sums: zeros(width),
-            sums_of_lighter: zeros(width),
-            origin: Array1::zeros(features),
-            mean: Array1::zeros(features),
-            matrix: zeros(features),
-            means: zeros(width),
-            projected_means: zeros(width),
-            offsets: vec![[0.0; LANES]; width / LANES],
+            teachers: memory::filled(Teachers::default(), width)?,
+            sums: zeros(width)?,
+            sums_of_lighter: zeros(width)?,
+            origin: memory::zeros(dimensions)?,
+            mean: memory::zeros(dimensions)?,
+            matrix: zeros(dimensions)?,
+            means: zeros(width)?,
+            projected_means: zeros(width)?,
+            offsets: memory::filled([0.0; LANES], width / LANES)?,
             piece: Piece {
-                values: zeros(PIECE),
-                means: zeros(PIECE),
-                projected_means: zeros(PIECE),
-                densities: Array2::zeros((PIECE, width)),
+                values: zeros(PIECE)?,
+                means: zeros(PIECE)?,
+                projected_means: zeros(PIECE)?,
+                densities: memory::zeros((PIECE, width))?,
             },
+        })
+    }
+
+    /// Fits the probe to one model's predictions or their coordinates, and scores all points.
+    fn run<T: Copy + Into<f64>>(
+        &mut self,
+        x: ArrayView2<T>,
+        weights: ArrayView1<f32>,
+        odds: ArrayViewMut1<f64>,
+    ) -> Result<(), KernelError> {
+        self.sum(x, weights);
+        if self.teachers.iter().filter(|teachers| teachers.total > 0.0).count() > 1 && self.fit(x, weights)? {
+            self.score(x, weights, odds);
         }
+        Ok(())
+    }
+
+    /// The heaviest teacher of all.
+    fn origin_point(&self) -> usize {
+        let heaviest = self.teachers.iter().max_by(|a, b| a.largest.total_cmp(&b.largest));
+        heaviest.and_then(|teachers| teachers.heaviest).unwrap_or(0)
     }
 
     /// Finds the heaviest teacher of each label.
@@ -182,16 +234,12 @@ impl<'a> Probe<'a> {
     }
 
     /// Sums predictions and weights label by label.
-    fn sum(&mut self, model: usize, x: ArrayView2<f32>, weights: ArrayView1<f32>) -> Result<(), KernelError> {
-        let heaviest = self.teachers.iter().max_by(|a, b| a.largest.total_cmp(&b.largest));
-        let origin = heaviest.and_then(|teachers| teachers.heaviest).unwrap_or(0);
-        Zip::from(&mut self.origin).and(x.row(origin)).for_each(|origin, &x| *origin = f64::from(x));
+    fn sum<T: Copy + Into<f64>>(&mut self, x: ArrayView2<T>, weights: ArrayView1<f32>) {
+        let origin = self.origin_point();
+        Zip::from(&mut self.origin).and(x.row(origin)).for_each(|origin, &x| *origin = x.into());
         self.sums.fill(0.0);
         self.sums_of_lighter.fill(0.0);
         for (point, (x, &weight)) in x.outer_iter().zip(weights).enumerate() {
-            if let Some(value) = x.iter().find(|value| !value.is_finite()) {
-                return Err(KernelError::not_finite("x", value, format!("model {model}, point {point}")));
-            }
             let (label, weight) = (self.labels[point], f64::from(weight));
             let teachers = &mut self.teachers[label];
             let sums = if teachers.heaviest == Some(point) {
@@ -203,17 +251,20 @@ impl<'a> Probe<'a> {
             Zip::from(sums)
                 .and(x)
                 .and(&self.origin)
-                .for_each(|sum, &x, &origin| *sum += weight * (f64::from(x) - origin));
+                .for_each(|sum, &x, &origin| *sum += weight * (x.into() - origin));
         }
         self.sums += &self.sums_of_lighter;
         for teachers in &mut self.teachers {
             teachers.total = teachers.largest + teachers.lighter;
         }
-        Ok(())
     }
 
     /// Means and covariance; false if all teachers are alike.
-    fn fit(&mut self, x: ArrayView2<f32>, weights: ArrayView1<f32>) -> Result<bool, KernelError> {
+    fn fit<T: Copy + Into<f64>>(
+        &mut self,
+        x: ArrayView2<T>,
+        weights: ArrayView1<f32>,
+    ) -> Result<bool, KernelError> {
         let weight: f64 = self.teachers.iter().map(|teachers| teachers.total).sum();
         self.mean.assign(&(self.sums.sum_axis(Axis(0)) / weight));
         self.sum_scatter(x, weights);
@@ -221,16 +272,22 @@ impl<'a> Probe<'a> {
         if trace == 0.0 {
             return Ok(false);
         }
-        let features = self.mean.len();
+        let (dimensions, features) = (self.mean.len(), self.features);
         let level = self.penalty * trace / features as f64;
-        let covariance = DMatrix::from_fn(features, features, |row, column| {
+        let mut covariance = memory::room_for(dimensions * dimensions)?;
+        covariance.extend(self.matrix.t().indexed_iter().map(|((column, row), entry)| {
             let ridge = if row == column { level } else { 0.0 };
-            ((1.0 - self.penalty) * self.matrix[[row, column]] + ridge) / weight
-        });
-        let factor = Cholesky::new(covariance).ok_or_else(|| {
-            wrong_penalty(self.penalty, format!("more, to regularise the covariance of {features} features"))
-        })?;
-        let inverse = factor.inverse();
+            ((1.0 - self.penalty) * entry + ridge) / weight
+        }));
+        let mut inverse =
+            DMatrix::from_vec(dimensions, dimensions, memory::filled(0.0, dimensions * dimensions)?);
+        inverse.fill_with_identity();
+        let factor =
+            Cholesky::new(DMatrix::from_vec(dimensions, dimensions, covariance)).ok_or_else(|| {
+                let expected = format!("more, to regularise the covariance of {features} features");
+                wrong_penalty(self.penalty, expected)
+            })?;
+        factor.solve_mut(&mut inverse);
         self.matrix.indexed_iter_mut().for_each(|(position, entry)| *entry = inverse[position]);
         for ((teachers, sums), mut means) in
             self.teachers.iter().zip(self.sums.outer_iter()).zip(self.means.outer_iter_mut())
@@ -256,7 +313,7 @@ impl<'a> Probe<'a> {
     ///
     /// Such a deviation is that from the mean without the point, scaled down: so it keeps its digits at a point that
     /// outweighs its label.
-    fn sum_scatter(&mut self, x: ArrayView2<f32>, weights: ArrayView1<f32>) {
+    fn sum_scatter<T: Copy + Into<f64>>(&mut self, x: ArrayView2<T>, weights: ArrayView1<f32>) {
         self.matrix.fill(0.0);
         for points in pieces(self.labels.len()) {
             self.load(x, weights, points.clone());
@@ -272,7 +329,12 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn score(&mut self, x: ArrayView2<f32>, weights: ArrayView1<f32>, mut odds: ArrayViewMut1<f64>) {
+    fn score<T: Copy + Into<f64>>(
+        &mut self,
+        x: ArrayView2<T>,
+        weights: ArrayView1<f32>,
+        mut odds: ArrayViewMut1<f64>,
+    ) {
         for points in pieces(self.labels.len()) {
             self.load(x, weights, points.clone());
             let Piece { values, means, projected_means, densities } = &mut self.piece;
@@ -300,7 +362,12 @@ impl<'a> Probe<'a> {
     }
 
     /// Loads points, and the means of their own labels without them.
-    fn load(&mut self, x: ArrayView2<f32>, weights: ArrayView1<f32>, points: Range<usize>) {
+    fn load<T: Copy + Into<f64>>(
+        &mut self,
+        x: ArrayView2<T>,
+        weights: ArrayView1<f32>,
+        points: Range<usize>,
+    ) {
         let rows = self.piece.values.outer_iter_mut().zip(self.piece.means.outer_iter_mut());
         for (point, (values, means)) in points.zip(rows) {
             let (label, weight) = (self.labels[point], f64::from(weights[point]));
@@ -318,10 +385,45 @@ impl<'a> Probe<'a> {
                 .and(sums)
                 .and(&self.mean)
                 .for_each(|value, own_mean, &x, origin, sum, mean| {
-                    *value = f64::from(x) - origin;
+                    *value = x.into() - origin;
                     *own_mean = (sum - weight * *value + mean) / count;
                 });
         }
+    }
+}
+
+/// Of many features: coordinates of all points in the span of the teachers, and room for the next model's.
+struct Reduction {
+    /// Some of the features, less those of the origin.
+    strip: Array2<f64>,
+    span: Span,
+}
+
+impl Reduction {
+    fn of_points(points: usize) -> Result<Self, KernelError> {
+        Ok(Self { strip: memory::zeros((points, STRIP))?, span: Span::of_vectors(points)? })
+    }
+
+    /// `[points, points]`.
+    fn coordinates(
+        &mut self,
+        x: ArrayView2<f32>,
+        weights: ArrayView1<f32>,
+        origin: usize,
+    ) -> ArrayView2<'_, f64> {
+        self.span.gram.fill(0.0);
+        for x in x.axis_chunks_iter(Axis(1), STRIP) {
+            let mut strip = self.strip.slice_mut(s![.., ..x.ncols()]);
+            for (mut row, values) in strip.outer_iter_mut().zip(x.outer_iter()) {
+                Zip::from(&mut row)
+                    .and(values)
+                    .and(x.row(origin))
+                    .for_each(|out, &x, &origin| *out = f64::from(x) - f64::from(origin));
+            }
+            general_mat_mul(1.0, &strip, &strip.t(), 1.0, &mut self.span.gram);
+        }
+        self.span.decompose(|point| weights[point] > 0.0);
+        self.span.coordinates()
     }
 }
 

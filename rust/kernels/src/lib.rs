@@ -2,7 +2,8 @@
 //!
 //! Axes are models, points, augmentations and classes, in this order; scores are targets x points. Inputs may have any
 //! strides and be far larger than memory: no kernel copies one. Each takes a number of threads, which changes no bit of
-//! its result, and refuses what it cannot compute with a [`KernelError`]; none panics or returns NaN.
+//! its result, and refuses what it cannot compute, or has no memory for, with a [`KernelError`]; none panics, aborts or
+//! returns NaN.
 
 mod conditioning;
 mod error;
@@ -11,8 +12,10 @@ mod lanes;
 mod leave_one_out;
 mod lira;
 mod logits;
+mod memory;
 mod parallel;
 mod roc;
+mod span;
 pub use conditioning::{Conditioned, condition};
 pub use error::KernelError;
 pub use label_probe::label_probe;

@@ -17,11 +17,12 @@ use crate::KernelError;
 /// Calls `work` on every piece, each thread with a `scratch` of its own.
 ///
 /// Returns the error of the first piece, in the order of `pieces`, that fails; pieces after it may have run or
-/// not. Fewer threads are used where there are fewer pieces or where the system refuses to start more.
+/// not. Fewer threads are used where there are fewer pieces, where the system refuses to start more and where there is
+/// no memory for their scratch; it is an error if there is none for that of a single thread.
 pub(crate) fn for_each<Piece, Scratch>(
     threads: NonZeroUsize,
     pieces: Vec<Piece>,
-    scratch: impl Fn() -> Scratch + Sync,
+    scratch: impl Fn() -> Result<Scratch, KernelError> + Sync,
     work: impl Fn(&mut Scratch, Piece) -> Result<(), KernelError> + Sync,
 ) -> Result<(), KernelError>
 where
@@ -29,21 +30,23 @@ where
 {
     let helpers = threads.get().min(pieces.len()).saturating_sub(1);
     let queue = Queue::new(pieces);
-    let run = || {
-        let mut scratch = scratch();
+    let run = |mut scratch| {
         while let Some((index, piece)) = queue.next() {
             if let Err(error) = work(&mut scratch, piece) {
                 queue.fail(index, error);
             }
         }
     };
+    let own = scratch()?;
     thread::scope(|scope| {
         for _ in 0..helpers {
-            if thread::Builder::new().spawn_scoped(scope, run).is_err() {
-                break; // out of threads: the ones there are do all the work
+            // Out of memory or threads: the ones there are do all the work.
+            let help = || scratch().map_or((), run);
+            if thread::Builder::new().spawn_scoped(scope, help).is_err() {
+                break;
             }
         }
-        run();
+        run(own);
     });
     queue.into_result()
 }
@@ -110,7 +113,7 @@ mod tests {
             for_each(
                 threads(n),
                 pieces,
-                || (),
+                || Ok(()),
                 |(), (i, slot)| {
                     *slot += i + 1;
                     Ok(())
@@ -132,7 +135,7 @@ mod tests {
             let result = for_each(
                 threads(n),
                 (0..100).collect(),
-                || (),
+                || Ok(()),
                 |(), piece| {
                     if piece == 40 {
                         thread::sleep(std::time::Duration::from_millis(5));
@@ -146,6 +149,6 @@ mod tests {
 
     #[test]
     fn no_pieces_is_no_work() {
-        assert_eq!(for_each(threads(4), Vec::<()>::new(), || (), |(), ()| Ok(())), Ok(()));
+        assert_eq!(for_each(threads(4), Vec::<()>::new(), || Ok(()), |(), ()| Ok(())), Ok(()));
     }
 }

@@ -11,11 +11,25 @@ const ONE: NonZeroUsize = NonZeroUsize::MIN;
 /// Predictions, labels and weights.
 type Input = (Array3<f32>, Array1<i64>, Array2<f32>);
 
+fn input(weights: &'static [f32]) -> impl Strategy<Value = Input> {
+    let points = prop_oneof![4 => 2..14_usize, 1 => 63..68_usize];
+    input_of((1..4_usize, points, 1..5_usize), prop_oneof![2..6_usize, 7..18_usize], weights)
+}
+
+/// The same with so many features that no matrix of them is made.
+fn input_of_many_features(weights: &'static [f32]) -> impl Strategy<Value = Input> {
+    input_of((1..3_usize, 2..9_usize, 257..265_usize), 2..4_usize, weights)
+}
+
 prop_compose! {
     /// Points of some labels, the first two of them different; weights as picked from `weights`.
-    fn input(weights: &'static [f32])(
-        shape in (1..4_usize, prop_oneof![4 => 2..14_usize, 1 => 63..68_usize], 1..5_usize),
-        distinct in prop_oneof![2..6_usize, 7..18_usize],
+    fn input_of(
+        shape: impl Strategy<Value = (usize, usize, usize)>,
+        distinct: impl Strategy<Value = usize>,
+        weights: &'static [f32],
+    )(
+        shape in shape,
+        distinct in distinct,
     )(
         x in prop::collection::vec(-3.0_f32..3.0, shape.0 * shape.1 * shape.2),
         labels in prop::collection::vec(0..distinct, shape.1),
@@ -152,6 +166,20 @@ fn assert_defined(
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn odds_of_many_features_are_those_of_the_definition(
+        input in input_of_many_features(&[1.0, 1.0, 0.25, 0.0, 1e17]),
+        penalty in 0.01..=1.0_f64,
+    ) {
+        let (x, labels, weights) = &input;
+        let found = label_probe(x.view(), labels.view(), weights.view(), penalty, ONE)?;
+        assert_defined(&input, penalty, &found)?;
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
@@ -159,6 +187,23 @@ proptest! {
         let (x, labels, weights) = &input;
         let found = label_probe(x.view(), labels.view(), weights.view(), penalty, ONE)?;
         assert_defined(&input, penalty, &found)?;
+    }
+
+    #[test]
+    fn of_many_features_as_well_a_point_without_weight_has_no_influence(
+        (mut x, labels, weights) in input_of_many_features(&TEACHERS),
+        value in any::<f32>(),
+    ) {
+        prop_assume!(value.is_finite());
+        let before = run(x.view(), labels.view(), weights.view())?;
+        for ((model, point), _) in weights.indexed_iter().filter(|(_, weight)| **weight == 0.0) {
+            x.slice_mut(s![model, point, ..]).fill(value);
+        }
+        let after = label_probe(x.view(), labels.view(), weights.view(), 0.1, ONE.saturating_add(1))?;
+        for (position, _) in weights.indexed_iter().filter(|(_, weight)| **weight > 0.0) {
+            prop_assert_eq!(before[position], after[position]);
+        }
+        prop_assert!(after.iter().all(|odds| odds.is_finite()), "{after}");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use multiversion::multiversion;
 
+use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
 use crate::leave_one_out::VARIANCE_FLOOR;
 use crate::leave_one_out::moments::{Effects, Moments, Sides};
 use crate::logits::math::ln;
+use crate::memory;
 
 /// No variance is below this share of the point's mean pooled variance, nor below `VARIANCE_FLOOR`.
 const RELATIVE_FLOOR: f64 = 1e-3;
@@ -37,8 +39,8 @@ pub(crate) struct Comparer {
 }
 
 impl Comparer {
-    pub(crate) fn of_classes(classes: usize) -> Self {
-        Self { ratios: vec![[0.0; LANES]; classes] }
+    pub(crate) fn of_classes(classes: usize) -> Result<Self, KernelError> {
+        Ok(Self { ratios: memory::filled([0.0; LANES], classes)? })
     }
 
     /// One value per model of a chunk for each of `NAMES`; 0, but for the last, where no IN or no OUT shadow is left.

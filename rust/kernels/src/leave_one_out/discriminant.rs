@@ -13,21 +13,37 @@
 //! the shifted `A = W + s I` tridiagonal, and `dd = d^T A^-1 d` and so on, the Sherman-Morrison formula for
 //! `A - b u u^T` collapses the score to
 //! `f (g / 2 (dd + b du^2 / q) + du / q - g t (1 + t / 2) uu / q)` with `q = 1 - b uu`.
+//!
+//! Of more classes than models all these vectors lie in the span of the models' deviations and `d`. Their coordinates in it
+//! take the place of the classes (see `span`), so that no matrix is larger than models by models.
 
 use multiversion::multiversion;
+use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
+use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, s};
 
+use crate::error::KernelError;
 use crate::lanes::{LANES, Lane, dot};
 use crate::leave_one_out::VARIANCE_FLOOR;
 use crate::leave_one_out::moments::{Effects, Moments, Role};
 use crate::leave_one_out::tridiagonal::{Forms, Tridiagonal};
+use crate::memory;
+use crate::span::Span;
 
 /// Below this `q`, or where less than this share of the trace is left, the model dominates the scatter matrix and
 /// the digits that matter have cancelled: such a model, an extreme outlier, is scored from scratch.
 const LEAST_REMAINDER: f64 = 1e-4;
 
+/// The same of many classes: the more there are, the smaller it is for models of which none dominates.
+const LEAST_REMAINDER_OF_MANY: f64 = 1e-8;
+
+/// Up to so many classes the scatter matrix is made even where there are fewer models: it is small.
+const FEW_CLASSES: usize = 256;
+
 /// The discriminant of one point, and room for the next point's.
 pub(crate) struct Discriminant {
     classes: usize,
+    /// In how many dimensions it works: the classes, or one per model, lane that none fills, and the difference.
+    size: usize,
     scatter: Vec<f64>,
     weighted: Vec<Lane>,
     factors: Tridiagonal,
@@ -35,35 +51,84 @@ pub(crate) struct Discriminant {
     difference: Vec<f64>,
     /// Deviations of the models, rotated; chunk by chunk, within it dimension by dimension.
     deviations: Vec<Lane>,
+    /// Of the deviations and, last, the difference, where there are many classes.
+    span: Option<Span>,
+    /// The coordinates of the shadows' deviations in it.
+    shadows: Array2<f64>,
 }
 
 impl Discriminant {
-    pub(crate) fn for_moments(moments: &Moments) -> Self {
-        let classes = moments.classes;
-        Self {
+    pub(crate) fn for_moments(moments: &Moments) -> Result<Self, KernelError> {
+        let (classes, slots) = (moments.classes, moments.chunks * LANES);
+        let is_many = classes > FEW_CLASSES.max(slots);
+        let size = if is_many { slots + 1 } else { classes };
+        let length = size.saturating_mul(size);
+        Ok(Self {
             classes,
-            scatter: vec![0.0; classes * classes],
-            weighted: vec![[0.0; LANES]; moments.chunks],
-            factors: Tridiagonal::of_size(classes),
-            difference: vec![0.0; classes],
-            deviations: vec![[0.0; LANES]; moments.chunks * classes],
-        }
+            size,
+            scatter: memory::filled(0.0, length)?,
+            weighted: memory::filled([0.0; LANES], moments.chunks)?,
+            factors: Tridiagonal::of_size(size)?,
+            difference: memory::filled(0.0, classes)?,
+            deviations: memory::filled([0.0; LANES], moments.chunks * size)?,
+            span: if is_many { Some(Span::of_vectors(size)?) } else { None },
+            shadows: memory::zeros(if is_many { (slots, size) } else { (0, 0) })?,
+        })
     }
 
     /// Prepares for the point that `moments` holds.
     pub(crate) fn fit(&mut self, moments: &Moments) {
-        self.sum_scatter(moments);
-        self.factors.factorise(&mut self.scatter);
         for (difference, sides) in self.difference.iter_mut().zip(&moments.sides) {
             *difference = sides.mean_in - sides.mean_out;
         }
-        self.factors.rotate(&mut self.difference);
-        for (chunk, rotated) in self.deviations.chunks_exact_mut(self.classes).enumerate() {
-            let deviations = moments.deviations.iter().skip(chunk).step_by(moments.chunks);
-            for (rotated, deviation) in rotated.iter_mut().zip(deviations) {
-                *rotated = *deviation;
+        if self.span.is_some() {
+            self.sum_scatter_in_span(moments);
+        } else {
+            self.sum_scatter(moments);
+        }
+        self.factors.factorise(&mut self.scatter);
+        self.factors.rotate(&mut self.difference[..self.size]);
+        for (chunk, rotated) in self.deviations.chunks_exact_mut(self.size).enumerate() {
+            if let Some(span) = &self.span {
+                let rows = span.coordinates().slice_move(s![chunk * LANES..(chunk + 1) * LANES, ..]);
+                for (rotated, coordinates) in rotated.iter_mut().zip(rows.columns()) {
+                    *rotated = std::array::from_fn(|l| coordinates[l]);
+                }
+            } else {
+                let deviations = moments.deviations.iter().skip(chunk).step_by(moments.chunks);
+                for (rotated, deviation) in rotated.iter_mut().zip(deviations) {
+                    *rotated = *deviation;
+                }
             }
             self.factors.rotate_lanes(rotated);
+        }
+    }
+
+    /// The scatter matrix and the difference in the coordinates of their span.
+    fn sum_scatter_in_span(&mut self, moments: &Moments) {
+        let Some(span) = &mut self.span else { return };
+        let (deviations, difference) = (class_by_class(moments), ArrayView1::from(&self.difference[..]));
+        let slots = deviations.ncols();
+        let products = span.gram.slice_mut(s![..slots, ..slots]);
+        general_mat_mul(1.0, &deviations.t(), &deviations, 0.0, &mut { products });
+        let along = span.gram.slice_mut(s![slots, ..slots]);
+        general_mat_vec_mul(1.0, &deviations.t(), &difference, 0.0, &mut { along });
+        for slot in 0..slots {
+            span.gram[[slot, slots]] = span.gram[[slots, slot]];
+        }
+        span.gram[[slots, slots]] = difference.dot(&difference);
+        span.decompose(|slot| slot < moments.models || slot == slots);
+        let coordinates = span.coordinates();
+        for (slot, (mut row, coordinates)) in
+            self.shadows.outer_iter_mut().zip(coordinates.outer_iter()).enumerate()
+        {
+            row.assign(&(moments.is_shadow(slot) * &coordinates));
+        }
+        let scatter = ArrayViewMut2::from_shape((self.size, self.size), &mut self.scatter);
+        let mut scatter = scatter.expect("it has as many entries");
+        general_mat_mul(1.0, &self.shadows.t(), &self.shadows, 0.0, &mut scatter);
+        for (out, coordinate) in self.difference.iter_mut().zip(coordinates.row(slots)) {
+            *out = *coordinate;
         }
     }
 
@@ -72,9 +137,45 @@ impl Discriminant {
         &self.factors
     }
 
+    /// In how many dimensions it works.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether these are not the classes, and vectors may lie across all of them.
+    pub(crate) fn is_span(&self) -> bool {
+        self.span.is_some()
+    }
+
     /// The rotated deviations of the models of one chunk from the mean of their side, dimension by dimension.
     pub(crate) fn rotated_deviations(&self, chunk: usize) -> &[Lane] {
-        &self.deviations[chunk * self.classes..][..self.classes]
+        &self.deviations[chunk * self.size..][..self.size]
+    }
+
+    /// Vectors in lanes, class by class, in the dimensions in which it works; `products` is room for their products.
+    pub(crate) fn project(
+        &self,
+        moments: &Moments,
+        vectors: &[Lane],
+        products: &mut [Lane],
+        projected: &mut [Lane],
+    ) {
+        let Some(span) = &self.span else { return projected.copy_from_slice(vectors) };
+        let deviations = class_by_class(moments);
+        let slots = deviations.ncols();
+        let vectors = ArrayView2::from_shape((self.classes, LANES), vectors.as_flattened());
+        let vectors = vectors.expect("a lane a class");
+        let room = ArrayViewMut2::from_shape((self.size, LANES), products.as_flattened_mut());
+        let mut room = room.expect("a lane a dimension");
+        general_mat_mul(1.0, &deviations.t(), &vectors, 0.0, &mut room.slice_mut(s![..slots, ..]));
+        let mut along = [0.0; LANES];
+        for (sides, vectors) in moments.sides.iter().zip(vectors.outer_iter()) {
+            for l in 0..LANES {
+                along[l] += (sides.mean_in - sides.mean_out) * vectors[l];
+            }
+        }
+        products[slots] = along;
+        span.project(products, projected);
     }
 
     /// The scatter matrix of the shadows about the means of their sides.
@@ -92,59 +193,118 @@ impl Discriminant {
     }
 
     /// The scores of the models in one chunk; 0 where no IN or no OUT shadow is left.
-    pub(crate) fn scores(&self, moments: &Moments, chunk: usize, effects: &Effects, ridge: f64) -> Lane {
+    pub(crate) fn scores(
+        &self,
+        moments: &Moments,
+        chunk: usize,
+        effects: &Effects,
+        ridge: f64,
+    ) -> Result<Lane, KernelError> {
         let traces = moments.traces_left(chunk, effects);
         let shift = shifts(&traces, effects, self.classes, ridge);
         let deviations = self.rotated_deviations(chunk);
-        let forms = self.factors.forms(&self.difference, deviations, &shift);
+        let forms = self.factors.forms(&self.difference[..self.size], deviations, &shift);
         let (mut scores, remainders) = downdate(&forms, effects);
         let trace = moments.trace();
+        let least = if self.is_span() { LEAST_REMAINDER_OF_MANY } else { LEAST_REMAINDER };
         for l in 0..LANES {
             if !effects.comparable[l] {
                 scores[l] = 0.0;
-            } else if remainders[l] < LEAST_REMAINDER || traces[l] < LEAST_REMAINDER * trace {
-                scores[l] = score_alone(moments, (chunk, l), effects, ridge);
+            } else if remainders[l] < least || traces[l] < LEAST_REMAINDER * trace {
+                scores[l] = self.score_alone(moments, (chunk, l), effects, ridge)?;
             }
         }
-        scores
+        Ok(scores)
+    }
+
+    /// The score of one model from nothing but the values of the others.
+    fn score_alone(
+        &self,
+        moments: &Moments,
+        place: (usize, usize),
+        effects: &Effects,
+        ridge: f64,
+    ) -> Result<f64, KernelError> {
+        let classes = moments.classes;
+        let side = |role| centred(moments.values_of_side(role, place)?, classes);
+        let ((mean_in, rows_in), (mean_out, rows_out)) = (side(Role::In)?, side(Role::Out)?);
+        let mut difference = mean_in;
+        let mut from_centre = memory::filled([0.0; LANES], classes)?;
+        for ((difference, mean_out), (from_centre, x)) in
+            difference.iter_mut().zip(mean_out).zip(from_centre.iter_mut().zip(moments.values_of(place)?))
+        {
+            *from_centre = [x - 0.5 * (*difference + mean_out); LANES];
+            *difference -= mean_out;
+        }
+        let (_, lane) = place;
+        let freedom = effects.freedom[lane];
+        if self.span.is_none() {
+            let (scatter_in, scatter_out) = (scatter_of(&rows_in, classes)?, scatter_of(&rows_out, classes)?);
+            let mut scatter: Vec<f64> = scatter_in.iter().zip(scatter_out).map(|(a, b)| a + b).collect();
+            let trace: f64 = scatter.iter().step_by(classes + 1).sum();
+            let mut factors = Tridiagonal::of_size(classes)?;
+            factors.factorise(&mut scatter);
+            factors.rotate(&mut difference);
+            factors.rotate_lanes(&mut from_centre);
+            let shift = shifts(&[trace; LANES], effects, classes, ridge);
+            return Ok(freedom * factors.forms(&difference, &from_centre, &[shift[lane]; LANES]).du[lane]);
+        }
+        // With the deviations as the rows of U the matrix is A = U^T U + s I, and by the Woodbury formula
+        // a^T A^-1 b = (a^T b - (U a)^T (U U^T + s I)^-1 U b) / s.
+        let rows = [rows_in, rows_out].concat();
+        let from_centre: Vec<f64> = from_centre.iter().map(|x| x[0]).collect();
+        let mut gram = memory::filled(0.0, rows.len() * rows.len())?;
+        for (row, entries) in rows.iter().zip(gram.chunks_exact_mut(rows.len())) {
+            for (other, entry) in rows.iter().zip(entries) {
+                *entry = inner(row, other);
+            }
+        }
+        let trace: f64 = gram.iter().step_by(rows.len() + 1).sum();
+        let mut along: Vec<f64> = rows.iter().map(|row| inner(row, &difference)).collect();
+        let mut along_centre: Vec<Lane> = rows.iter().map(|row| [inner(row, &from_centre); LANES]).collect();
+        let mut factors = Tridiagonal::of_size(rows.len())?;
+        factors.factorise(&mut gram);
+        factors.rotate(&mut along);
+        factors.rotate_lanes(&mut along_centre);
+        let shift = shifts(&[trace; LANES], effects, classes, ridge)[lane];
+        let taken = factors.forms(&along, &along_centre, &[shift; LANES]).du[lane];
+        Ok(freedom * (inner(&difference, &from_centre) - taken) / shift)
     }
 }
 
-/// The score of one model from nothing but the values of the others.
-fn score_alone(moments: &Moments, place: (usize, usize), effects: &Effects, ridge: f64) -> f64 {
-    let classes = moments.classes;
-    let [(mean_in, scatter_in), (mean_out, scatter_out)] =
-        [Role::In, Role::Out].map(|role| mean_and_scatter(&moments.values_of_side(role, place), classes));
-    let mut scatter: Vec<f64> = scatter_in.iter().zip(scatter_out).map(|(a, b)| a + b).collect();
-    let trace: f64 = scatter.iter().step_by(classes + 1).sum();
-    let mut difference: Vec<f64> = mean_in.iter().zip(&mean_out).map(|(a, b)| a - b).collect();
-    let centre = mean_in.iter().zip(&mean_out).map(|(a, b)| 0.5 * (a + b));
-    let mut centred: Vec<Lane> =
-        moments.values_of(place).iter().zip(centre).map(|(x, centre)| [x - centre; LANES]).collect();
-
-    let mut factors = Tridiagonal::of_size(classes);
-    factors.factorise(&mut scatter);
-    factors.rotate(&mut difference);
-    factors.rotate_lanes(&mut centred);
-    let shift = shifts(&[trace; LANES], effects, classes, ridge);
-    let (_, lane) = place;
-    effects.freedom[lane] * factors.forms(&difference, &centred, &[shift[lane]; LANES]).du[lane]
+/// The deviations of all models, classes by models.
+fn class_by_class(moments: &Moments) -> ArrayView2<'_, f64> {
+    let shape = (moments.classes, moments.chunks * LANES);
+    ArrayView2::from_shape(shape, moments.deviations.as_flattened()).expect("a lane a chunk and class")
 }
 
-/// Mean of some rows and their scatter matrix about it, row by row.
-fn mean_and_scatter(rows: &[Vec<f64>], classes: usize) -> (Vec<f64>, Vec<f64>) {
-    let mean: Vec<f64> =
-        (0..classes).map(|k| rows.iter().map(|row| row[k]).sum::<f64>() / rows.len() as f64).collect();
-    let mut scatter = vec![0.0; classes * classes];
-    for row in rows {
-        let u: Vec<f64> = row.iter().zip(&mean).map(|(x, mean)| x - mean).collect();
-        for (entries, u_row) in scatter.chunks_exact_mut(classes).zip(&u) {
-            for (entry, u_column) in entries.iter_mut().zip(&u) {
+/// Mean of some rows, and the rows less it.
+fn centred(mut rows: Vec<Vec<f64>>, classes: usize) -> Result<(Vec<f64>, Vec<Vec<f64>>), KernelError> {
+    let mut mean = memory::room_for(classes)?;
+    mean.extend((0..classes).map(|k| rows.iter().map(|row| row[k]).sum::<f64>() / rows.len() as f64));
+    for row in &mut rows {
+        for (x, mean) in row.iter_mut().zip(&mean) {
+            *x -= mean;
+        }
+    }
+    Ok((mean, rows))
+}
+
+/// Scatter matrix of centred rows, row by row.
+fn scatter_of(rows: &[Vec<f64>], classes: usize) -> Result<Vec<f64>, KernelError> {
+    let mut scatter = memory::filled(0.0, classes * classes)?;
+    for u in rows {
+        for (entries, u_row) in scatter.chunks_exact_mut(classes).zip(u) {
+            for (entry, u_column) in entries.iter_mut().zip(u) {
                 *entry += u_row * u_column;
             }
         }
     }
-    (mean, scatter)
+    Ok(scatter)
+}
+
+fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// What `ridge` adds to the diagonal of a scatter matrix with the given trace.

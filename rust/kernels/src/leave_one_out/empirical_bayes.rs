@@ -21,7 +21,7 @@ use crate::leave_one_out::discriminant::Discriminant;
 use crate::leave_one_out::moments::{self, Apart, Effects, Moments};
 use crate::leave_one_out::tridiagonal::HalfSolver;
 use crate::leave_one_out::{VARIANCE_FLOOR, write_lanes};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// Names of the features, in order.
 pub const EMPIRICAL_BAYES_FEATURES: [&str; 3] = ["expected", "shrunken", "certainty"];
@@ -35,6 +35,9 @@ const LEAST_SHARE: f64 = 1e-9;
 /// A model without which less than this share of the trace is left is scored from a scatter matrix made without it:
 /// what the formula subtracts has cancelled the digits that matter.
 const LEAST_TRACE_LEFT: f64 = 1e-6;
+
+/// The same of many classes, each of which has a smaller share of the trace on the diagonal.
+const LEAST_TRACE_LEFT_OF_MANY: f64 = 1e-2;
 
 /// What is added to the diagonal is at least this share of the trace, well above the rounding of the factorisation: or
 /// else a matrix that is singular but for it might not come out as positive definite.
@@ -81,7 +84,7 @@ pub fn empirical_bayes_features(
         return Err(KernelError::Argument { argument: "share", found: share.to_string(), expected });
     }
     let share = share.max(LEAST_SHARE);
-    let mut features = Array3::zeros((points, models, EMPIRICAL_BAYES_FEATURES.len()));
+    let mut features: Array3<f32> = memory::zeros((points, models, EMPIRICAL_BAYES_FEATURES.len()))?;
     let pieces = features.axis_chunks_iter_mut(Axis(0), PIECE).enumerate().collect();
     parallel::for_each(
         threads,
@@ -129,41 +132,57 @@ struct Expected<'a> {
     share: f64,
 }
 
-/// Room for the statistics of one point, and for the vectors of one chunk of models, each class by class.
+/// Room for the statistics of one point, and for the vectors of one chunk of models.
 struct Posterior {
     moments: Moments,
     discriminant: Discriminant,
     solver: HalfSolver,
     /// The posterior mean of the shift.
-    shift: Vec<Lane>,
+    shift: Vectors,
     /// The values about the midpoint between IN and OUT as the posterior and as the prior mean has it.
-    from_shrunken: Vec<Lane>,
-    from_expected: Vec<Lane>,
-    expected: Vec<Lane>,
+    from_shrunken: Vectors,
+    from_expected: Vectors,
+    expected: Vectors,
+    /// The halves of the deviations, as the discriminant has them.
     deviations: Vec<Lane>,
 }
 
+/// A vector in each lane.
+struct Vectors {
+    /// Class by class.
+    plain: Vec<Lane>,
+    /// In the dimensions in which the discriminant works.
+    along: Vec<Lane>,
+    /// The half of that which `HalfSolver` makes.
+    half: Vec<Lane>,
+}
+
 impl Posterior {
-    fn new(x: ArrayView3<f32>) -> Self {
-        let moments = Moments::of_shape(x);
-        let discriminant = Discriminant::for_moments(&moments);
-        let vectors = || vec![[0.0; LANES]; moments.classes];
-        Self {
-            solver: HalfSolver::of_size(moments.classes),
-            shift: vectors(),
-            from_shrunken: vectors(),
-            from_expected: vectors(),
-            expected: vectors(),
-            deviations: vectors(),
+    fn new(x: ArrayView3<f32>) -> Result<Self, KernelError> {
+        let moments = Moments::of_shape(x)?;
+        let discriminant = Discriminant::for_moments(&moments)?;
+        let vectors = || -> Result<Vectors, KernelError> {
+            let plain = memory::filled([0.0; LANES], moments.classes)?;
+            let room = || memory::filled([0.0; LANES], discriminant.size());
+            Ok(Vectors { plain, along: room()?, half: room()? })
+        };
+        Ok(Self {
+            solver: HalfSolver::of_size(discriminant.size())?,
+            shift: vectors()?,
+            from_shrunken: vectors()?,
+            from_expected: vectors()?,
+            expected: vectors()?,
+            deviations: memory::filled([0.0; LANES], discriminant.size())?,
             discriminant,
             moments,
-        }
+        })
     }
 
     /// Features of the loaded point, `[models, 3]`; returns the models that `write_model` has to write.
     fn write(&mut self, expected: &Expected, mut features: ArrayViewMut2<f32>) -> Vec<usize> {
         self.discriminant.fit(&self.moments);
-        let least = LEAST_TRACE_LEFT * self.moments.trace();
+        let least = if self.discriminant.is_span() { LEAST_TRACE_LEFT_OF_MANY } else { LEAST_TRACE_LEFT };
+        let least = least * self.moments.trace();
         let mut dominant = Vec::new();
         for (chunk, features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = self.moments.effects(chunk);
@@ -213,29 +232,41 @@ impl Posterior {
                 let shift = ((mean_in - mean_out) * t + f * sampling) / (t + sampling);
                 let part_in = count_in / (count_in + count_out);
                 let from_mean = x[l] - (part_in * mean_in + (1.0 - part_in) * mean_out);
-                self.shift[class][l] = shift;
-                self.expected[class][l] = f;
-                self.from_shrunken[class][l] = from_mean + (part_in - 0.5) * shift;
-                self.from_expected[class][l] = from_mean + (part_in - 0.5) * f;
+                self.shift.plain[class][l] = shift;
+                self.expected.plain[class][l] = f;
+                self.from_shrunken.plain[class][l] = from_mean + (part_in - 0.5) * shift;
+                self.from_expected.plain[class][l] = from_mean + (part_in - 0.5) * f;
             }
         }
     }
 
-    /// The features of one chunk from its vectors, which are used up; 0 where nothing can be compared.
+    /// The features of one chunk from its vectors; 0 where nothing can be compared.
     fn products(&mut self, chunk: usize, effects: &Effects, variances: &Lane, share: f64) -> [Lane; 3] {
-        let factors = self.discriminant.factors();
+        let Self { discriminant, moments, solver, .. } = self;
         // C = (1 - a) / f (W + s I), so s gathers what a puts on the diagonal.
         let odds = share / (1.0 - share);
-        let least = LEAST_DIAGONAL * self.moments.trace();
-        let diagonal = std::array::from_fn(|l| (odds * effects.freedom[l] * variances[l]).max(least));
-        factors.prepare(&diagonal, &mut self.solver);
-        self.deviations.copy_from_slice(self.discriminant.rotated_deviations(chunk));
-        self.solver.apply(&mut self.deviations);
-        for vector in [&mut self.shift, &mut self.from_shrunken, &mut self.from_expected, &mut self.expected]
+        let least = LEAST_DIAGONAL * moments.trace();
+        let diagonal: Lane = std::array::from_fn(|l| (odds * effects.freedom[l] * variances[l]).max(least));
+        discriminant.factors().prepare(&diagonal, solver);
+        self.deviations.copy_from_slice(discriminant.rotated_deviations(chunk));
+        solver.apply(&mut self.deviations);
+        for vectors in [&mut self.shift, &mut self.from_shrunken, &mut self.from_expected, &mut self.expected]
         {
-            factors.rotate_lanes(vector);
-            self.solver.apply(vector);
+            discriminant.project(moments, &vectors.plain, &mut vectors.half, &mut vectors.along);
+            vectors.half.copy_from_slice(&vectors.along);
+            discriminant.factors().rotate_lanes(&mut vectors.half);
+            solver.apply(&mut vectors.half);
         }
+        let is_span = discriminant.is_span();
+        let among = |a: &Vectors, b: &Vectors| -> Lane {
+            let within = products(&a.half, &b.half);
+            if !is_span {
+                return within;
+            }
+            // Across all deviations of models the matrix is what is on its diagonal.
+            let (plain, along) = (products(&a.plain, &b.plain), products(&a.along, &b.along));
+            std::array::from_fn(|l| within[l] + (plain[l] - along[l]) / diagonal[l])
+        };
         let u = &self.deviations;
         let uu = products(u, u);
         let weight: Lane = std::array::from_fn(|l| {
@@ -243,8 +274,8 @@ impl Posterior {
             drop / (1.0 - drop * uu[l]).max(LEAST_REMAINDER)
         });
         let scale: Lane = std::array::from_fn(|l| effects.freedom[l] / (1.0 - share));
-        let without_model = |a: &[Lane], b: &[Lane]| -> Lane {
-            let (ab, au, ub) = (products(a, b), products(a, u), products(u, b));
+        let without_model = |a: &Vectors, b: &Vectors| -> Lane {
+            let (ab, au, ub) = (among(a, b), products(&a.half, u), products(u, &b.half));
             std::array::from_fn(|l| match effects.comparable[l] {
                 true => scale[l] * (ab[l] + weight[l] * au[l] * ub[l]),
                 false => 0.0,

@@ -22,7 +22,7 @@ pub use self::empirical_bayes::{EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes
 use self::moments::{Apart, Moments};
 use crate::error::{KernelError, require_models};
 use crate::lanes::{LANES, Lane};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// Largest magnitude of a feature: far beyond any ratio that tells something, and far from the limits of float32, so
 /// that a metaclassifier may square it.
@@ -61,7 +61,7 @@ pub fn leave_one_out_features(
     let (models, points, _) = x.dim();
     let apart = moments::check_apart(membership, target, apart)?;
     ridges.iter().try_for_each(|&ridge| moments::check_ridge("ridges", ridge))?;
-    let mut features = Array3::zeros((points, models, NAMES.len() + ridges.len()));
+    let mut features: Array3<f32> = memory::zeros((points, models, NAMES.len() + ridges.len()))?;
     parallel::for_each(
         threads,
         features.axis_chunks_iter_mut(Axis(0), PIECE).enumerate().collect(),
@@ -69,7 +69,7 @@ pub fn leave_one_out_features(
         |workspace, (piece, mut features)| {
             for (point, features) in (piece * PIECE..).zip(features.outer_iter_mut()) {
                 workspace.moments.load(x, membership, apart, point)?;
-                workspace.write_features(ridges, features);
+                workspace.write_features(ridges, features)?;
             }
             Ok(())
         },
@@ -91,7 +91,7 @@ pub fn gaussian_scores(
     moments::check(x, membership)?;
     let targets = require_models(targets, x.dim().0)?;
     moments::check_ridge("ridge", ridge)?;
-    let mut scores = Array2::zeros((targets.len(), x.dim().1));
+    let mut scores: Array2<f64> = memory::zeros((targets.len(), x.dim().1))?;
     parallel::for_each(
         threads,
         scores.axis_chunks_iter_mut(Axis(1), PIECE).enumerate().collect(),
@@ -99,7 +99,7 @@ pub fn gaussian_scores(
         |workspace, (piece, mut scores)| {
             for (point, mut scores) in (piece * PIECE..).zip(scores.axis_iter_mut(Axis(1))) {
                 workspace.moments.load(x, membership, Apart::default(), point)?;
-                let of_models = workspace.scores(ridge);
+                let of_models = workspace.scores(ridge)?;
                 for (score, &target) in scores.iter_mut().zip(&targets) {
                     *score = of_models[target / LANES][target % LANES];
                 }
@@ -120,29 +120,35 @@ struct Workspace {
 }
 
 impl Workspace {
-    fn new(x: ArrayView3<f32>) -> Self {
-        let moments = Moments::of_shape(x);
-        let discriminant = Discriminant::for_moments(&moments);
-        Self { comparer: Comparer::of_classes(moments.classes), moments, discriminant, columns: Vec::new() }
+    fn new(x: ArrayView3<f32>) -> Result<Self, KernelError> {
+        let moments = Moments::of_shape(x)?;
+        let discriminant = Discriminant::for_moments(&moments)?;
+        let comparer = Comparer::of_classes(moments.classes)?;
+        Ok(Self { comparer, moments, discriminant, columns: Vec::new() })
     }
 
     /// Features of the loaded point, `[models, features]`.
-    fn write_features(&mut self, ridges: &[f64], mut features: ArrayViewMut2<f32>) {
+    fn write_features(
+        &mut self,
+        ridges: &[f64],
+        mut features: ArrayViewMut2<f32>,
+    ) -> Result<(), KernelError> {
         let moments = &self.moments;
         self.discriminant.fit(moments);
         for (chunk, features) in features.axis_chunks_iter_mut(Axis(0), LANES).enumerate() {
             let effects = moments.effects(chunk);
             self.columns.clear();
             self.columns.extend(self.comparer.compare(moments, chunk, &effects));
-            self.columns.extend(
-                ridges.iter().map(|&ridge| self.discriminant.scores(moments, chunk, &effects, ridge)),
-            );
+            for &ridge in ridges {
+                self.columns.push(self.discriminant.scores(moments, chunk, &effects, ridge)?);
+            }
             write_lanes(&self.columns, features);
         }
+        Ok(())
     }
 
     /// Discriminant scores of all models at the loaded point.
-    fn scores(&mut self, ridge: f64) -> Vec<Lane> {
+    fn scores(&mut self, ridge: f64) -> Result<Vec<Lane>, KernelError> {
         let moments = &self.moments;
         self.discriminant.fit(moments);
         let chunks = 0..moments.chunks;

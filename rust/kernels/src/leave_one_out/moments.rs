@@ -10,6 +10,7 @@ use ndarray::{ArrayView2, ArrayView3};
 
 use crate::error::{KernelError, require_model, require_nonempty, require_shape};
 use crate::lanes::{LANES, Lane, dot};
+use crate::memory;
 
 /// What a model is to the statistics of a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,22 +133,22 @@ pub(crate) struct Sides {
 
 impl Moments {
     /// Room for the moments of a point of `x`, `[models, points, classes]`.
-    pub(crate) fn of_shape(x: ArrayView3<f32>) -> Self {
+    pub(crate) fn of_shape(x: ArrayView3<f32>) -> Result<Self, KernelError> {
         let (models, _, classes) = x.dim();
         let chunks = models.div_ceil(LANES);
-        Self {
+        Ok(Self {
             models,
             classes,
             chunks,
-            roles: vec![[Role::Apart; LANES]; chunks],
+            roles: memory::filled([Role::Apart; LANES], chunks)?,
             effects: [Effect::new(Role::Apart, 0, 0); 3],
-            is_in: vec![[0.0; LANES]; chunks],
-            is_out: vec![[0.0; LANES]; chunks],
-            values: vec![[0.0; LANES]; classes * chunks],
-            deviations: vec![[0.0; LANES]; classes * chunks],
-            norms: vec![[0.0; LANES]; chunks],
-            sides: vec![Sides::default(); classes],
-        }
+            is_in: memory::filled([0.0; LANES], chunks)?,
+            is_out: memory::filled([0.0; LANES], chunks)?,
+            values: memory::filled([0.0; LANES], classes * chunks)?,
+            deviations: memory::filled([0.0; LANES], classes * chunks)?,
+            norms: memory::filled([0.0; LANES], chunks)?,
+            sides: memory::filled(Sides::default(), classes)?,
+        })
     }
 
     /// Takes over `point` of `x`. Fails on NaN and infinity.
@@ -219,17 +220,29 @@ impl Moments {
     }
 
     /// The values, class by class, of the model in the given chunk and lane.
-    pub(crate) fn values_of(&self, (chunk, lane): (usize, usize)) -> Vec<f64> {
-        self.values.iter().skip(chunk).step_by(self.chunks).map(|values| values[lane]).collect()
+    pub(crate) fn values_of(&self, (chunk, lane): (usize, usize)) -> Result<Vec<f64>, KernelError> {
+        let mut values = memory::room_for(self.classes)?;
+        values.extend(self.values.iter().skip(chunk).step_by(self.chunks).map(|values| values[lane]));
+        Ok(values)
     }
 
     /// The values of all shadow models on one side but the one at `place`.
-    pub(crate) fn values_of_side(&self, role: Role, place: (usize, usize)) -> Vec<Vec<f64>> {
+    pub(crate) fn values_of_side(
+        &self,
+        role: Role,
+        place: (usize, usize),
+    ) -> Result<Vec<Vec<f64>>, KernelError> {
         let places = (0..self.chunks).flat_map(|chunk| (0..LANES).map(move |lane| (chunk, lane)));
         places
             .filter(|&(chunk, lane)| self.roles[chunk][lane] == role && (chunk, lane) != place)
             .map(|place| self.values_of(place))
             .collect()
+    }
+
+    /// 1 if the model in a slot, lane `slot % LANES` of chunk `slot / LANES`, is a shadow, else 0.
+    pub(crate) fn is_shadow(&self, slot: usize) -> f64 {
+        let (chunk, lane) = (slot / LANES, slot % LANES);
+        self.is_in[chunk][lane] + self.is_out[chunk][lane]
     }
 
     /// Trace of the scatter matrix left without each model of a chunk.

@@ -6,7 +6,9 @@
 
 use multiversion::multiversion;
 
+use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
+use crate::memory;
 
 /// A factorisation, and room for the next one of the same size.
 pub(crate) struct Tridiagonal {
@@ -27,14 +29,14 @@ pub(crate) struct Forms {
 }
 
 impl Tridiagonal {
-    pub(crate) fn of_size(size: usize) -> Self {
-        Self {
+    pub(crate) fn of_size(size: usize) -> Result<Self, KernelError> {
+        Ok(Self {
             size,
-            diagonal: vec![0.0; size],
-            off_diagonal: vec![0.0; size],
-            reflections: vec![0.0; size * size],
-            work: vec![0.0; size],
-        }
+            diagonal: memory::filled(0.0, size)?,
+            off_diagonal: memory::filled(0.0, size)?,
+            reflections: memory::filled(0.0, size * size)?,
+            work: memory::filled(0.0, size)?,
+        })
     }
 
     /// Factorises the symmetric `matrix` (all of it, row by row), which is used up.
@@ -101,8 +103,9 @@ struct HalfRow {
 }
 
 impl HalfSolver {
-    pub(crate) fn of_size(size: usize) -> Self {
-        Self { rows: vec![HalfRow { ratio: [0.0; LANES], inverse_root: [0.0; LANES] }; size] }
+    pub(crate) fn of_size(size: usize) -> Result<Self, KernelError> {
+        let row = HalfRow { ratio: [0.0; LANES], inverse_root: [0.0; LANES] };
+        Ok(Self { rows: memory::filled(row, size)? })
     }
 
     /// Turns `x` into `y`.

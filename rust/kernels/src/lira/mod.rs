@@ -18,7 +18,7 @@ use self::slots::{LANES_PER_BLOCK, Slots, most_blocks};
 use crate::error::{KernelError, require_classes, require_models, require_shape};
 use crate::lanes::{LANES, Lane, dot};
 use crate::logits::{BLOCK, Logit};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// Added to each variance as a share of the mean variance at the point, and at least: so that queries that repeat
 /// one another, or fewer shadows than augmentations, leave the covariance invertible. It is the same for IN and
@@ -79,11 +79,14 @@ pub fn adapted_lira<T: Logit>(
     let expected = &predictions.shape()[..2];
     require_shape("membership", membership.shape(), expected, "models and points of predictions")?;
     let targets = require_models(targets, predictions.dim().0)?;
-    let mut scores = Array2::zeros((targets.len(), predictions.dim().1));
+    let mut scores: Array2<f64> = memory::zeros((targets.len(), predictions.dim().1))?;
     parallel::for_each(
         threads,
         scores.axis_chunks_iter_mut(Axis(1), PIECE).enumerate().collect(),
-        || (vec![Slots::for_predictions(predictions); PIECE], Gaussians::for_predictions(predictions)),
+        || {
+            let slots: Result<Vec<_>, _> = (0..PIECE).map(|_| Slots::for_predictions(predictions)).collect();
+            Ok((slots?, Gaussians::for_predictions(predictions)?))
+        },
         |(slots, gaussians), (piece, mut scores)| {
             let points = piece * PIECE..piece * PIECE + scores.ncols();
             let slots = &mut slots[..points.len()];
@@ -140,20 +143,22 @@ struct Side {
 }
 
 impl Gaussians {
-    fn for_predictions<T>(predictions: ArrayView4<T>) -> Self {
+    fn for_predictions<T>(predictions: ArrayView4<T>) -> Result<Self, KernelError> {
         let (models, _, augmentations, _) = predictions.dim();
         let lanes = most_blocks(models) * LANES_PER_BLOCK;
-        let side = || Side {
-            count: 0,
-            matrix: vec![0.0; augmentations * augmentations],
-            offset: vec![0.0; augmentations],
+        let side = || -> Result<Side, KernelError> {
+            Ok(Side {
+                count: 0,
+                matrix: memory::filled(0.0, augmentations * augmentations)?,
+                offset: memory::filled(0.0, augmentations)?,
+            })
         };
-        Self {
+        Ok(Self {
             augmentations,
-            shadows: vec![[0.0; LANES]; lanes],
-            deviations: vec![[0.0; LANES]; lanes * augmentations],
-            sides: [side(), side()],
-        }
+            shadows: memory::filled([0.0; LANES], lanes)?,
+            deviations: memory::filled([0.0; LANES], lanes * augmentations)?,
+            sides: [side()?, side()?],
+        })
     }
 
     /// The score of one target at the point that `slots` holds.

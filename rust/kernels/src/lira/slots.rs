@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayView4};
 
+use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
 use crate::logits::{BLOCK, Block, FoundNan, Logit, Odds};
+use crate::memory;
 
 /// float64 lanes of the models in one block of float32 logits.
 pub(crate) const LANES_PER_BLOCK: usize = BLOCK / LANES;
@@ -15,7 +17,6 @@ pub(crate) const LANES_PER_BLOCK: usize = BLOCK / LANES;
 ///
 /// Each model has a slot: slot `s` is lane `s % BLOCK` of block `s / BLOCK`, and in float64 lane `s % LANES` of lanes
 /// `s / LANES`. OUT models start with a new block.
-#[derive(Clone)]
 pub(crate) struct Slots {
     pub(crate) of_model: Vec<usize>,
     /// How many models are IN, and OUT; and which float64 lanes they fill.
@@ -32,18 +33,20 @@ pub(crate) struct Slots {
 
 impl Slots {
     /// Room for a point of `predictions`, `[models, points, augmentations, classes]`.
-    pub(crate) fn for_predictions<T>(predictions: ArrayView4<T>) -> Self {
+    pub(crate) fn for_predictions<T>(predictions: ArrayView4<T>) -> Result<Self, KernelError> {
         let (models, _, augmentations, classes) = predictions.dim();
         let blocks = most_blocks(models);
-        Self {
-            of_model: vec![0; models],
+        Ok(Self {
+            of_model: memory::filled(0, models)?,
             counts: [0; 2],
             ranges: [0..0, 0..0],
-            filled: vec![[0.0; LANES]; blocks * LANES_PER_BLOCK],
-            blocks: vec![Block::new(augmentations, classes); blocks],
-            odds: vec![vec![Odds::default(); augmentations]; blocks],
-            is_scaled: Array2::default((augmentations, classes)),
-        }
+            filled: memory::filled([0.0; LANES], blocks * LANES_PER_BLOCK)?,
+            blocks: (0..blocks).map(|_| Block::new(augmentations, classes)).collect::<Result<_, _>>()?,
+            odds: (0..blocks)
+                .map(|_| memory::filled(Odds::default(), augmentations))
+                .collect::<Result<_, _>>()?,
+            is_scaled: memory::zeros((augmentations, classes))?,
+        })
     }
 
     /// Gives every model its slot at a point with the given membership.

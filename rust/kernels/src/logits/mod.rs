@@ -30,7 +30,7 @@ use self::math::{exp, ln};
 pub use self::reduce::{Reduced, reduce_logits};
 pub use self::views::{View, apply_view};
 use crate::error::{KernelError, require_classes};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// How many items (rows, points or models) are worked on side by side, one in each lane of the vector instructions.
 pub(crate) const BLOCK: usize = 16;
@@ -155,7 +155,6 @@ pub(crate) fn clip_factors(scaled: &[Items], limit: f32) -> Items {
 }
 
 /// The logits of up to `BLOCK` items, one per lane, and room to scale them.
-#[derive(Clone)]
 pub(crate) struct Block {
     classes: usize,
     /// Augmentation by augmentation, within it class by class.
@@ -175,13 +174,13 @@ impl FoundNan {
 }
 
 impl Block {
-    pub(crate) fn new(augmentations: usize, classes: usize) -> Self {
-        Self {
+    pub(crate) fn new(augmentations: usize, classes: usize) -> Result<Self, KernelError> {
+        Ok(Self {
             classes,
-            values: vec![[0.0; BLOCK]; augmentations * classes],
-            scratch: vec![[0.0; BLOCK]; classes],
-            buffer: Vec::new(),
-        }
+            values: memory::filled([0.0; BLOCK], augmentations * classes)?,
+            scratch: memory::filled([0.0; BLOCK], classes)?,
+            buffer: memory::room_for(augmentations * classes)?,
+        })
     }
 
     /// Puts the logits of one item, `[augmentations, classes]` or `[classes]`, into `lane`.
@@ -233,7 +232,7 @@ pub fn scale_logits<T: Logit>(
     require_classes("logits", logits.shape())?;
     let limit = clip_norm.map(check_clip_norm).transpose()?;
     let classes = logits.ncols();
-    let mut scaled = Array2::zeros(logits.raw_dim());
+    let mut scaled: Array2<f32> = memory::zeros(logits.raw_dim())?;
     let pieces = logits
         .axis_chunks_iter(Axis(0), PIECE)
         .zip(scaled.axis_chunks_iter_mut(Axis(0), PIECE))

@@ -7,7 +7,7 @@ use ndarray::{Array2, Array3, ArrayView3, ArrayView4, ArrayViewMut1, ArrayViewMu
 
 use crate::error::{KernelError, require_classes};
 use crate::logits::{BLOCK, Block, Items, Logit, clip_factors};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// What the attacks need of every model's predictions at every point.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +30,9 @@ pub fn reduce_logits<T: Logit>(
     require_classes("predictions", predictions.shape())?;
     let (models, points, augmentations, classes) = predictions.dim();
     let mut reduced = Reduced {
-        scaled: Array3::zeros((models, points, classes)),
-        clipped: Array3::zeros((models, points, classes)),
-        spread: Array2::zeros((models, points)),
+        scaled: memory::zeros((models, points, classes))?,
+        clipped: memory::zeros((models, points, classes))?,
+        spread: memory::zeros((models, points))?,
     };
     let pieces = predictions
         .outer_iter()
@@ -75,14 +75,14 @@ struct Reduction {
 }
 
 impl Reduction {
-    fn new(augmentations: usize, classes: usize) -> Self {
-        Self {
-            block: Block::new(augmentations, classes),
-            scaled: vec![[0.0; BLOCK]; classes],
-            clipped: vec![[0.0; BLOCK]; classes],
-            largest: vec![[0.0; BLOCK]; augmentations],
+    fn new(augmentations: usize, classes: usize) -> Result<Self, KernelError> {
+        Ok(Self {
+            block: Block::new(augmentations, classes)?,
+            scaled: memory::filled([0.0; BLOCK], classes)?,
+            clipped: memory::filled([0.0; BLOCK], classes)?,
+            largest: memory::filled([0.0; BLOCK], augmentations)?,
             spread: [0.0; BLOCK],
-        }
+        })
     }
 
     fn load<T: Logit>(

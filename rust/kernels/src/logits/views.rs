@@ -26,7 +26,7 @@ use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis};
 use crate::error::{KernelError, require_classes};
 use crate::logits::math::{exp, ln};
 use crate::logits::{BLOCK, Block, Items, LARGEST_LOGIT, Logit, larger, smaller};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// The smallest probability: what `exp` gives at the end of its domain.
 const SMALLEST: f32 = 1.645_811_4e-38;
@@ -115,7 +115,7 @@ pub fn apply_view<T: Logit>(
     require_classes("logits", logits.shape())?;
     let classes = logits.ncols();
     view.require_enough_classes(classes)?;
-    let mut seen = Array2::zeros(logits.raw_dim());
+    let mut seen: Array2<f32> = memory::zeros(logits.raw_dim())?;
     let pieces = logits
         .axis_chunks_iter(Axis(0), PIECE)
         .zip(seen.axis_chunks_iter_mut(Axis(0), PIECE))
@@ -150,13 +150,13 @@ struct Sight {
 }
 
 impl Sight {
-    fn new(view: View, classes: usize) -> Self {
-        Self {
+    fn new(view: View, classes: usize) -> Result<Self, KernelError> {
+        Ok(Self {
             view,
-            block: Block::new(1, classes),
-            logits: vec![[0.0; BLOCK]; classes],
-            seen: vec![[0.0; BLOCK]; classes],
-        }
+            block: Block::new(1, classes)?,
+            logits: memory::filled([0.0; BLOCK], classes)?,
+            seen: memory::filled([0.0; BLOCK], classes)?,
+        })
     }
 
     fn load<T: Logit>(&mut self, logits: ArrayView2<T>, first_row: usize) -> Result<(), KernelError> {

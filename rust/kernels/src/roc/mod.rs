@@ -13,7 +13,7 @@ use ndarray::{Array1, ArrayView1, ArrayView2, ArrayViewD, Dimension};
 pub use self::resample::roc_resample;
 use self::sweep::{LEADING, Limits, Sweep};
 use crate::error::{KernelError, require_nonempty, require_shape};
-use crate::parallel;
+use crate::{memory, parallel};
 
 /// A ROC curve from the threshold that takes nothing to the one that takes everything; all float64.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,8 +33,11 @@ pub struct RocCurve {
 pub fn roc_curve(scores: ArrayView1<f64>, labels: ArrayView1<bool>) -> Result<RocCurve, KernelError> {
     let sorted = Sorted::new(scores.into_dyn(), labels.into_dyn(), NonZeroUsize::MIN)?;
     let (members, others) = (sorted.members.len() as f64, sorted.others.len() as f64);
-    let (mut false_positives, mut true_positives, mut thresholds) =
-        (vec![0.0], vec![0.0], vec![f64::INFINITY]);
+    let room = || memory::room_for(scores.len() + 1);
+    let (mut false_positives, mut true_positives, mut thresholds) = (room()?, room()?, room()?);
+    false_positives.push(0.0);
+    true_positives.push(0.0);
+    thresholds.push(f64::INFINITY);
     let (mut taken_members, mut taken_others) = (0, 0);
     sorted.for_each_group(|key, members_here, others_here| {
         taken_members += members_here;
@@ -101,7 +104,8 @@ impl Sorted {
         threads: NonZeroUsize,
     ) -> Result<Self, KernelError> {
         check_scores(scores.view(), labels.view())?;
-        let (mut members, mut others) = (Vec::new(), Vec::new());
+        let count = labels.iter().filter(|&&is_member| is_member).count();
+        let (mut members, mut others) = (memory::room_for(count)?, memory::room_for(labels.len() - count)?);
         for (&score, &is_member) in scores.iter().zip(&labels) {
             if is_member { members.push(key_of(score)) } else { others.push(key_of(score)) }
         }
@@ -115,7 +119,7 @@ impl Sorted {
         parallel::for_each(
             threads,
             vec![&mut members, &mut others],
-            || (),
+            || Ok(()),
             |(), keys| {
                 keys.sort_unstable();
                 Ok(())

@@ -9,9 +9,9 @@ use std::num::NonZeroUsize;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{KernelError, require_shape};
-use crate::parallel;
 use crate::roc::sweep::{LEADING, Limits, Sweep};
 use crate::roc::{check_rates, check_scores, key_of};
+use crate::{memory, parallel};
 
 /// Resamples in one piece of parallel work.
 const PIECE: usize = 8;
@@ -39,7 +39,7 @@ pub fn roc_resample(
     require_shape("point_weights", point_weights.shape(), &[resamples, points], "resamples and points")?;
 
     let entries = sort_entries(scores, labels)?;
-    let mut metrics = Array2::zeros((resamples, LEADING + rates.len()));
+    let mut metrics: Array2<f64> = memory::zeros((resamples, LEADING + rates.len()))?;
     let pieces = metrics
         .axis_chunks_iter_mut(Axis(0), PIECE)
         .zip(target_weights.axis_chunks_iter(Axis(0), PIECE))
@@ -81,16 +81,18 @@ fn sort_entries(scores: ArrayView2<f64>, labels: ArrayView2<bool>) -> Result<Vec
             expected: "axes shorter than 4,294,967,296".to_owned(),
         });
     }
-    let mut order: Vec<_> = scores.indexed_iter().map(|(index, &score)| (key_of(score), index)).collect();
+    let mut order = memory::room_for(scores.len())?;
+    order.extend(scores.indexed_iter().map(|(index, &score)| (key_of(score), index)));
     order.sort_unstable();
     let next_keys = order.iter().skip(1).map(|(key, _)| Some(key)).chain([None]);
-    let entries = order.iter().zip(next_keys).map(|((key, (target, point)), next)| Entry {
+    let mut entries = memory::room_for(order.len())?;
+    entries.extend(order.iter().zip(next_keys).map(|((key, (target, point)), next)| Entry {
         target: *target as u32,
         point: *point as u32,
         is_member: labels[[*target, *point]],
         ends_group: next != Some(key),
-    });
-    Ok(entries.collect())
+    }));
+    Ok(entries)
 }
 
 /// The weights of one resample, and room for its metrics.
@@ -104,16 +106,16 @@ struct Resample<'a> {
 }
 
 impl<'a> Resample<'a> {
-    fn new(labels: ArrayView2<'a, bool>, rates: &'a [f64]) -> Self {
+    fn new(labels: ArrayView2<'a, bool>, rates: &'a [f64]) -> Result<Self, KernelError> {
         let (targets, points) = labels.dim();
-        Self {
+        Ok(Self {
             rates,
             labels,
-            target_weights: vec![0; targets],
-            point_weights: vec![0; points],
+            target_weights: memory::filled(0, targets)?,
+            point_weights: memory::filled(0, points)?,
             limits: Limits::default(),
-            metrics: vec![0.0; LEADING + rates.len()],
-        }
+            metrics: memory::filled(0.0, LEADING + rates.len())?,
+        })
     }
 
     fn load(&mut self, target_weights: ArrayView1<u16>, point_weights: ArrayView1<u16>) {

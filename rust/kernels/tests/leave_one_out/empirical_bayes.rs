@@ -4,7 +4,10 @@ use ndarray::{Array1, Array2, Array3, Axis, s};
 use proptest::prelude::*;
 use tmi_kernels::{KernelError, Prior, empirical_bayes_features};
 
-use crate::{ONE, assert_near, covariance, inner, level, many, mean, pool, row, several, side, solve};
+use crate::{
+    ONE, assert_near, covariance, inner, level, many, mean, pool, pool_of_many_classes, row, several, side,
+    solve,
+};
 
 /// The features of values `x` from the rows of both sides, the expected shift and its variance.
 fn features(
@@ -58,6 +61,43 @@ fn run(
     empirical_bayes_features(x.view(), membership.view(), 1, None, &prior, share, ONE)
 }
 
+fn assert_leaves_each_model_out(
+    x: &Array3<f32>,
+    membership: &Array2<bool>,
+    expected: f64,
+    variance: f64,
+    share: f64,
+) {
+    let found = run(x, membership, expected, variance, share).expect("good input");
+    let (models, points, classes) = x.dim();
+    for (model, point) in (0..models).flat_map(|model| (0..points).map(move |point| (model, point))) {
+        let sides = [true, false].map(|is_in| side(x, membership, point, is_in, &[model, 1]));
+        let is_comparable = sides.iter().all(|rows| !rows.is_empty());
+        let (expected, variance) = (vec![expected; classes], vec![variance; classes]);
+        let truth = match is_comparable {
+            true => features(&row(x, model, point), &sides, &expected, &variance, share),
+            false => [0.0; 3],
+        };
+        for (feature, truth) in truth.into_iter().enumerate() {
+            assert_near(f64::from(found[[model, point, feature]]), truth.clamp(-1e6, 1e6), 1e-5);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3))]
+
+    #[test]
+    fn features_of_many_classes_are_the_same(
+        (x, membership) in pool_of_many_classes(&[1.0, 1e3, 1e4, 1e8]),
+        expected in -1.0..1.0_f64,
+        variance in 0.0..2.0_f64,
+        share in 0.05..0.95_f64,
+    ) {
+        assert_leaves_each_model_out(&x, &membership, expected, variance, share);
+    }
+}
+
 proptest! {
     // An outlier of 1e4 still is a part of the scatter matrix that is removed again, one of 1e8 is not.
     #[test]
@@ -67,21 +107,7 @@ proptest! {
         variance in 0.0..2.0_f64,
         share in 0.05..0.95_f64,
     ) {
-        let found = run(&x, &membership, expected, variance, share)?;
-        let (models, points, classes) = x.dim();
-        for (model, point) in (0..models).flat_map(|model| (0..points).map(move |point| (model, point))) {
-            let sides = [true, false].map(|is_in| side(&x, &membership, point, is_in, &[model, 1]));
-            let is_comparable = sides.iter().all(|rows| !rows.is_empty());
-            let truth = match is_comparable {
-                true => features(
-                    &row(&x, model, point), &sides, &vec![expected; classes], &vec![variance; classes], share,
-                ),
-                false => [0.0; 3],
-            };
-            for (feature, truth) in truth.into_iter().enumerate() {
-                assert_near(f64::from(found[[model, point, feature]]), truth.clamp(-1e6, 1e6), 1e-5);
-            }
-        }
+        assert_leaves_each_model_out(&x, &membership, expected, variance, share);
     }
 
     #[test]
@@ -112,7 +138,7 @@ proptest! {
 
     #[test]
     fn extreme_numbers_have_finite_features(
-        (x, membership) in pool(&[1.0, 1e38]),
+        (x, membership) in prop_oneof![pool(&[1.0, 1e38]), pool_of_many_classes(&[1.0, 1e38])],
         scale in prop::sample::select(&[1e-45_f32, 1.0, 1e38][..]),
         expected in prop::sample::select(&[0.0, -1e-300, 1e38, -1e155, f64::MAX][..]),
         variance in prop::sample::select(&[0.0, 5e-324, 1.0, 1e155, f64::MAX][..]),
@@ -138,7 +164,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn threads_change_no_bit(pool in pool(&[1.0, 1e8])) {
+    fn threads_change_no_bit(pool in prop_oneof![pool(&[1.0, 1e8]), pool_of_many_classes(&[1.0, 1e8])]) {
         let (x, membership) = many(&pool);
         let (_, points, classes) = x.dim();
         let (mean, variance) = (Array2::from_elem((points, classes), 0.3), Array1::ones(classes));

@@ -5,6 +5,7 @@ mod empirical_bayes;
 mod features;
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use ndarray::{Array2, Array3, Axis, concatenate, s};
 use proptest::prelude::*;
@@ -16,10 +17,19 @@ fn several() -> [NonZeroUsize; 2] {
     [2, 5].map(|threads| NonZeroUsize::new(threads).expect("positive"))
 }
 
+/// Values and membership of some models; the outlier, model 0, is far from the others.
+fn pool(outliers: &'static [f32]) -> impl Strategy<Value = (Array3<f32>, Array2<bool>)> {
+    pool_of(4..24, 1..8, outliers)
+}
+
+/// The same with so many classes that no matrix of them is made.
+fn pool_of_many_classes(outliers: &'static [f32]) -> impl Strategy<Value = (Array3<f32>, Array2<bool>)> {
+    pool_of(4..9, 257..260, outliers)
+}
+
 prop_compose! {
-    /// Values and membership of some models; the outlier, model 0, is far from the others.
-    fn pool(outliers: &'static [f32])(
-        shape in (4..24_usize, 1..3_usize, 1..8_usize),
+    fn pool_of(models: Range<usize>, classes: Range<usize>, outliers: &'static [f32])(
+        shape in (models, 1..3_usize, classes),
         outlier in prop::sample::select(outliers),
     )(
         values in prop::collection::vec(-3.0_f32..3.0, shape.0 * shape.1 * shape.2),
