@@ -68,8 +68,8 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 def _sentence(error: Exception) -> str:
     if isinstance(error, MemoryError | RuntimeError):
         return (
-            f"the memory is not enough: {first_line(error)}; fewer workers (--workers) and less working memory (--memory) "
-            "take less, and `tmi doctor` says how much there is"
+            f"the memory is not enough: {first_line(error)}; fewer workers (--workers) and less working memory "
+            "(--memory) take less, and `tmi doctor` says how much there is"
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{os.fspath(error.filename)}: {error.strerror}" if error.filename else error.strerror
