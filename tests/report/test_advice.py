@@ -96,4 +96,6 @@ def test_what_was_not_tried_is_said_where_something_leaks(results: Results) -> N
     text = said(make_results({"tmi": 0.0}))[0]
     assert text == "This audit asks for no measure. It is no clearance either: see what was not measured."
     assert "Another figure suggests a leak" in said(make_results({"tmi": 0.0, "gaussian": 0.6}))[0]
+    slight = changed(results, {"attacks/tmi/tpr_at_fpr/0.01": figure(0.012, 0.004)})
+    assert "too little to name anybody: at 1% false positives" in said(slight)[0]
     assert "Check the membership" in said(make_results({"tmi": -0.6}))[0]

@@ -12,7 +12,7 @@ from tmi.report.claims import hint
 from tmi.report.finetunings import Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results
 from tmi.report.tables import Figures
-from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval
+from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval, rate_percent
 
 # Rows that leave the first page its one sheet.
 MOST_ROWS = 8
@@ -141,6 +141,12 @@ def _follows(results: Results) -> str:
         if hint(results) is not None:
             return "Another figure suggests a leak (see the results): measure it with more models before you decide."
         return "This audit asks for no measure. It is no clearance either: see what was not measured."
+    rate = results.representative_rate
+    if (found := results.main.tpr_at_fpr[rate]).resolvable and found.low <= float(rate):
+        return (
+            f"Something leaks, but too little to name anybody: at {rate_percent(rate)} false positives no more members "
+            "than by guessing were shown to be found. This audit asks for no measure; a better attack may find more."
+        )
     return (
         "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of "
         "patients or customers, do not let it be queried freely as it is."

@@ -36,7 +36,7 @@ def bound_sentence(results: Results) -> str:
     if (bound := results.main.epsilon) is None:
         return f"No lower bound on ε could be computed for {results.headline}."
     certain = f"{100 * bound.confidence:g}% confidence, δ = {bound.delta:g}"
-    if bound.lower_bound <= 0:
+    if bound_text(bound.lower_bound) == "0.00":
         return f"{results.headline} rules no promise out: it shows no lower bound above 0 on ε ({certain})."
     return (
         f"If the {bound.stage} had been differentially private with an ε below {bound_text(bound.lower_bound)}, "
