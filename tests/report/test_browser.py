@@ -105,11 +105,11 @@ def test_the_policy_stops_requests_even_if_an_escape_were_forgotten(
     assert "/i" in asked  # so the listener would have heard
 
 
-def ran(page: Path, profile: Path, script: str) -> str:
+def ran(page: Path, profile: Path, script: str, *options: str) -> str:
     """The title that a script gives a page after it has loaded."""
     html = page.read_text().replace('http-equiv="Content-Security-Policy"', "name=x")
     page.write_text(html.replace("</body>", f"<script>{script}</script></body>"))
-    found = re.search("<title>(.*?)</title>", dumped(page, profile), re.DOTALL)
+    found = re.search("<title>(.*?)</title>", dumped(page, profile, *options), re.DOTALL)
     assert found is not None
     return found[1]
 
@@ -152,6 +152,17 @@ def test_the_table_of_points_is_sorted_by_a_click(tmp_path: Path) -> None:
     assert [order.split(",") for order in orders[1:]] == [by_auc, by_auc[::-1], sorted(names, reverse=True)]
 
 
+@pytest.mark.parametrize(("scheme", "background"), [("1", "rgb(255, 255, 255)"), ("0", "rgb(30, 35, 42)")])
+def test_figures_are_as_light_or_dark_as_the_page(tmp_path: Path, scheme: str, background: str) -> None:
+    write_report(tmp_path, Material(make_results({"tmi": 0.6})))
+    script = """
+        const behind = getComputedStyle(document.querySelector('#patch_1 path')).fill;
+        document.title = [behind, getComputedStyle(document.querySelector('.chart')).backgroundColor].join(';')"""
+    preferred = f"--blink-settings=preferredColorScheme={scheme}"
+    found = ran(tmp_path / "report.html", tmp_path / "profile", script, preferred)
+    assert found.split(";") == [background, background]
+
+
 def printed_pages(page: Path, profile: Path) -> int:
     pdf = page.with_suffix(".pdf")
     assert BROWSER is not None
@@ -191,19 +202,34 @@ def test_nothing_sticks_out_of_a_phone(tmp_path: Path, layout: str) -> None:
     results = with_target(results)
     exhibits = {"images": [Exhibit("image", np.eye(8))] * 3, "texts": [Exhibit("text", "x" * 500)] * 3, "table": []}
     write_report(tmp_path, Material(results, exhibits[layout], exhibits[layout], "x" * 300))
-    measured = tmp_path / "measured.html"
-    page = (tmp_path / "report.html").read_text().replace('http-equiv="Content-Security-Policy"', "name=x")
-    # A frame of a phone's width, because a headless window is never narrower than 500 pixels. Open all that folds.
-    page = page.replace("<details", "<details open")
-    script = (
-        "<script>onload = () => { const root = frame.contentDocument.documentElement;"
-        "document.title = `${root.clientWidth} ${root.scrollWidth}` }</script>"
-    )
-    (tmp_path / "page.html").write_text(page)
-    measured.write_text(f'<title></title><iframe id="frame" width="390" height="800" src="page.html"></iframe>{script}')
-    dom = dumped(measured, tmp_path / "profile", "--allow-file-access-from-files")
-    found = re.search(r"<title>(\d+) (\d+)</title>", dom)
-    assert found is not None
-    width, needed = map(int, found.groups())
+    # Open all that folds.
+    page = (tmp_path / "report.html").read_text().replace("<details", "<details open")
+    width, needed = on_a_phone(page, tmp_path, "[root.clientWidth, root.scrollWidth]")
     assert 350 < width <= 390
     assert needed <= width
+
+
+def test_a_phone_shows_true_positive_rates(tmp_path: Path) -> None:
+    attacks = {"tmi": 0.6, "label-probe-shadows": 0.5, "adapted-lira": 0.3, "direct": 1.0}
+    write_report(tmp_path, Material(make_results(attacks)))
+    heads = "[...root.querySelectorAll('main th[scope=col]')].filter((head) => head.textContent === 'TPR@1%FPR')"
+    edges = f"[root.clientWidth, ...{heads}.map((head) => Math.ceil(head.getBoundingClientRect().right))]"
+    width, edge = on_a_phone((tmp_path / "report.html").read_text(), tmp_path, edges)
+    assert 300 < edge <= width
+
+
+def on_a_phone(page: str, folder: Path, numbers: str) -> list[int]:
+    """What an expression of the page's ``root`` gives in a frame of a phone's width.
+
+    A headless window is never narrower than 500 pixels.
+    """
+    (folder / "page.html").write_text(page.replace('http-equiv="Content-Security-Policy"', "name=x"))
+    script = (
+        "<script>onload = () => { const root = frame.contentDocument.documentElement;"
+        f"document.title = ({numbers}).join(' ') }}</script>"
+    )
+    framed = folder / "framed.html"
+    framed.write_text(f'<title></title><iframe id="frame" width="390" height="800" src="page.html"></iframe>{script}')
+    found = re.search(r"<title>([\d ]+)</title>", dumped(framed, folder / "profile", "--allow-file-access-from-files"))
+    assert found is not None
+    return [int(number) for number in found[1].split()]
