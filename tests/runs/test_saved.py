@@ -113,6 +113,26 @@ def test_a_run_and_its_saved_predictions_agree(tmp_path: Path, tiny: Any) -> Non
     )
 
 
+def test_the_points_that_nobody_challenges_come_with_a_run(tmp_path: Path, tiny: Any) -> None:
+    changes = {"query__reference_points": 10, "pool__challenge_points": 30, "evaluation__resamples": 200}
+    config = tiny(
+        attack__names=["label-probe", "conditional"], variants={"deep": {"finetune": {"epochs": 2}}}, **changes
+    )
+    tmi.run_attack(config, tmp_path / "run")
+    options = ("--set", "evaluation.resamples=200", "--seed", str(config.seed))
+    options = (*options, "--attack", "label-probe", "--attack", "conditional")
+    for predictions, ours in (("run", "run"), ("run/variants/deep", "run/variants/deep")):
+        command("attack", "--predictions", predictions, *options, "--out", f"of-{Path(ours).name}", folder=tmp_path)
+        for name in ("label-probe", "conditional"):
+            of_run = np.load(tmp_path / ours / "scores" / f"{name}.npy")
+            np.testing.assert_array_equal(
+                np.load(tmp_path / f"of-{Path(ours).name}" / "scores" / f"{name}.npy"), of_run
+            )
+    (tmp_path / "run" / "reference_membership.npy").unlink()
+    refused = command("attack", "--predictions", "run", *options, "--out", "other", folder=tmp_path, code=2)
+    assert "run/reference_membership.npy" in refused
+
+
 def test_torch_is_not_imported(saved: Path) -> None:
     script = (
         "import sys\n"

@@ -16,7 +16,7 @@ from tmi.attacks.registry import Needs, attack_named, default_attacks, lacking
 from tmi.config import SavedConfig, SavedFiles, SavedFinetuning, saved_config, with_values
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
-from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.attack_input import AttackInput, Reference
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 from tmi.predictions.formats.files import open_npy
 from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
@@ -179,12 +179,16 @@ class SavedPredictions(StoredSubject):
         if files.pretrained_predictions is not None:
             answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
             pretrained = Predictions(answers.models, memory)
-        predictions = Predictions(arrays.models, memory)
+        reference = None
+        if (further := arrays.reference) is not None:
+            labels = None if arrays.pretraining_labels is None else further.pretraining_labels
+            reference = Reference(Predictions(further.models, memory), further.membership, labels)
         return AttackInput(
-            predictions,
+            Predictions(arrays.models, memory),
             arrays.membership,
             pretrained,
             self.config.seed,
+            reference=reference,
             labels=arrays.labels,
             pretraining_labels=arrays.pretraining_labels,
         )

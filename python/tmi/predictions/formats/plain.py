@@ -51,12 +51,13 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         models = as_models(inside[name], str(file), reading.note)
         folder = file.parent
     else:
-        numbered = _numbered(path) or _numbered(path / "predictions")
-        if not numbered:
-            raise TmiError(f"{path}: holds neither predictions.npy nor a file per model, 000.npy, 001.npy and so on")
         inside = {}
-        models = [as_model(reading.array(each), str(each), reading.note) for each in numbered]
-        folder = path if _named(path, MEMBERSHIP) else path.parent
+        models = _models(reading, path) or _models(reading, path / "predictions")
+        if not models:
+            raise TmiError(f"{path}: holds neither predictions.npy nor a file per model, 000.npy, 001.npy and so on")
+        # The predictions of a run lie in its directory, those of a variant of it in variants/NAME below.
+        above = (path, path.parent, *path.parents[1:2]) if path.parent.name == "variants" else (path, path.parent)
+        folder = next((each for each in above if _named(each, MEMBERSHIP)), path.parent)
     shape = (len(models), len(models[0]))
 
     def found(names: tuple[str, ...], given: Path | None) -> tuple[NDArray[Any], str] | None:
@@ -72,6 +73,8 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
     if mask is None:
         raise TmiError(f"{path}: has no membership beside it; name its file, bool [models, points], with --membership")
     classes, target, pretraining = found(LABELS, labels), found(TARGET, None), found(PRETRAINING_LABELS, None)
+    # Where the user says who was trained on what, nobody knows it of the points that a run has asked about besides.
+    reference = _reference(reading, path, folder) if file is None and membership is None else None
     return reading.result(
         "tmi",
         models,
@@ -79,7 +82,27 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         classes and as_labels(classes[0], shape[1], classes[1]),
         target=target and as_model(*target, reading.note),
         pretraining_labels=pretraining and as_pretraining_labels(pretraining[0], shape[1], pretraining[1]),
+        reference=reference,
     )
+
+
+def _models(reading: Reading, folder: Path) -> list[NDArray[Any]]:
+    """The predictions of a file per model."""
+    return [as_model(reading.array(each), str(each), reading.note) for each in _numbered(folder)]
+
+
+def _reference(reading: Reading, path: Path, folder: Path) -> SavedArrays | None:
+    """What a run has asked about the points that nobody challenges; their membership lies in its ``folder``."""
+    home = path.parent if _numbered(path) else path
+    models = _models(reading, home / "reference_predictions")
+    if not models:
+        return None
+    mask, labels = folder / "reference_membership.npy", folder / "reference_labels.npy"
+    shape = (len(models), len(models[0]))
+    membership = as_membership(reading.array(mask), shape, str(mask), reading.note)
+    of_points = as_labels(reading.array(labels), shape[1], str(labels)) if labels.exists() else None
+    reading.note(f"{shape[1]} further points, which nobody challenges, teach the attacks.")
+    return SavedArrays(models, membership, None, [], [], pretraining_labels=of_points)
 
 
 def _named(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -43,6 +43,8 @@ class SavedArrays:
         point_ids: int64 ``[points]``, ascending, what the tool calls each point; None where it has no names for them.
         pretraining_labels: int64 ``[points]``, the class that each point had in pretraining; None if nobody said.
         version: of the layout.
+        reference: the same models' answers about further points of the pool, which nobody challenges, with their
+            membership and labels; None where they were not asked.
     """
 
     models: list[NDArray[Any]]
@@ -55,6 +57,7 @@ class SavedArrays:
     point_ids: NDArray[np.int64] | None = None
     pretraining_labels: NDArray[np.int64] | None = None
     version: int = 1
+    reference: SavedArrays | None = None
 
     def __post_init__(self) -> None:
         first = self.models[0]
@@ -154,6 +157,7 @@ class Reading:
         target_membership: NDArray[np.bool_] | None = None,
         point_ids: NDArray[np.int64] | None = None,
         pretraining_labels: NDArray[np.int64] | None = None,
+        reference: SavedArrays | None = None,
     ) -> SavedArrays:
         """What was read: the arrays, and before all notes a sentence with the tool, the shape and what was taken."""
         points, augmentations, classes = models[0].shape
@@ -163,7 +167,7 @@ class Reading:
             f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype}).",
         )
         further = target, target_membership, point_ids, pretraining_labels
-        return SavedArrays(models, membership, labels, self.read_as, self.files, *further)
+        return SavedArrays(models, membership, labels, self.read_as, self.files, *further, reference=reference)
 
 
 def in_numeric_order(paths: Sequence[Path]) -> list[Path]:
