@@ -247,6 +247,12 @@ def saved_options(command: Command) -> Command:
                 type=path,
                 help="Without --predictions: which points of --target are known to be no members, bool [points].",
             ),
+            click.option(
+                "--ids",
+                type=path,
+                help="What you call each point, in tables and reports: integers or strings [points], .npy, .npz or a "
+                "line each in .txt.",
+            ),
             click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]
     ):

@@ -16,7 +16,7 @@ from tmi.errors import TmiError
 
 # Options that say how models are trained, which saved predictions have behind them.
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons", "show_points")
-OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "layout")
+OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "ids", "layout")
 # What of the training and the attacks makes sense without shadow models.
 WITHOUT_SHADOWS = ("name", "seed", "views", "fpr", "workers")
 
@@ -74,6 +74,7 @@ def attack_without_shadows(
     target: tuple[Path, ...],
     pretraining_labels: Path | None,
     non_members: Path | None,
+    ids: Path | None,
     out: Path | None,
     fresh: bool,
     force: bool,
@@ -104,7 +105,8 @@ def attack_without_shadows(
     from tmi.system.machine import available_cores
 
     files = {"target": [_absolute(path) for path in target], "pretraining_labels": _absolute(pretraining_labels)}
-    known = {} if non_members is None else {"non_members": _absolute(non_members)}
+    further = {"non_members": _absolute(non_members), "ids": _absolute(ids)}
+    known = {name: path for name, path in further.items() if path is not None}
     config = audit_of_files(files | known, settings | changes(**options))
     directory = RunDirectory(out or Path("runs") / config.name)
     directory.refuse_foreign()

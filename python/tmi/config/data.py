@@ -35,6 +35,9 @@ class PoolConfig(SourceConfig):
     """Points in the pool; all that the source has if left out."""
     challenge_points: Annotated[int, Field(ge=2)] | None = None
     """Points of the pool whose membership is attacked; all that are no duplicates if left out."""
+    id: str | None = None
+    """The column or array that says what you call each point, in tables and reports. File names, and an array ``ids``
+    of an ``.npz`` file, are taken without it."""
     non_members: str | None = None
     """A second source, of points that were not in the pretraining data of ``model.checkpoint``, those of ``source``
     being known to have been in it: nothing is pretrained then, and the given model is attacked."""

@@ -42,6 +42,8 @@ class SavedFiles(SavedFinetuning):
     """The class that each point had in pretraining, any integers."""
     pretrained_predictions: str | None = None
     """Answers of the pretrained models themselves, for attacks with direct access."""
+    ids: str | None = None
+    """What the owner of the data calls each point."""
     layout: str | None = None
     """The layout by name; found out if left out."""
     companions: list[SavedFinetuning] = []
@@ -77,6 +79,8 @@ class TargetFiles(Table):
     """The class that each point had in pretraining."""
     non_members: str | None = None
     """Which of the points are known to be no members."""
+    ids: str | None = None
+    """What the owner of the data calls each point."""
 
 
 class WithoutShadowsConfig(AttackedConfig):

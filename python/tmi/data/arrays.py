@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tmi.data.points import PointKind, Points
 from tmi.errors import TmiError
+from tmi.predictions.intake import as_ids
 
 CHANNELS = (1, 3, 4)
 # The single class of points that have no labels.
@@ -78,6 +80,15 @@ def with_named_labels(raw: NDArray[Any], labels: Sequence[str], kind: PointKind)
 def unlabelled(raw: NDArray[Any], kind: PointKind) -> Points:
     """Points without labels: all of a single class."""
     return Points(raw, np.zeros(len(raw), dtype=np.int64), (UNLABELLED,), kind)
+
+
+def with_ids(points: Points, ids: ArrayLike, where: str, key: str = "ids") -> Points:
+    """The same points, called as their owner calls them; several may be called alike.
+
+    Raises:
+        TmiError: not one per point, neither whole numbers nor strings, or one is empty.
+    """
+    return replace(points, ids=np.array(as_ids(ids, len(points), f"{where}: {key!r}"), dtype=object))
 
 
 def checked_text(text: str, where: str) -> str:

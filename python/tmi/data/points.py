@@ -25,19 +25,23 @@ class Points:
         labels: int64 ``[points]``, indices into ``class_names``.
         class_names: what the labels mean.
         kind: what ``raw`` holds.
+        ids: what the owner of the data calls each, strings ``[points]``; None where nobody has said it. They change
+            nothing that is computed.
     """
 
     raw: NDArray[Any]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     kind: PointKind
+    ids: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: NDArray[Any]) -> Points:
         """The points at ``indices``, in that order."""
-        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices])
+        ids = None if self.ids is None else self.ids[indices]
+        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices], ids=ids)
         if "digests" in self.__dict__:
             taken.__dict__["digests"] = np.array(self.digests, dtype=object)[indices].tolist()
         return taken
@@ -47,7 +51,19 @@ class Points:
         cut = [pieces(text, words) for text in self.raw]
         labels = np.repeat(self.labels, [len(found) for found in cut])
         raw = np.array([piece for found in cut for piece in found], dtype=object)
-        return Points(raw, labels, self.class_names, self.kind)
+        ids = None
+        if self.ids is not None:
+            numbered = [
+                (name, number) for name, found in zip(self.ids, cut, strict=True) for number in range(len(found))
+            ]
+            ids = np.array([f"{name}#{number}" for name, number in numbered], dtype=object)
+        return Points(raw, labels, self.class_names, self.kind, ids)
+
+    def named(self, prefix: str = "") -> Points:
+        """The same, called by their place in the source, behind a prefix, where nobody has named them."""
+        if self.ids is not None:
+            return self
+        return replace(self, ids=np.array([f"{prefix}{place}" for place in range(len(self))], dtype=object))
 
     def relabelled(self, new_labels: NDArray[np.int64], class_names: tuple[str, ...]) -> Points:
         """The same points with other labels."""

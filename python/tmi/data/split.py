@@ -106,10 +106,10 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
 
     These keep their labels if both sides have labels. Classes of both that are called alike are the same.
     """
-    source = load_points(wanted)
+    source = load_points(wanted).named()
     if wanted.non_members is None:
         return source, None
-    others = load_points(wanted.model_copy(update={"source": wanted.non_members}))
+    others = load_points(wanted.model_copy(update={"source": wanted.non_members})).named("non-member ")
     if (others.kind, others.raw.shape[1:]) != (source.kind, source.raw.shape[1:]):
         raise TmiError(f"pool.non_members {wanted.non_members!r} holds points of another kind or size than pool.source")
     digests = set(source.digests)
@@ -119,13 +119,14 @@ def _pool_source(wanted: PoolConfig) -> tuple[Points, NDArray[np.bool_] | None]:
             f"common ({_listed(shared)} of non_members, from 0), expected none: a point is either a member or not"
         )
     raw = np.concatenate([source.raw, others.raw])
+    ids = np.concatenate([source.ids, others.ids])
     members = np.arange(len(raw)) < len(source)
     names = tuple(dict.fromkeys(source.class_names + others.class_names))
     if UNLABELLED in names:
-        return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind), members
+        return Points(raw, np.zeros(len(raw), dtype=np.int64), ("known",), source.kind, ids), members
     place = np.array([names.index(name) for name in source.class_names + others.class_names])
     labels = place[np.concatenate([source.labels, len(source.class_names) + others.labels])]
-    return Points(raw, labels, names, source.kind), members
+    return Points(raw, labels, names, source.kind, ids), members
 
 
 def _listed(indices: Sequence[int] | NDArray[np.int64]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.data.arrays import checked_text, labelled, unlabelled
+from tmi.data.arrays import checked_text, labelled, unlabelled, with_ids
 from tmi.data.images import stack_images
 from tmi.data.points import PointKind, Points
 from tmi.errors import TmiError, did_you_mean
@@ -19,9 +19,14 @@ LABELS = ("labels", "label", "fine_label", "class", "target", "category", "topic
 
 
 def points_from_table(
-    table: Any, class_names: dict[str, list[str]], where: str, inputs: str | None = None, labels: str | None = None
+    table: Any,
+    class_names: dict[str, list[str]],
+    where: str,
+    inputs: str | None = None,
+    labels: str | None = None,
+    ids: str | None = None,
 ) -> Points:
-    """Points from two columns of an Arrow table.
+    """Points from two columns of an Arrow table, and one of what they are called.
 
     Args:
         table: a ``pyarrow.Table``.
@@ -31,6 +36,7 @@ def points_from_table(
             if left out, the first of ``INPUTS`` that is there.
         labels: a column of whole numbers or strings; if left out, the first of ``LABELS`` that is there, and if there
             is none, all points are of the single class `tmi.data.arrays.UNLABELLED`.
+        ids: a column of whole numbers or strings.
 
     Raises:
         TmiError: a column is missing, has empty cells or texts, or is of another type.
@@ -41,9 +47,12 @@ def points_from_table(
     label_column = _chosen(table, labels, LABELS, "labels", where)
     raw, kind = _read_inputs(table.column(input_column), f"{where}: column {input_column!r}")
     if label_column is None:
-        return unlabelled(raw, kind)
-    names = class_names.get(label_column)
-    return labelled(raw, kind, _read_labels(table.column(label_column)), names, where, label_column)
+        points = unlabelled(raw, kind)
+    else:
+        names = class_names.get(label_column)
+        points = labelled(raw, kind, _read_labels(table.column(label_column)), names, where, label_column)
+    named = _chosen(table, ids, (), "id", where)
+    return points if named is None else with_ids(points, table.column(named).to_pylist(), where, named)
 
 
 def _chosen(table: Any, wanted: str | None, usual: tuple[str, ...], key: str, where: str) -> str | None:

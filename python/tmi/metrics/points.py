@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,21 +46,6 @@ class PointVulnerability:
     mean_out: NDArray[np.float64]
     targets_in: NDArray[np.int64]
     targets_out: NDArray[np.int64]
-
-    def to_csv(self, points: NDArray[np.int64], labels: Sequence[str]) -> str:
-        """One line per point, in the order of the points, below a line of names; empty where a figure is not defined.
-
-        Args:
-            points: int64 ``[points]``, what each is called.
-            labels: of each point.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        figures = list(self.__dataclass_fields__)
-        writer.writerow(["point", "label", *figures])
-        for point, label, *row in zip(points, labels, *(getattr(self, name) for name in figures), strict=True):
-            writer.writerow([point, label, *("" if np.isnan(value) else f"{value:.6g}" for value in row)])
-        return text.getvalue()
 
 
 def point_vulnerability(

@@ -208,6 +208,25 @@ def as_non_members(array: ArrayLike, points: int, where: str) -> NDArray[np.bool
     return mask
 
 
+def as_ids(array: ArrayLike, points: int, where: str = "ids") -> tuple[str, ...]:
+    """What the owner of the data calls each point, as text; several points may be called alike.
+
+    Raises:
+        TmiError: they are neither integers nor strings, not one per point, or one is empty.
+    """
+    named = np.asarray(array)
+    if named.shape != (points,):
+        raise TmiError(f"{where}: has shape {named.shape}, expected ({points},), an id per point")
+    # Of objects, all must be strings: a missing one would be called None or nan.
+    is_text = named.dtype.kind == "U" or (named.dtype == object and all(isinstance(name, str) for name in named))
+    if named.dtype.kind not in "iu" and not is_text:
+        raise TmiError(f"{where}: has type {named.dtype}, expected integers or strings, an id per point")
+    ids = tuple(str(name) for name in named.tolist())
+    if not all(map(str.strip, ids)):
+        raise TmiError(f"{where}: the id of point {[*map(str.strip, ids)].index('')} is empty")
+    return ids
+
+
 def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:
     """Whether numbers are non-negative and sum to 1 over an axis, within rounding to float16."""
     if not np.min(array) >= 0 or np.max(array) > 1 + SUM_TOLERANCE:

@@ -248,9 +248,14 @@ class Provenance(ResultsTable):
 
 
 class ExposedPoint(ResultsTable):
-    """A point by itself, over the targets; None where a figure is not defined."""
+    """A point by itself, over the targets; None where a figure is not defined.
+
+    Attributes:
+        id: what the owner of the data calls it; empty where that is its number.
+    """
 
     point: int
+    id: str = ""
     label: str
     auc: float
     low: float | None
@@ -315,6 +320,7 @@ class Suspect(ResultsTable):
 
     index: int
     point: int
+    id: str = ""
     score: float | None
     p_value: float
     called: bool
@@ -363,6 +369,7 @@ class RankedPoint(ResultsTable):
     """A point of such a target; where no non-members are known there is a score alone."""
 
     point: int
+    id: str = ""
     label: str
     score: float
     p_value: float | None = None

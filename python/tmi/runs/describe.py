@@ -28,6 +28,7 @@ def describe(run: Run, provenance: Provenance, seconds: dict[str, float]) -> Des
         provenance=provenance,
         seconds=seconds,
         target=target.name if target else "",
+        ids=[] if challenges.ids is None else challenges.ids.tolist(),
     )
 
 

@@ -80,8 +80,13 @@ class RunDirectory(Artefacts):
 
     @property
     def points(self) -> Path:
-        """What the attack of the verdict finds at every single point, as a table."""
+        """What is found at every single point, as a table; see `tmi.runs.point_table`."""
         return self.root / "points.csv"
+
+    @property
+    def points_parquet(self) -> Path:
+        """The same in full precision, where pyarrow is installed."""
+        return self.root / "points.parquet"
 
     @property
     def report(self) -> Path:
@@ -153,7 +158,15 @@ class RunDirectory(Artefacts):
             sidecar(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         drawn = [self.figure(name, ending) for name in figures.NAMES for ending in figures.ENDINGS]
-        documents = (self.config, self.manifest, self.results, self.points, self.report, self.markdown)
+        documents = (
+            self.config,
+            self.manifest,
+            self.results,
+            self.points,
+            self.points_parquet,
+            self.report,
+            self.markdown,
+        )
         for path in (*documents, *drawn):
             path.unlink(missing_ok=True)
 

@@ -113,20 +113,21 @@ def results_of(
     target = None
     if target_scores:
         rate = config.evaluation.accusation_rate
-        target = Target(
-            **target_results(
-                target_scores,
-                compared_scores,
-                labels,
-                sorted({*settings.false_positive_rates, rate}),
-                headline=headline(list(target_scores)),
-                name=description.target,
-                fpr=rate,
-                points=description.points,
-                labels=list(description.labels),
-                bootstrap=bootstrap,
-            )
+        about = target_results(
+            target_scores,
+            compared_scores,
+            labels,
+            sorted({*settings.false_positive_rates, rate}),
+            headline=headline(list(target_scores)),
+            name=description.target,
+            fpr=rate,
+            points=description.points,
+            labels=list(description.labels),
+            bootstrap=bootstrap,
         )
+        for suspect in about["most_suspected"] if len(description.ids) else []:
+            suspect["id"] = str(description.ids[suspect["index"]])
+        target = Target(**about)
         advance(len(target_scores))
     counts = {
         "challenge_points": labels.shape[1],
@@ -151,7 +152,7 @@ def results_of(
             rate: Resolution(**found) for rate, found in resolution(settings.false_positive_rates, labels).items()
         },
         provenance=description.provenance,
-        points=exposed_points(name, vulnerable, description.points, description.labels),
+        points=exposed_points(name, vulnerable, description.points, description.labels, description.ids),
         comparisons=compared(scores, labels, settings),
         target=target,
     )
@@ -268,7 +269,11 @@ def notes_of(findings: Iterable[Finding]) -> list[InputNote]:
 
 
 def exposed_points(
-    name: str, found: PointVulnerability, points: NDArray[np.int64], point_labels: Sequence[str]
+    name: str,
+    found: PointVulnerability,
+    points: NDArray[np.int64],
+    point_labels: Sequence[str],
+    ids: Sequence[str] = (),
 ) -> Points:
     """Where an attack does best, and how many points are exposed beyond chance.
 
@@ -277,6 +282,7 @@ def exposed_points(
         found: how well it does at every point.
         points: int64 ``[points]``, what each is called.
         point_labels: of each point.
+        ids: what the owner of the data calls each; empty where that is its number.
     """
     ranking = np.argsort(-np.nan_to_num(found.auc, nan=-1.0), kind="stable")[:MOST_POINTS]
     tested = np.isfinite(found.q_value)
@@ -285,6 +291,7 @@ def exposed_points(
         most_exposed=[
             ExposedPoint(
                 point=int(points[index]),
+                id=str(ids[index]) if len(ids) else "",
                 label=point_labels[index],
                 auc=float(found.auc[index]),
                 low=_finite(found.low[index]),

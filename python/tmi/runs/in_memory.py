@@ -21,11 +21,12 @@ from tmi.errors import TmiError
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
-from tmi.predictions.intake import as_model, taken_in
+from tmi.predictions.intake import as_ids, as_model, taken_in
 from tmi.report.results import Results
 from tmi.report.tables import Attack, Figures, Provenance
 from tmi.runs.adversaries import Adversary, attack_of, attacks_by, by_together, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
+from tmi.runs.point_table import PointTable, point_table
 from tmi.runs.saved import described, possible_attacks
 from tmi.runs.stages import evaluate
 from tmi.runs.subject import Description, Subject
@@ -48,12 +49,14 @@ class InMemory(Subject):
         targets: float32 or float16 ``[points, augmentations, classes]`` of a target of unknown membership, in the first
             finetuning or in all; empty without such a target.
         read_as: what had to be understood.
+        ids: what the owner of the data calls each point; empty where that is its number.
     """
 
     config: AttackedConfig
     answers: AttackInput
     targets: tuple[NDArray[Any], ...]
     read_as: tuple[str, ...]
+    ids: Sequence[str] = ()
     _scored: dict[tuple[str, Adversary], tuple[NDArray[np.float64], float]] = field(
         init=False, default_factory=dict, repr=False
     )
@@ -123,8 +126,9 @@ class InMemory(Subject):
             provenance,
             seconds,
             read_as=self.read_as,
-            labelled=self.answers.labels is not None,
+            labels=self.answers.labels,
             pretraining_labels=self.answers.pretraining_labels,
+            ids=self.ids,
         )
 
     def hashes(self) -> dict[str, str]:
@@ -157,6 +161,8 @@ class Audit:
             attacks that look at several.
         membership: bool ``[models, points]``.
         config: how the figures were made.
+        ids: what the owner of the data calls each point; empty where that is its number.
+        labels: of each point: that of pretraining if it is known, else its class; empty where neither is.
     """
 
     found: Results
@@ -164,7 +170,9 @@ class Audit:
     target_scores: dict[str, NDArray[np.float64]]
     together: dict[int, dict[str, NDArray[np.float64]]]
     membership: NDArray[np.bool_]
-    config: AttackedConfig = field(repr=False)
+    config: AttackedConfig
+    ids: Sequence[str] = ()
+    labels: Sequence[str] = ()
 
     @property
     def results(self) -> dict[str, Any]:
@@ -203,6 +211,25 @@ class Audit:
         return vulnerability(name, self.scores[name], self.membership, self.config.evaluation.confidence)
 
     @cached_property
+    def table(self) -> PointTable:
+        """Every point with its figures, as ``points.csv`` has them; see `tmi.runs.point_table.point_table`."""
+        shadows = self.scores
+        if self.found.target is not None:
+            shadows = shadows | self.together.get(self.found.target.finetunings, {})
+        numbers = np.arange(self.membership.shape[1])
+        return point_table(
+            self.found, self.scores, self.membership, numbers, self.ids, self.labels, self.target_scores, shadows
+        )
+
+    def to_frame(self) -> Any:
+        """Every point with its figures as a ``pandas.DataFrame``, a row per point.
+
+        Raises:
+            TmiError: pandas is not installed; ``table.columns`` has the same as arrays.
+        """
+        return self.table.to_frame()
+
+    @property
     def p_values(self) -> NDArray[np.float64]:
         """Of every point being a non-member of the target of unknown membership, float64 ``[points]``.
 
@@ -211,11 +238,7 @@ class Audit:
         """
         if self.found.target is None:
             raise TmiError("the audit has no target of unknown membership, expected one: audit(..., target=...)")
-        from tmi.metrics.unknown_target import p_values
-
-        name = self.found.target.attack
-        shadows = self.together.get(self.found.target.finetunings, {}).get(name, self.scores[name])
-        return p_values(self.target_scores[name], shadows, self.membership[: self.config.targets])
+        return self.table.columns["target_p_value"]
 
     @property
     def verdict(self) -> str:
@@ -231,7 +254,7 @@ class Audit:
         return roc_figure(self.found)
 
     def save(self, folder: Path | str) -> Path:
-        """Write ``results.json``, ``points.csv``, the scores, the report and its figures; returns the report's path.
+        """Write ``results.json``, the points, the scores, the report and its figures; returns the report's path.
 
         Raises:
             TmiError: the folder is a file.
@@ -239,13 +262,11 @@ class Audit:
         from tmi.report.blocks import Material
         from tmi.report.document import write_report
         from tmi.runs.directory import RunDirectory
-        from tmi.system.files import write_text
 
         directory = RunDirectory(Path(folder))
         directory.prepare()
         self.found.save(directory.results)
-        points = np.arange(self.membership.shape[1])
-        write_text(directory.points, self.points().to_csv(points, [""] * len(points)))
+        self.table.save(directory)
         folders = {"": self.scores} | {
             Adversary(together=number).folder: each for number, each in self.together.items()
         }
@@ -288,6 +309,7 @@ def audit(
     attacks: Sequence[str] | None = None,
     labels: ArrayLike | None = None,
     pretraining_labels: ArrayLike | None = None,
+    ids: ArrayLike | None = None,
     pretrained: ArrayLike | None = None,
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
     target_companions: Sequence[ArrayLike] = (),
@@ -317,6 +339,7 @@ def audit(
         attacks: by name; all that are usual and possible if left out.
         labels: int ``[points]``, the class of each point among those of the predictions.
         pretraining_labels: int ``[points]``, the class that each point had in pretraining, any integers.
+        ids: what you call each point, integers or strings ``[points]``; its number if left out.
         pretrained: the pretrained models' own answers in as many classes as they have, for ``direct``.
         companions: predictions of the same models finetuned in other ways, about the same points: also attack as
             adversaries who see the first two finetunings together, the first three and so on.
@@ -383,7 +406,8 @@ def audit(
     with_attacks(config)
     asked = [] if target is None else [target, *target_companions]
     unknown = tuple(as_model(each, "target", notes.append) for each in asked)
-    subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)))
+    named = () if ids is None else as_ids(ids, answers.membership.shape[1])
+    subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)), named)
     require_sound(subject.findings, force=force)
     main, names = main_adversary(config), config.attack.names
 
@@ -406,4 +430,6 @@ def audit(
     here.threads = threads
     results = evaluate.run_stage(subject, here, description)
     target_scores = {attack: subject.target_scores(attack) for attack in subject.target_attacks}
-    return Audit(results, scores, target_scores, together, answers.membership, config)
+    return Audit(
+        results, scores, target_scores, together, answers.membership, config, description.ids, description.labels
+    )

@@ -9,6 +9,8 @@ _TO_NOTHING = (
     "description ",
     "code ",
     "grown_from ",
+    "pool.id ",
+    "files.ids ",
     "compute.workers ",
     "compute.memory ",
     "compute.checkpoint_minutes ",

@@ -19,8 +19,8 @@ from tmi.report.results import Results
 from tmi.report.tables import Provenance
 from tmi.runs.adversaries import AnyConfig, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory
-from tmi.runs.evaluate import vulnerability
 from tmi.runs.growing import attack_names, earlier_config, refuse_other_configuration, with_more_models
+from tmi.runs.point_table import point_table
 from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
 from tmi.runs.subject import Description, StoredSubject
@@ -249,16 +249,24 @@ def _write(subject: StoredSubject, description: Description, results: Results, s
     from tmi.report.document import write_report
 
     results.save(subject.directory.results)
-    name, config = results.headline, subject.config
-    scores = subject.scores(name, main_adversary(config))
-    found = vulnerability(name, scores, subject.membership, config.evaluation.confidence)
-    write_text(subject.directory.points, found.to_csv(description.points, description.labels))
+    config, main = subject.config, main_adversary(subject.config)
+    of_target = subject.target_attacks
+    point_table(
+        results,
+        {name: subject.scores(name, main) for name in config.attack.names},
+        subject.membership,
+        description.points,
+        description.ids,
+        description.labels,
+        {name: subject.target_scores(name) for name in of_target},
+        {name: subject.scores(name, subject.target_adversary(name)) for name in of_target},
+    ).save(subject.directory)
     suspected = results.target.most_suspected if results.target else []
-    exhibits, of_target = (
+    exhibits, of_suspected = (
         subject.exhibits([point.point for point in points]) if show_points else []
         for points in (results.points.most_exposed, suspected)
     )
-    write_report(subject.directory.root, Material(results, exhibits, of_target, config.to_toml()))
+    write_report(subject.directory.root, Material(results, exhibits, of_suspected, config.to_toml()))
 
 
 def _require_sound(subject: StoredSubject, progress: Progress, force: bool) -> None:

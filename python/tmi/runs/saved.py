@@ -18,7 +18,7 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
-from tmi.predictions.formats.files import open_npy
+from tmi.predictions.formats.files import open_npy, read_ids
 from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
@@ -71,6 +71,12 @@ class SavedPredictions(StoredSubject):
         if stage == "read":
             return dict.fromkeys([self.directory.membership, self.directory.challenge_points], self.answers_key)
         return self.score_files
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """What the owner of the data calls each point; empty where nobody has said it."""
+        path = self.config.files.ids
+        return () if path is None else read_ids(Path(path), self.points)
 
     @property
     def points(self) -> int:
@@ -125,6 +131,7 @@ class SavedPredictions(StoredSubject):
             TmiError: they do not.
         """
         with_attacks(self.config)
+        _ = self.ids
         for each in self.finetunings[1:]:
             where = each.config.files.predictions
             try:
@@ -228,8 +235,9 @@ class SavedPredictions(StoredSubject):
             ],
             read_as=read_as,
             point_ids=self.arrays.point_ids,
-            labelled=self.arrays.labels is not None,
+            labels=self.arrays.labels,
             pretraining_labels=self.arrays.pretraining_labels,
+            ids=self.ids,
             target=Path(self.config.files.target or "the target").name,
         )
 
@@ -267,8 +275,9 @@ def described(
     files: Sequence[ReadFile] = (),
     read_as: Sequence[str] = (),
     point_ids: NDArray[np.int64] | None = None,
-    labelled: bool = False,
+    labels: NDArray[np.int64] | None = None,
     pretraining_labels: NDArray[np.int64] | None = None,
+    ids: Sequence[str] = (),
     target: str = "the target",
 ) -> Description:
     """What the results say about predictions that were made by others.
@@ -281,11 +290,13 @@ def described(
         files: what was read, a table row each.
         read_as: what was understood.
         point_ids: what each point is called, its number if left out.
-        labelled: whether the class of each point is known.
+        labels: int64 ``[points]``, the class of each point; None if it is not known.
         pretraining_labels: int64 ``[points]``; None if they are not known.
+        ids: what the owner of the data calls each point; empty where that is its number.
         target: what the target of unknown membership is called.
     """
     models, points, augmentations, classes = shape
+    said = labels if pretraining_labels is None else pretraining_labels
     return Description(
         kind="saved predictions",
         models=Models(count=models, targets=targets, given=None, not_pretrained=[], not_finetuned=[]),
@@ -297,11 +308,12 @@ def described(
             queries_per_point=augmentations,
         ),
         points=np.arange(points) if point_ids is None else point_ids,
-        labels=[""] * points,
+        labels=[""] * points if said is None else [str(label) for label in said.tolist()],
         provenance=provenance,
         seconds=seconds,
         target=target,
-        labelled=labelled,
+        labelled=labels is not None,
+        ids=ids,
     )
 
 

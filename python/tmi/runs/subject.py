@@ -43,6 +43,7 @@ class Description:
         provenance: what the figures rest on.
         seconds: time of every stage.
         target: what the target of unknown membership is called.
+        ids: what the owner of the data calls each point; empty where that is its number.
         labelled: whether attacks know the class of each point among those of the predictions.
     """
 
@@ -55,6 +56,7 @@ class Description:
     seconds: dict[str, float]
     target: str = ""
     labelled: bool = False
+    ids: Sequence[str] = ()
 
 
 class Subject(ABC):

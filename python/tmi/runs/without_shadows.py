@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from tmi.metrics.set_test import ShuffledSetTest, shuffled_set_test
 from tmi.metrics.unknown_target import SUSPECTED_POINTS
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.formats import read_target
-from tmi.predictions.formats.files import read_array
+from tmi.predictions.formats.files import read_array, read_ids
 from tmi.predictions.formats.reading import LABELS
-from tmi.predictions.intake import as_model, as_non_members, as_pretraining_labels
+from tmi.predictions.intake import as_ids, as_model, as_non_members, as_pretraining_labels
 from tmi.report.results import Results
 from tmi.report.tables import (
     CallsAlone,
@@ -44,6 +43,7 @@ from tmi.report.tables import (
 from tmi.runs.adversaries import main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.runs.evaluate import EXPOSURE_FDR, notes_of
+from tmi.runs.point_table import PointTable, table_without_shadows
 from tmi.runs.saved import read_file
 from tmi.system.versions import provenance
 
@@ -63,6 +63,7 @@ class AuditWithoutShadows:
         scores: float64 ``[candidates]``, higher = member.
         p_values: float64 ``[candidates]``, of being no member; None where no non-members are known.
         config: how the figures were made.
+        ids: what the owner of the data calls each candidate; empty where that is its place.
     """
 
     found: Results
@@ -70,7 +71,8 @@ class AuditWithoutShadows:
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
     p_values: NDArray[np.float64] | None
-    config: WithoutShadowsConfig = field(repr=False)
+    config: WithoutShadowsConfig
+    ids: Sequence[str] = ()
 
     @property
     def results(self) -> dict[str, Any]:
@@ -92,16 +94,26 @@ class AuditWithoutShadows:
 
         return " ".join(sentences(self.found))
 
-    def to_csv(self) -> str:
-        """One line per candidate: its place, label, score, p-value and q-value, the latter two empty if unknown."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["point", "label", "score", "p_value", "q_value"])
-        unknown = np.full(len(self.scores), np.nan)
-        figures = [self.scores, *(unknown if each is None else each for each in (self.p_values, self.q_values))]
-        for point, label, *row in zip(self.candidates, self.labels, *figures, strict=True):
-            writer.writerow([point, label, *("" if np.isnan(value) else f"{value:.6g}" for value in row)])
-        return text.getvalue()
+    @cached_property
+    def table(self) -> PointTable:
+        """Every candidate with its figures, as ``points.csv`` has them; see `tmi.runs.point_table`."""
+        return table_without_shadows(
+            self.candidates,
+            self.ids,
+            self.labels,
+            self.scores,
+            self.p_values,
+            self.q_values,
+            self.config.evaluation.accusation_rate,
+        )
+
+    def to_frame(self) -> Any:
+        """Every candidate with its figures as a ``pandas.DataFrame``, a row per candidate.
+
+        Raises:
+            TmiError: pandas is not installed; ``table.columns`` has the same as arrays.
+        """
+        return self.table.to_frame()
 
     def save(self, folder: Path | str) -> Path:
         """Write ``results.json``, ``points.csv``, the scores and the report; returns the report's path.
@@ -111,12 +123,11 @@ class AuditWithoutShadows:
         """
         from tmi.report.blocks import Material
         from tmi.report.document import write_report
-        from tmi.system.files import write_text
 
         directory = RunDirectory(Path(folder))
         directory.prepare()
         self.found.save(directory.results)
-        write_text(directory.points, self.to_csv())
+        self.table.save(directory)
         directory.save_array(directory.target_scores(ATTACK), self.scores[None], key="audit")
         write_report(directory.root, Material(self.found, config_toml=self.config.to_toml()))
         return directory.report
@@ -142,6 +153,7 @@ def audit_without_shadows(
     pretraining_labels: ArrayLike,
     non_members: ArrayLike | None = None,
     *,
+    ids: ArrayLike | None = None,
     target_companions: Sequence[ArrayLike] = (),
     view: str = "logits",
     false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1),
@@ -162,6 +174,7 @@ def audit_without_shadows(
         pretraining_labels: int ``[points]``, the class that each point had in pretraining, any integers.
         non_members: bool ``[points]``, points that are known not to be in the pretraining data, of the same kind as the
             others, which are the candidates.
+        ids: what you call each point, integers or strings ``[points]``; its number if left out.
         target_companions: answers of ``target`` as it was finetuned in other ways, about the same points.
         view: what the adversary sees of the answers, for instance ``top-3``.
         false_positive_rates: at which points are called members, in (0, 1).
@@ -187,7 +200,8 @@ def audit_without_shadows(
     }
     config = without_shadows_config(document, "audit")
     asked = {"target": target} | {f"target {number}": each for number, each in enumerate(target_companions, 2)}
-    return _audited(config, asked, pretraining_labels, non_members, threads=threads, force=force)
+    named = () if ids is None else as_ids(ids, len(np.asarray(pretraining_labels)))
+    return _audited(config, asked, pretraining_labels, non_members, named, threads=threads, force=force)
 
 
 def audit_of_files(files: dict[str, Any], changes: dict[str, Any]) -> WithoutShadowsConfig:
@@ -217,7 +231,8 @@ def audited_files(config: WithoutShadowsConfig, *, threads: int = 1, force: bool
     labels = read_array(Path(files.pretraining_labels), ["pretraining_labels", *LABELS])
     known = None if files.non_members is None else read_array(Path(files.non_members), ["non_members"])
     answers = {path: read_target(Path(path)) for path in files.target}
-    return _audited(config, answers, labels, known, threads=threads, force=force)
+    ids = () if files.ids is None else read_ids(Path(files.ids), len(labels))
+    return _audited(config, answers, labels, known, ids, threads=threads, force=force)
 
 
 def _audited(
@@ -225,6 +240,7 @@ def _audited(
     asked: Mapping[str, ArrayLike],
     pretraining_labels: ArrayLike,
     non_members: ArrayLike | None,
+    ids: Sequence[str],
     *,
     threads: int,
     force: bool,
@@ -249,7 +265,8 @@ def _audited(
     view = main_adversary(config).view
     finetunings = [Predictions([each], view=view) for each in answers.values()]
     probed = probe_target(finetunings, labels, candidates, config.seed, threads)
-    found = _found(config, labels, candidates, probed)
+    asked_about = [ids[point] for point in np.flatnonzero(candidates).tolist()] if len(ids) else []
+    found = _found(config, labels, candidates, probed, asked_about)
     hashed = answers | {"pretraining labels": labels, "candidates": candidates}
     results = Results(
         kind="no shadow models",
@@ -282,7 +299,7 @@ def _audited(
         without_shadows=found,
     )
     return AuditWithoutShadows(
-        results, np.flatnonzero(candidates), labels[candidates], probed.scores, probed.p_values, config
+        results, np.flatnonzero(candidates), labels[candidates], probed.scores, probed.p_values, config, asked_about
     )
 
 
@@ -306,7 +323,11 @@ def _about_labels(labels: NDArray[np.int64], candidates: NDArray[np.bool_]) -> l
 
 
 def _found(
-    config: WithoutShadowsConfig, labels: NDArray[np.int64], candidates: NDArray[np.bool_], probed: ProbedTarget
+    config: WithoutShadowsConfig,
+    labels: NDArray[np.int64],
+    candidates: NDArray[np.bool_],
+    probed: ProbedTarget,
+    ids: Sequence[str],
 ) -> WithoutShadows:
     """What is said about the candidates."""
     asked, evaluation = np.flatnonzero(candidates), config.evaluation
@@ -314,6 +335,7 @@ def _found(
     # By p-value first, since every fold has a scale of its own.
     order = np.lexsort((-probed.scores, *([] if p_values is None else [p_values])))[:SUSPECTED_POINTS]
     ranked = {"point": asked, "label": labels[asked].astype(str), "score": probed.scores}
+    ranked |= {"id": np.array(ids)} if ids else {}
     about: dict[str, Any] = {}
     if p_values is not None:
         q_values = stats.false_discovery_control(p_values)

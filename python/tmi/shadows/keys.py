@@ -32,7 +32,7 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
         "membership": [
             config.seed,
             config.grown_from or config.models,
-            config.pool.model_dump(),
+            config.pool.model_dump(exclude={"id"}),
             task.pool.fingerprint,
         ],
         "pretrain": [

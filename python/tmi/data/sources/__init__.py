@@ -19,7 +19,8 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.system.plugins import SOURCES
 
 WORDS = re.compile(r"[^\W_]+")
-OPTIONS = ("split", "inputs", "labels")
+# Arguments of ``load``, by the key of the configuration that they are given from.
+OPTIONS = {"split": "split", "inputs": "inputs", "labels": "labels", "id": "ids"}
 
 
 def load_points(source: SourceConfig | str) -> Points:
@@ -38,13 +39,15 @@ def load_points(source: SourceConfig | str) -> Points:
     if kind not in SOURCES.names():
         raise TmiError(f"source {source.source!r}: unknown kind {kind!r}{did_you_mean(kind, SOURCES.names())}")
     load = SOURCES.load(kind, "load").load
-    accepted = [option for option in inspect.signature(load).parameters if option in OPTIONS]
-    options = {option: getattr(source, option) for option in OPTIONS}
+    parameters = inspect.signature(load).parameters
+    accepted = [option for option, argument in OPTIONS.items() if argument in parameters]
+    # Only a pool has ids.
+    options = {option: getattr(source, option, None) for option in OPTIONS}
     for option, value in options.items():
         if value is not None and option not in accepted:
             known = f"only {' and '.join(accepted)}" if accepted else "nor any other option"
             raise TmiError(f"source {source.source!r}: {option} is {value!r}, but {kind} has no {option}, {known}")
-    points = load(name, **{option: options[option] for option in accepted})
+    points = load(name, **{OPTIONS[option]: options[option] for option in accepted})
     if not isinstance(points, Points):
         raise TmiError(
             f"source {source.source!r}: {kind} loads a {type(points).__name__}, expected tmi.data.points.Points"

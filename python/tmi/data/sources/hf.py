@@ -10,7 +10,13 @@ from tmi.data.tables import points_from_table
 from tmi.errors import TmiError, did_you_mean, first_line
 
 
-def load(name: str, split: str | None = None, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(
+    name: str,
+    split: str | None = None,
+    inputs: str | None = None,
+    labels: str | None = None,
+    ids: str | None = None,
+) -> Points:
     """``hf:NAME`` or ``hf:NAME:CONFIG``: a column of images, texts or vectors, and one of labels if any.
 
     Args:
@@ -18,6 +24,7 @@ def load(name: str, split: str | None = None, inputs: str | None = None, labels:
         split: for instance ``train``; all if left out, ``train`` first.
         inputs: the column of the points; one with a usual name if left out.
         labels: the column of the labels; one with a usual name if left out, none if there is none.
+        ids: the column that says what each point is called; none if left out.
 
     Raises:
         TmiError: the package ``datasets`` is not installed, the data set cannot be loaded, or a column is missing or
@@ -41,7 +48,7 @@ def load(name: str, split: str | None = None, inputs: str | None = None, labels:
         for column, feature in dataset.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
-    return points_from_table(dataset.with_format("arrow")[:], class_names, where, inputs, labels)
+    return points_from_table(dataset.with_format("arrow")[:], class_names, where, inputs, labels, ids)
 
 
 def _load(path: str, configuration: str | None, split: str | None) -> Any:

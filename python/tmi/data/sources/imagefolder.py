@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tmi.data.arrays import with_named_labels
+from tmi.data.arrays import with_ids, with_named_labels
 from tmi.data.images import stack_images
 from tmi.data.points import Points
 from tmi.errors import TmiError
@@ -16,6 +16,8 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 def load(name: str, split: str | None = None) -> Points:
     """``imagefolder:DIR``: image files ``DIR/CLASS/FILE`` or ``DIR/SPLIT/CLASS/FILE``, as uint8 RGB.
+
+    A point is called by its path below ``DIR``.
 
     Args:
         name: the folder.
@@ -33,7 +35,8 @@ def load(name: str, split: str | None = None) -> Points:
     classes = _class_folders(root if split is None else root / split)
     files = [(file, folder.name) for folder in classes for file in _image_files(folder)]
     raw = stack_images(((str(file), file) for file, _ in files), len(files))
-    return with_named_labels(raw, [label for _, label in files], "image")
+    points = with_named_labels(raw, [label for _, label in files], "image")
+    return with_ids(points, [file.relative_to(root).as_posix() for file, _ in files], str(root))
 
 
 def _class_folders(root: Path) -> list[Path]:

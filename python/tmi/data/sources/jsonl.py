@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tmi.data.arrays import checked_text, unlabelled, with_named_labels
+from tmi.data.arrays import checked_text, unlabelled, with_ids, with_named_labels
 from tmi.data.points import Points
 from tmi.data.sources.text import decoded
 from tmi.errors import TmiError
@@ -19,7 +19,7 @@ from tmi.system.memory import require_room
 READS_FILES = True
 
 
-def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(name: str, inputs: str | None = None, labels: str | None = None, ids: str | None = None) -> Points:
     """``jsonl:FILE``: one object per line with the strings ``text`` and ``label`` (a number is taken as a name).
 
     If no line has a ``label``, and no other key was asked for, the points have no labels.
@@ -28,6 +28,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         name: the file.
         inputs: another key to take the texts from.
         labels: another key to take the labels from.
+        ids: a key to take from what each point is called, a string or whole number.
 
     Raises:
         TmiError: the file is missing, or a line is not such an object (the line is named).
@@ -36,10 +37,13 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
     text_key, label_key = inputs or "text", labels or "label"
     texts: list[str] = []
     names: list[str] = []
+    named: list[str] = []
     without_label: list[str] = []
     for where, line in _lines(path):
         record = _record(line, where)
         texts.append(_text(record, text_key, where))
+        if ids is not None:
+            named.append(_label(record, ids, where))
         if label_key in record:
             names.append(_label(record, label_key, where))
         else:
@@ -49,7 +53,8 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         raise TmiError(
             f"{without_label[0]}: has no {label_key!r}, expected a string or whole number {label_key!r} in every line"
         )
-    return with_named_labels(raw, names, "text") if names else unlabelled(raw, "text")
+    points = with_named_labels(raw, names, "text") if names else unlabelled(raw, "text")
+    return points if ids is None else with_ids(points, named, str(path), ids)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -80,6 +85,6 @@ def _text(record: dict[str, Any], key: str, where: str) -> str:
 
 
 def _label(record: dict[str, Any], key: str, where: str) -> str:
-    if not isinstance(record[key], str | int):
+    if not isinstance(record.get(key), str | int):
         raise TmiError(f"{where}: expected an object with a string or whole number {key!r}")
     return str(record[key])

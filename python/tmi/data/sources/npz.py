@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tmi.data.arrays import points_from_arrays
+from tmi.data.arrays import points_from_arrays, with_ids
 from tmi.data.points import Points
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import OpenedNpz
@@ -13,8 +13,8 @@ from tmi.predictions.formats.files import OpenedNpz
 READS_FILES = True
 
 
-def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
-    """``npz:FILE``: arrays ``inputs`` and ``labels``, and optionally ``class_names``.
+def load(name: str, inputs: str | None = None, labels: str | None = None, ids: str | None = None) -> Points:
+    """``npz:FILE``: arrays ``inputs`` and ``labels``, and optionally ``class_names`` and ``ids``.
 
     ``inputs`` holds images (uint8, or float in [0, 1]; ``[points, height, width]`` or ``[points, channels, height,
     width]``), vectors (float ``[points, dimensions]``) or texts (a string array ``[points]``).
@@ -24,6 +24,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         inputs: another array to take the inputs from.
         labels: another array to take the labels from; its class names are in ``LABELS_names`` if there is such an
             array, and else the numbers.
+        ids: another array to take from what each point is called, whole numbers or strings.
 
     Raises:
         TmiError: the file is missing or damaged, or an array is missing or has another shape or type.
@@ -32,12 +33,14 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
     inputs_key, labels_key = inputs or "inputs", labels or "labels"
     names_key = "class_names" if labels_key == "labels" else f"{labels_key}_names"
     with OpenedNpz(path) as archive:
-        for key in (inputs_key, labels_key):
+        for key in (inputs_key, labels_key, *([ids] if ids else [])):
             if key not in archive.names:
                 found = ", ".join(sorted(archive.names)) or "none"
                 raise TmiError(f"{path}: the array {key!r} is missing, found {found}")
-        keys = [key for key in (inputs_key, labels_key, names_key) if key in archive.names]
+        keys = [key for key in (inputs_key, labels_key, names_key, ids or "ids") if key in archive.names]
         arrays = archive.read(keys, may_be_empty=True)
-    return points_from_arrays(
+    points = points_from_arrays(
         arrays[inputs_key], arrays[labels_key], arrays.get(names_key), str(path), (inputs_key, labels_key)
     )
+    named = arrays.get(ids or "ids")
+    return points if named is None else with_ids(points, named, str(path), ids or "ids")

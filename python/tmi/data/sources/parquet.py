@@ -15,13 +15,14 @@ from tmi.system.files import parse_json
 READS_FILES = True
 
 
-def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(name: str, inputs: str | None = None, labels: str | None = None, ids: str | None = None) -> Points:
     """``parquet:FILE``: a column of images, texts or vectors, and one of labels if any; see `points_from_table`.
 
     Args:
         name: a file, or a folder whose files ``*.parquet`` are read in the order of their names.
         inputs: the column of the points; one with a usual name if left out.
         labels: the column of the labels; one with a usual name if left out, none if there is none.
+        ids: the column that says what each point is called; none if left out.
 
     Raises:
         TmiError: pyarrow is not installed, or a file or column is missing, damaged or of another type.
@@ -42,7 +43,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         if tables[-1].schema != tables[0].schema:
             raise TmiError(f"{file}: has other columns or types than {files[0]}, expected the same in all files")
     table = pyarrow.concat_tables(tables)
-    return points_from_table(table, _names_in_metadata(table), str(path), inputs, labels)
+    return points_from_table(table, _names_in_metadata(table), str(path), inputs, labels, ids)
 
 
 def _names_in_metadata(table: Any) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.data.arrays import points_from_arrays
+from tmi.data.arrays import points_from_arrays, with_ids
 from tmi.data.points import Points
 from tmi.errors import TmiError
 from tmi.system.user_code import call_named
@@ -42,7 +42,9 @@ def load(name: str) -> Points:
         arrays = _array(inputs), _array(labels)
     except ValueError as error:
         raise TmiError(f"{where}: the function returned no arrays: {error}") from None
-    return points_from_arrays(*arrays, names[0] if names else None, where)
+    points = points_from_arrays(*arrays, names[0] if names else None, where)
+    own = result.ids if isinstance(result, Points) else None
+    return points if own is None else with_ids(points, own, where)
 
 
 def _array(values: Any) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmi.data.arrays import checked_text, unlabelled
+from tmi.data.arrays import checked_text, unlabelled, with_ids
 from tmi.data.points import Points
 from tmi.errors import TmiError
 from tmi.system.files import file_size
@@ -23,21 +23,21 @@ def load(name: str) -> Points:
 
     Args:
         name: a file whose paragraphs, separated by blank lines, are the points; or a folder whose files ``*.txt`` are,
-            each a point, in the order of their names.
+            each a point that is called by its path, in the order of their names.
 
     Raises:
         TmiError: there is no such file or folder, a folder without such files, or a file that is empty or not UTF-8.
     """
     path = Path(name)
-    texts = (
-        _texts_of_folder(path)
-        if path.is_dir()
-        else [paragraph.strip() for paragraph in BLANK_LINES.split(_content(path)) if paragraph.strip()]
-    )
+    if path.is_dir():
+        files = _texts_of_folder(path)
+        points = unlabelled(np.array([*files.values()], dtype=object), "text")
+        return with_ids(points, [file.relative_to(path).as_posix() for file in files], str(path))
+    texts = [paragraph.strip() for paragraph in BLANK_LINES.split(_content(path)) if paragraph.strip()]
     return unlabelled(np.array(texts, dtype=object), "text")
 
 
-def _texts_of_folder(folder: Path) -> list[str]:
+def _texts_of_folder(folder: Path) -> dict[Path, str]:
     files = sorted(
         file
         for file in folder.rglob("*")
@@ -45,7 +45,7 @@ def _texts_of_folder(folder: Path) -> list[str]:
     )
     if not files:
         raise TmiError(f"{folder}: holds no files *.txt")
-    return [checked_text(_content(file), str(file)).strip() for file in files]
+    return {file: checked_text(_content(file), str(file)).strip() for file in files}
 
 
 def _content(path: Path) -> str:

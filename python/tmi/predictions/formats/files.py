@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
+from tmi.predictions.intake import as_ids
 from tmi.system.files import file_size
 from tmi.system.memory import require_room
 
@@ -79,6 +80,21 @@ def read_array(path: Path, names: Sequence[str]) -> NDArray[Any]:
         if name in arrays:
             return arrays[name]
     raise TmiError(f"{path}: holds several arrays, none of which is named {' or '.join(names)}")
+
+
+def read_ids(path: Path, points: int) -> tuple[str, ...]:
+    """What the owner of the data calls each point: an array ``ids``, or lines of a ``.txt`` file.
+
+    Raises:
+        TmiError: the file is missing or damaged, or holds no id per point.
+    """
+    if path.suffix != ".txt":
+        return as_ids(read_array(path, ["ids"]), points, str(path))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, "text in UTF-8", error) from None
+    return as_ids(np.array(lines, dtype=object), points, str(path))
 
 
 def open_npy(path: Path, *, may_be_empty: bool = False) -> NDArray[Any]:
