@@ -110,6 +110,7 @@ def test_ids_of_saved_predictions(arrays: dict[str, Any], tmp_path: Path) -> Non
     command(*ask, "--ids", tmp_path / "ids.txt", "--name", "The clinic's model")
     assert [row["id"] for row in rows_of(tmp_path / "audit")] == IDS
     assert json.loads((tmp_path / "audit" / "results.json").read_text())["name"] == "The clinic's model"
+    assert "patient 07" in (tmp_path / "audit" / "report.html").read_text()
     # Other names are no other audit.
     command(*ask, "--ids", tmp_path / "ids.npz")
     assert [row["id"] for row in rows_of(tmp_path / "audit")] == [str(1000 + point) for point in range(POINTS)]

@@ -54,7 +54,7 @@ def point_columns(points: Sequence[ExposedPoint | Suspect], exhibits: Sequence[E
     """
     if exhibits and len(exhibits) != len(points):
         raise ValueError(f"got {len(exhibits)} exhibits, expected one for each of the {len(points)} points")
-    columns = [Column("Point", [str(point.point) for point in points])]
+    columns = [Column("Point", [point.id or str(point.point) for point in points])]
     if exhibits:
         columns.append(Column("Looks like", [Cell("", exhibit=exhibit) for exhibit in exhibits], media=Media.PAGE))
     if any(point.label for point in points):

@@ -102,7 +102,7 @@ def section(material: Material) -> Section:
         )
     points = found.most_suspected
     columns = [
-        Column("Point", [str(point.point) for point in points]),
+        Column("Point", [point.id or str(point.point) for point in points]),
         Column("Label", [point.label for point in points]),
         Column("Score", [signed(point.score) for point in points]),
     ]
