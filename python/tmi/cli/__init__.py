@@ -15,6 +15,7 @@ from tmi.cli.compare import compare
 from tmi.cli.doctor import doctor
 from tmi.cli.gate import JSON_LINE, MORE_RATES, RATES_OF_RUN, Gate, gate_options
 from tmi.cli.helping import Grouped
+from tmi.cli.init import init
 from tmi.cli.options import (
     RUN,
     SHOW_POINTS,
@@ -41,7 +42,7 @@ def tmi() -> None:
     """
 
 
-for command in (bench, check, compare, convert, doctor, plan):
+for command in (bench, check, compare, convert, doctor, init, plan):
     tmi.add_command(command)
 
 

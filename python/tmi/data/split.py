@@ -232,6 +232,11 @@ def _draw_downstream(
         )
     if runs is not None and len(outside):
         outside = outside[~WordRuns.of(source.raw[outside], config.pool.overlap_words).also_in(runs)]
+    if not len(outside):
+        raise TmiError(
+            f"downstream.source {wanted.source!r} has no point of its classes that the pool does not have as well, "
+            "expected some to finetune on"
+        )
     points = _restrict(source, _draw(outside, wanted.size, config.seed, "downstream"), classes)
     if wanted.points_per_model is not None and wanted.points_per_model >= len(points):
         raise TmiError(

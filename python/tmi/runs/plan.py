@@ -53,6 +53,8 @@ POINTS_OF_FUNCTIONS = 256
 SECONDS_OF_TRAINING = 0.5
 EPOCHS = (2, 60)
 LONGER = 4
+# Points that the models of the longer one are asked about.
+ASKED = 16
 # Points of made-up answers, on which attacks are timed; their time grows about as the number of points.
 POINTS_OF_ATTACKS = 150
 # A refused connection or a wrong token is found at once, and a moment's failure is forgiven.
@@ -333,7 +335,7 @@ def needs_of(run: Run, processes: int) -> Needs:
         of_short = short.make()
         # The user's functions may train for as long as they like, so that only more points take longer.
         points, epochs = (LONGER * points, epochs) if recipe else (points, LONGER * epochs)
-        long = _Trial(run, every, Path(folder, "long"), points, epochs, points, together=True)
+        long = _Trial(run, every, Path(folder, "long"), points, epochs, ASKED, together=True)
         of_long = long.make()
         seconds = {"start": start if processes > 1 else 0.0, "pretraining": 0.0, "finetuning": 0.0, "queries": 0.0}
         for index, each in enumerate(every):
