@@ -98,4 +98,6 @@ def test_what_was_not_tried_is_said_where_something_leaks(results: Results) -> N
     assert "Another figure suggests a leak" in said(make_results({"tmi": 0.0, "gaussian": 0.6}))[0]
     slight = changed(results, {"attacks/tmi/tpr_at_fpr/0.01": figure(0.012, 0.004)})
     assert "too little to name anybody: at 1% false positives" in said(slight)[0]
+    assert "Not tried" not in said(slight)[0]
+    assert section(Material(make_results({"direct": 2.0}))) is None
     assert "Check the membership" in said(make_results({"tmi": -0.6}))[0]

@@ -103,12 +103,13 @@ def live_curve(results: Results) -> dict[str, Any]:
 def _say_where_it_ends(axes: Axes, start: float, non_members: int) -> None:
     if start > LOWEST_RATE:
         axes.text(
-            0.008,
-            0.992,
+            # Below chance, where hardly a curve goes.
+            0.99,
+            0.02,
             f"The curves begin where {LEAST_FALSE_POSITIVES} of {non_members:,} non-members\nare taken for members: "
             "below, they mean nothing.",
             transform=axes.transAxes,
-            va="top",
+            ha="right",
             fontsize=7,
             color=GREY,
         )

@@ -14,6 +14,10 @@ from tmi.report.results import Results
 from tmi.report.tables import Figures
 from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval, rate_percent
 
+LEAKS = (
+    "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of patients or "
+    "customers, do not let it be queried freely as it is."
+)
 # Rows that leave the first page its one sheet.
 MOST_ROWS = 8
 
@@ -39,7 +43,8 @@ def section(material: Material) -> Section | None:
     """What follows from the verdict, what measures bought, and which were not tried."""
     results = material.results
     mine, theirs = measures(results), adversaries(results)
-    follows, untried = _follows(results), _untried(results)
+    follows = _follows(results)
+    untried = _untried(results) if follows == LEAKS else ""
     blocks: list[Block] = [Paragraph(follows)] if follows else []
     if mine or theirs:
         blocks.append(_table(results, mine, theirs))
@@ -147,16 +152,11 @@ def _follows(results: Results) -> str:
             f"Something leaks, but too little to name anybody: at {rate_percent(rate)} false positives no more members "
             "than by guessing were shown to be found. This audit asks for no measure; a better attack may find more."
         )
-    return (
-        "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of "
-        "patients or customers, do not let it be queried freely as it is."
-    )
+    return LEAKS
 
 
 def _untried(results: Results) -> str:
-    """Which measures this audit could have tried; empty where nothing leaks or all were."""
-    if results.main.auc.low <= CHANCE_AUC or results.models.given is not None:
-        return ""
+    """Which measures this audit could have tried; empty where all were."""
     ways = {
         "to show less of an answer (views)": results.views is None,
         "to finetune otherwise (variants)": results.kind == "run" and results.variants is None,
