@@ -15,8 +15,8 @@ from tmi.report.tables import Figures
 from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval, rate_percent
 
 LEAKS = (
-    "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of patients or "
-    "customers, do not let it be queried freely as it is."
+    "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of patients "
+    "or customers, do not let it be queried freely as it is."
 )
 # Rows that leave the first page its one sheet.
 MOST_ROWS = 8
