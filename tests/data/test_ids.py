@@ -53,6 +53,18 @@ def test_columns_and_keys(tmp_path: Path) -> None:
         ids_of(f"jsonl:{lines}", id="kye")
 
 
+def test_an_id_in_a_table_of_numbers_is_no_part_of_the_vectors(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("record,x,y,label\n101,0.5,1,a\n102,0.25,2,b\n")
+    points = load_points(PoolConfig(source=f"csv:{path}", id="record"))
+    assert points.ids is not None
+    assert points.ids.tolist() == ["101", "102"]
+    assert points.raw.tolist() == [[0.5, 1], [0.25, 2]]
+    assert load_points(PoolConfig(source=f"csv:{path}")).raw.shape == (2, 3)
+    with pytest.raises(TmiError, match=r"id is 'recrd', but there is no such column.*did you mean 'record'"):
+        load_points(PoolConfig(source=f"csv:{path}", id="recrd"))
+
+
 def test_names_of_files(tmp_path: Path) -> None:
     for name in ("cats/1.png", "cats/2.png", "dogs/1.png"):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tmi.data.arrays import checked_text, labelled, unlabelled
+from tmi.data.arrays import checked_text, labelled, unlabelled, with_ids
 from tmi.data.points import Points
 from tmi.data.sources.text import decoded
 from tmi.data.tables import INPUTS, LABELS
@@ -20,7 +20,7 @@ READS_FILES = True
 DELIMITERS = ",;\t"
 
 
-def load(name: str, inputs: str | None = None, labels: str | None = None) -> Points:
+def load(name: str, inputs: str | None = None, labels: str | None = None, ids: str | None = None) -> Points:
     """``csv:FILE``: a table with a first line of names, separated by commas, semicolons or tabs, in UTF-8.
 
     Args:
@@ -28,18 +28,18 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         inputs: the column of the texts; if left out, one with a usual name, or the only one besides the labels. Where
             all columns besides the labels hold numbers, each row of them is a vector.
         labels: the column of the labels; one with a usual name if left out, none if there is none.
+        ids: the column that says what each point is called, which is no part of a vector; none if left out.
 
     Raises:
         TmiError: the file is missing or no such table, a column is missing, or a cell is empty.
     """
     path = Path(name)
     names, rows = _table(path)
-    if labels is not None and labels not in names:
-        raise TmiError(f"{path}: labels is {labels!r}, but there is no such column{did_you_mean(labels, names)}")
+    for key, wanted in (("labels", labels), ("inputs", inputs), ("id", ids)):
+        if wanted is not None and wanted not in names:
+            raise TmiError(f"{path}: {key} is {wanted!r}, but there is no such column{did_you_mean(wanted, names)}")
     of_labels = labels or next((usual for usual in LABELS if usual in names), None)
-    others = [column for column in names if column != of_labels]
-    if inputs is not None and inputs not in names:
-        raise TmiError(f"{path}: inputs is {inputs!r}, but there is no such column{did_you_mean(inputs, names)}")
+    others = [column for column in names if column not in (of_labels, ids)]
     of_inputs = inputs or next((usual for usual in INPUTS if usual in others), None)
     vectors = None if of_inputs else _vectors([[row[names.index(column)] for column in others] for _, row in rows])
     if vectors is None and of_inputs is None:
@@ -53,10 +53,17 @@ def load(name: str, inputs: str | None = None, labels: str | None = None) -> Poi
         texts = [checked_text(row[place], f"{path}, line {line}: {of_inputs!r}") for line, row in rows]
         raw, kind = np.array(texts, dtype=object), "text"
     if of_labels is None:
-        return unlabelled(raw, kind)  # type: ignore[arg-type]
-    place = names.index(of_labels)
-    found = [checked_text(row[place], f"{path}, line {line}: {of_labels!r}").strip() for line, row in rows]
-    return labelled(raw, kind, np.array(found, dtype=object), None, str(path), of_labels)  # type: ignore[arg-type]
+        points = unlabelled(raw, kind)  # type: ignore[arg-type]
+    else:
+        found = np.array(_named(path, names, rows, of_labels), dtype=object)
+        points = labelled(raw, kind, found, None, str(path), of_labels)  # type: ignore[arg-type]
+    return points if ids is None else with_ids(points, _named(path, names, rows, ids), str(path), ids)
+
+
+def _named(path: Path, names: list[str], rows: list[tuple[int, list[str]]], column: str) -> list[str]:
+    """The cells of a column, of which none is empty."""
+    place = names.index(column)
+    return [checked_text(row[place], f"{path}, line {line}: {column!r}").strip() for line, row in rows]
 
 
 def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
