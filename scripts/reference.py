@@ -167,7 +167,7 @@ def values(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {values(schema['items'], definitions)}"
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema]
+    bounds = [f"{sign} {schema[key]:,}" for key, sign in BOUNDS.items() if key in schema]
     return " ".join([TYPES[schema.get("type", "object")], ", ".join(bounds)]).strip()
 
 

@@ -66,7 +66,7 @@ def test_missing_key_and_broken_file(tmp_path: Path) -> None:
     with pytest.raises(TmiError, match="not a TOML file"):
         load_config(str(path))
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TmiError, match="cannot be read"):
+    with pytest.raises(TmiError, match="not UTF-8 text"):
         load_config(str(path))
     with pytest.raises(TmiError, match=r"none\.toml: there is no such file"):
         load_config(str(tmp_path / "none.toml"))

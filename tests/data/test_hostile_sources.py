@@ -19,7 +19,7 @@ from tmi.errors import TmiError
 from tmi.system import memory
 
 
-@pytest.mark.parametrize("kind", ["npz", "jsonl", "text", "parquet"])
+@pytest.mark.parametrize("kind", ["npz", "jsonl", "text", "parquet", "csv"])
 def test_pipes_are_not_waited_for(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "data")
     with pytest.raises(TmiError, match="data: is a pipe or device"):
@@ -79,7 +79,7 @@ def test_images_are_refused_by_their_declared_size(monkeypatch: pytest.MonkeyPat
     with pytest.raises(TmiError, match=r"first and the 29 others: .* would unpack to 360,000,000 bytes"):
         stack_images([("first", content)] * 30, 30)
     monkeypatch.setattr(memory, "total_memory", lambda: 1 << 20)
-    with pytest.raises(TmiError, match="first and the 29 others: takes 360,000,000 bytes of memory"):
+    with pytest.raises(TmiError, match="first and the 29 others takes 360,000,000 bytes of memory"):
         stack_images([("first", content)] * 30, 30)
 
 

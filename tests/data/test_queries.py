@@ -275,3 +275,11 @@ def test_encoder_must_fit_the_points() -> None:
         encode(points("text").raw, "text", EncoderConfig(kind="pixels"))
     with pytest.raises(TmiError, match="'hashed-words', which does not read images"):
         encode(points("image").raw, "image", EncoderConfig(kind="hashed-words"))
+
+
+@pytest.mark.parametrize("query", [{"augmentation": "shift", "strength": 1.0}, {"augmentation": "flip-crop"}])
+def test_queries_that_there_is_no_memory_for(query: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmi.system.memory.total_memory", lambda: 1 << 20)
+    make_queries(points("image"), QueryConfig(count=9, **query), seed=0)
+    with pytest.raises(TmiError, match=r"query\.count is 1000, which for 4 points takes 576,000 bytes of memory"):
+        make_queries(points("image"), QueryConfig(count=1000, **query), seed=0)

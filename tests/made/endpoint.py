@@ -38,6 +38,7 @@ class Server:
 
     def __init__(self) -> None:
         self.answer: Answer = well
+        self.encoding = "utf-8"
         self.asked: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -55,7 +56,7 @@ class Server:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                data = text.encode()
+                data = text.encode(server.encoding)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

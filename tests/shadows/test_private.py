@@ -9,6 +9,7 @@ from opacus.accountants import RDPAccountant
 from torch import nn
 
 from tmi.config import FinetuneConfig, PrivacyConfig
+from tmi.errors import TmiError
 from tmi.shadows.training.data import TrainingSet
 from tmi.shadows.training.private import guarantee_of, train_privately
 
@@ -129,3 +130,19 @@ def test_progress_counts_the_expected_samples() -> None:
     counted: list[int] = []
     train_privately(network(), data(), recipe(epsilon=3.0), 3, counted.append)
     assert sum(counted) == 2 * 40
+
+
+@pytest.mark.parametrize(
+    ("private", "sentence"),
+    [
+        (
+            {"epsilon": 1e-4},
+            r"finetune\.private\.epsilon is 0\.0001, for which Opacus finds no noise with delta 0\.0002",
+        ),
+        ({"epsilon": 1e-300}, r"finetune\.private\.epsilon is 1e-300, for which Opacus finds no noise"),
+        ({"noise_multiplier": 1e-9}, r"finetune\.private: Opacus finds no epsilon for a noise_multiplier of 1e-09"),
+    ],
+)
+def test_budgets_that_no_accountant_can_tell(private: dict[str, float], sentence: str) -> None:
+    with pytest.raises(TmiError, match=sentence):
+        guarantee_of(PrivacyConfig(**private), size=500, batch_size=50, epochs=10)

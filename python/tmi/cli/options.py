@@ -50,9 +50,14 @@ def _parse_attack_options(_: click.Context, __: click.Parameter, texts: tuple[st
 def _parse_targets(_: click.Context, __: click.Parameter, text: str | None) -> int | str | None:
     if text is None or text == "all":
         return text
-    if not text.isdigit() or int(text) < 1:
+    if not _is_count(text) or int(text) < 1:
         raise click.BadParameter(f"{text!r} is neither 'all' nor a number of models from 1")
     return int(text)
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a number of models, and not one of more digits than Python reads."""
+    return text.isdecimal() and len(text) <= 18
 
 
 def _parse_list(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> list[str]:
@@ -63,7 +68,7 @@ def _parse_list(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -
 def _parse_numbers(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> list[int]:
     entries = _parse_list(context, option, texts)
     for entry in entries:
-        if not entry.isdecimal():
+        if not _is_count(entry):
             raise click.BadParameter(f"{entry!r} is no number of shadow models; expected for instance 8,16,32")
     return [int(entry) for entry in entries]
 

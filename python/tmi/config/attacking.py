@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Three models are the least with which a target has one shadow that was trained on a point and one that was not.
 FEWEST_MODELS = 3
+# A hundred times as many as anybody is known to have trained: more are a slip of the finger.
+MOST_MODELS = 100_000
 
 
 class AttackConfig(Table):
@@ -56,7 +58,7 @@ class EvaluationConfig(Table):
     """Each of the first N models plays the target in turn; the others are its shadows."""
     false_positive_rates: list[Annotated[float, Field(gt=0, lt=1)]] = [0.001, 0.01, 0.05, 0.1]
     """Where true positive rates are reported."""
-    resamples: Annotated[int, Field(ge=100)] = 1000
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 1000
     """Bootstrap resamples behind every interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Of every interval."""
@@ -71,11 +73,11 @@ class ComputeConfig(Table):
 
     device: str = "cpu"
     """``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``auto``."""
-    models_at_once: Annotated[int, Field(ge=1)] = 8
+    models_at_once: Annotated[int, Field(ge=1, le=MOST_MODELS)] = 8
     """Models trained side by side. Changes results within rounding only, so it is part of what a run is."""
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 3.0
     """How often training is saved, so that an interrupted run goes on inside a model. Never changes a result."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker processes of one thread each; 0: one per core that is granted. Never changes a result."""
     memory: str = "1G"
     """Working memory of the attacks, all workers together, in K, M or G; at least 64M. Never changes a result."""
@@ -101,7 +103,7 @@ class AttackedConfig(Table):
     """A sentence about it, for the report."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of every random draw."""
-    models: Annotated[int, Field(ge=FEWEST_MODELS)] = 64
+    models: Annotated[int, Field(ge=FEWEST_MODELS, le=MOST_MODELS)] = 64
     """Models; each is the target once, with the others as its shadows."""
     attack: AttackConfig = AttackConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

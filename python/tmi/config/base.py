@@ -11,9 +11,9 @@ Entry = TypeVar("Entry", str, int)
 
 
 class Table(BaseModel):
-    """A TOML table: unknown keys are errors, numbers are not read from strings, nothing changes afterwards."""
+    """A TOML table: unknown keys are errors, numbers are finite and no strings, nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ContradictionsError(ValueError):

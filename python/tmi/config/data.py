@@ -94,7 +94,7 @@ class QueryConfig(Table):
 
     augmentation: Literal["none", "shift", "flip-crop", "word-dropout", "word-masking", "truncation"] = "none"
     """How the further queries about a point vary it."""
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
     """Queries per point; the first is the point itself."""
     strength: Annotated[float, Field(ge=0)] = 0.0
     """Pixels of a ``shift``, most pixels of a ``flip-crop``, share of the words that ``word-dropout`` leaves out,

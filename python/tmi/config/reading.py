@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -18,7 +19,8 @@ from tmi.config.recipe import UNUSED_TRAINING
 from tmi.config.saved import SavedConfig, WithoutShadowsConfig
 from tmi.config.tables import Config
 from tmi.config.training import FinetuneConfig
-from tmi.errors import TmiError, did_you_mean
+from tmi.errors import MOST_OF_A_MESSAGE, TmiError, did_you_mean, first_line
+from tmi.system.files import depth_of, read_text
 from tmi.system.plugins import SOURCES
 
 if sys.version_info >= (3, 11):
@@ -34,6 +36,12 @@ VARIED = ("downstream", "finetune")
 BUDGETS = ("epsilon", "noise_multiplier")
 # For required keys that are missing or wrong, while it is looked for what else is wrong.
 PLACEHOLDERS = UNUSED_TRAINING | {"name": "?", "source": "?", "kind": "pixels"}
+# Of a TOML file: bytes, enough for the names of all of ImageNet's classes, and tables within one another.
+LARGEST_TOML = 4 << 20
+DEEPEST_TOML = 20
+# A key of more parts than that. The parser takes memory that grows with the square of their number, 1.6 GB for 40 kB.
+KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+TOO_DEEP = re.compile(rf"(?<![\w-]){KEY_PART}(?:[ \t]*\.[ \t]*{KEY_PART}){{{DEEPEST_TOML}}}")
 PRESETS = resources.files("tmi.config") / "presets"
 
 
@@ -153,6 +161,7 @@ def validate(document: dict[str, Any], origin: str) -> Config:
 
 
 def _checked(kind: type[AnyConfig], document: dict[str, Any], origin: str) -> AnyConfig:
+    _require_plain(document, origin)
     try:
         return kind.model_validate(document)
     except (ValidationError, TmiError):
@@ -160,6 +169,16 @@ def _checked(kind: type[AnyConfig], document: dict[str, Any], origin: str) -> An
     if len(problems) == 1:
         raise TmiError(f"{origin}: {problems[0]}")
     raise TmiError("\n  - ".join([f"{origin}: {len(problems)} mistakes", *problems]))
+
+
+def _require_plain(document: dict[str, Any], origin: str) -> None:
+    """Refuse what TOML can say, or ``--set``, and neither arrays nor files hold; nothing after this need expect it."""
+    if depth_of(document) > DEEPEST_TOML:
+        raise TmiError(f"{origin}: its tables and lists are nested more than {DEEPEST_TOML} deep")
+    for key, value in _flatten(document).items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, int) and number.bit_length() > 63 for number in numbers):
+            raise TmiError(f"{origin}: the key {key!r} is a number of more than 64 bits")
 
 
 def _with_controls(config: Config) -> Config:
@@ -219,8 +238,8 @@ def with_values(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str
 def parse_value(text: str) -> Any:
     """Read the value of ``--set key=value``: TOML where it is TOML (``3``, ``[1, 2]``), else a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _parse(f"value = {text}", "")["value"]
+    except TmiError:
         return text
 
 
@@ -271,18 +290,23 @@ def _files_like(path: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, LARGEST_TOML)
     except FileNotFoundError:
         raise TmiError(f"{path}: there is no such file{_files_like(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise TmiError(f"{path}: cannot be read: {error}") from None
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
+    if TOO_DEEP.search(text):
+        raise TmiError(f"{origin}: not a TOML file: a key has more than {DEEPEST_TOML} parts with dots between")
     try:
         document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TmiError(f"{origin}: not a TOML file: {error}") from None
+    except RecursionError:
+        raise TmiError(f"{origin}: not a TOML file: it is nested too deeply") from None
+    except ValueError as error:  # also of a number of thousands of digits, which is no error of TOML
+        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else first_line(error)
+        raise TmiError(f"{origin}: not a TOML file: {said}") from None
     return document
 
 
@@ -391,7 +415,9 @@ def _problems(kind: type[AnyConfig], document: dict[str, Any]) -> list[str]:
             message = str(problem["msg"]).removeprefix("Value error, ")
             # A table as a whole is not shown: the message names the key.
             is_table = isinstance(problem["input"], dict | BaseModel) or not key
-            shown = f"the key {key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}"
+            shown = (
+                f"the key {key!r} is {repr(problem['input'])[:MOST_OF_A_MESSAGE]}: {message[0].lower()}{message[1:]}"
+            )
             wrong[key] = message if is_table else shown
             _table(meant, *path.split(".") if path else ()).pop(name, None)
     for key in list(missing):

@@ -72,12 +72,12 @@ class TargetConfig(Table):
     """What the numbers are."""
     budget: Annotated[int, Field(ge=1)] = 10_000
     """Most points ever sent, again and again ones counted each time, kept answers not."""
-    per_second: Annotated[float, Field(gt=0)] = 5.0
+    per_second: Annotated[float, Field(ge=0.0001)] = 5.0
     """Most requests in a second."""
     retries: Annotated[int, Field(ge=0)] = 5
     """How often a request is sent again."""
-    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """Of one request."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """Of one request, from its start to the last byte of its answer."""
     function: str | None = None
     """``module.function`` of ``python``: called with ``inputs``, returns ``[inputs, classes]``."""
     path: str | None = None

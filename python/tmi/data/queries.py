@@ -14,6 +14,7 @@ from scipy import ndimage
 from tmi.config import QueryConfig
 from tmi.data.points import Points, as_floats
 from tmi.errors import TmiError
+from tmi.system.memory import require_room
 from tmi.system.seeding import stream
 
 # What each augmentation is for; ``none`` is for all points.
@@ -46,7 +47,7 @@ def make_queries(
         so, except for those of ``shift``, which are between pixels: float32 in [0, 1].
 
     Raises:
-        TmiError: the augmentation does not fit points of this kind.
+        TmiError: the augmentation does not fit points of this kind, or there is no memory for so many queries.
     """
     suits = SUITS.get(query.augmentation, points.kind)
     if suits != points.kind:
@@ -56,6 +57,10 @@ def make_queries(
     if query.augmentation == "none" and query.count > 1:
         raise TmiError(f"query.count is {query.count}, expected 1 with query.augmentation 'none'")
 
+    size = sum(map(len, points.raw)) if points.kind == "text" else points.raw.nbytes
+    # Of shifted images there is a copy in floats.
+    width = 4 if query.augmentation == "shift" and points.raw.dtype == np.uint8 else 1
+    require_room(size * width * query.count, f"query.count is {query.count}, which for {len(points):,} points")
     if query.augmentation == "flip-crop":
         return flip_crop(points, query.count, _whole_pixels(points, query), seed, purpose)
     if query.augmentation in ("word-masking", "truncation"):

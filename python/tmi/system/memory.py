@@ -32,7 +32,7 @@ def require_room(size: int, where: str, packed: int | None = None) -> None:
     limit = total_memory()
     if limit is not None and size > limit * MOST_OF_THE_MACHINE:
         raise TmiError(
-            f"{where}: takes {_sized(size)} of memory, expected at most {_sized(int(limit * MOST_OF_THE_MACHINE))}, "
+            f"{where} takes {_sized(size)} of memory, expected at most {_sized(int(limit * MOST_OF_THE_MACHINE))}, "
             "half of this machine's"
         )
     if packed is not None and size > max(RATIO_MATTERS_FROM, LARGEST_RATIO * packed):

@@ -42,6 +42,9 @@ class Answers:
             self._database = sqlite3.connect(path, timeout=SECONDS_FOR_ANOTHER, isolation_level=None)
         try:
             with self._readable():
+                # A view or a trigger of somebody else's would run with every question, for ever if it was made to.
+                if self._database.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
+                    raise sqlite3.DatabaseError("it has views or triggers")
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
                 self._database.execute("CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, numbers BLOB)")
@@ -69,7 +72,10 @@ class Answers:
             return None
         if not isinstance(found[0], bytes) or len(found[0]) != 8 * self._width:
             raise TmiError(f"{self.path}: an answer of another length is kept, expected {self._width} numbers")
-        return np.frombuffer(found[0], dtype="<f8")
+        numbers = np.frombuffer(found[0], dtype="<f8")
+        if np.isnan(numbers).any():
+            raise TmiError(f"{self.path}: an answer with NaN is kept, expected numbers")
+        return numbers
 
     def keep(self, keys: list[bytes], answers: NDArray[np.float64]) -> None:
         """Keep answers ``[keys, width]``, all or none of them."""
@@ -80,7 +86,10 @@ class Answers:
     def sent(self) -> int:
         """Points sent until now, by all runs with this file."""
         with self._readable():
-            return int(self._database.execute("SELECT points FROM sent").fetchone()[0])
+            rows = self._database.execute("SELECT points FROM sent").fetchall()
+        if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 0:
+            raise TmiError(f"{self.path}: does not say how many points were sent, expected one whole number")
+        return int(rows[0][0])
 
     def count(self, points: int) -> None:
         """Some points are about to be sent."""

@@ -23,6 +23,7 @@ from tmi.errors import TmiError
 from tmi.system.files import parse_json
 from tmi.system.progress import Progress
 from tmi.targets.cache import Answers, ask_what_is_missing, missing
+from tmi.targets.deadline import Deadline
 from tmi.targets.rendering import PointKind, as_json
 from tmi.targets.responses import numbers_of
 from tmi.targets.secrets import Secrets, in_json
@@ -35,6 +36,8 @@ else:
 
 RETRIED = (408, 429)
 LARGEST_ANSWER = 8 * 2**20
+# Answers are asked for unpacked. These are unpacked all the same, a piece at a time and a thousandfold at most.
+CODINGS = ("", "identity", "gzip", "deflate")
 # Seconds before a request is sent again: at first and at most, and the most that an endpoint may ask for.
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -97,6 +100,7 @@ class Endpoint:
         self._answers = answers
         self._secrets = Secrets([str(config.url), str(config.body), *config.headers.values()])
         self._may_send = 0.0
+        self._deadline = Deadline()
 
     def __enter__(self) -> Endpoint:
         # A redirect would carry the headers to another host.
@@ -107,6 +111,7 @@ class Endpoint:
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+        self._deadline.close()
         self._silent.__exit__(None, None, None)
 
     def ask(self, batch: NDArray[Any]) -> NDArray[np.float64]:
@@ -162,20 +167,28 @@ class Endpoint:
     def _send(self, body: str) -> tuple[int, httpx.Headers, str]:
         """One request: the status, headers and text of its answer."""
         url = self._secrets.fill(str(self._config.url), lambda value: quote(value, safe=""))
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
         own = {name: self._secrets.fill(value) for name, value in self._config.headers.items()}
         headers = {name: value for name, value in headers.items() if name.lower() not in map(str.lower, own)} | own
-        deadline = time.monotonic() + self._config.timeout_seconds
         parts, size = [], 0
-        with self._client.stream(self._config.method, url, headers=headers, content=body.encode()) as response:
-            for part in response.iter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > LARGEST_ANSWER:
-                    raise TmiError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MB")
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"the answer took longer than {self._config.timeout_seconds:g} seconds")
-            return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
+        sent = {"headers": headers, "content": body.encode(), "extensions": {"trace": self._deadline.trace}}
+        try:
+            with (
+                self._deadline.within(self._config.timeout_seconds),
+                self._client.stream(self._config.method, url, **sent) as response,
+            ):
+                if (coding := response.headers.get("content-encoding", "").lower()) not in CODINGS:
+                    raise TmiError(f"the answer is packed as {self._secrets.show(coding)!r}, which was not asked for")
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    size += len(part)
+                    if size > LARGEST_ANSWER:
+                        raise TmiError(f"the answer is larger than {LARGEST_ANSWER // 2**20} MB")
+        except httpx.TransportError:
+            if self._deadline.is_over:
+                raise httpx.ReadTimeout(f"it took longer than {self._config.timeout_seconds:g} seconds") from None
+            raise
+        return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
 
 
 def seconds_to_wait(retry_after: str) -> float:
@@ -184,11 +197,11 @@ def seconds_to_wait(retry_after: str) -> float:
         return float(retry_after)
     try:
         date = parsedate_to_datetime(retry_after)
-    except ValueError:
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):  # of a year or an offset that no calendar has, too
         return 0.0
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
 
 
 def _require_budget(config: TargetConfig, answers: Answers, points: int) -> None:

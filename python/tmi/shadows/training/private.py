@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tmi.config import FinetuneConfig, PrivacyConfig
+from tmi.errors import TmiError, first_line
 from tmi.shadows.training.data import TrainingSet, epoch_seed
 from tmi.shadows.training.recipe import autocast, learning_rate, loss_of, optimizer_of, set_learning_rate, trainable
 
@@ -45,7 +46,11 @@ class Guarantee:
 
 
 def guarantee_of(private: PrivacyConfig, size: int, batch_size: int, epochs: int) -> Guarantee:
-    """The noise that a privacy budget asks for, or the budget that a noise spends, on ``size`` points."""
+    """The noise that a privacy budget asks for, or the budget that a noise spends, on ``size`` points.
+
+    Raises:
+        TmiError: there is none.
+    """
     rate = min(1.0, batch_size / size)
     steps = epochs * math.ceil(1 / rate)
     delta = private.delta or 1 / (10 * size)
@@ -152,7 +157,7 @@ def _noise_and_epsilon(
 
     # Only the search for the size of a domain is coarse, not the epsilon itself; and the logarithm of zero that Opacus
     # takes where every batch has all points is meant to be minus infinity.
-    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+    with warnings.catch_warnings(), np.errstate(divide="ignore", over="ignore"):
         warnings.filterwarnings("ignore", "Optimal order is the")
         if noise is None:
             budget: dict[str, Any] = {
@@ -161,9 +166,21 @@ def _noise_and_epsilon(
                 "sample_rate": rate,
                 "steps": steps,
             }
-            noise = float(get_noise_multiplier(**budget, accountant=ACCOUNTANT))
+            try:
+                noise = float(get_noise_multiplier(**budget, accountant=ACCOUNTANT))
+            except (ArithmeticError, ValueError, RuntimeError, MemoryError) as error:
+                raise TmiError(
+                    f"finetune.private.epsilon is {epsilon:g}, for which Opacus finds no noise with delta {delta:g} in "
+                    f"{steps} steps ({first_line(error)}); expected a budget nearer to 1"
+                ) from None
         if not noise:
             return noise, math.inf
         accountant = create_accountant(ACCOUNTANT)
         accountant.history = [(noise, rate, steps)]
-        return noise, float(accountant.get_epsilon(delta))
+        try:
+            return noise, float(accountant.get_epsilon(delta))
+        except (ArithmeticError, ValueError, RuntimeError, MemoryError) as error:
+            raise TmiError(
+                f"finetune.private: Opacus finds no epsilon for a noise_multiplier of {noise:g} with delta {delta:g} "
+                f"in {steps} steps ({first_line(error)}); expected one nearer to 1, or 0"
+            ) from None
