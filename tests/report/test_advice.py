@@ -7,7 +7,9 @@ import pytest
 from made.results import by_others, changed, figure, make_results, page
 from made.variants import make_seven
 from tmi.report.blocks import Material, Paragraph, Table, plain
+from tmi.report.markdown import render_markdown
 from tmi.report.results import Results
+from tmi.report.sections import sections_of
 from tmi.report.sections.advice import MOST_ROWS, adversaries, measures, section
 
 
@@ -78,6 +80,7 @@ def test_adversaries_who_can_afford_less_stand_apart(results: Results) -> None:
     assert measures(found) == []
     assert [measure.name for measure in adversaries(found)] == ["8 shadow models"]
     assert "Out of your hands" in page(found)
+    assert "| 8 shadow models (out of your hands) |" in render_markdown(found, sections_of(Material(found)))
 
 
 def test_a_first_page_has_room_for_some_measures_only() -> None:

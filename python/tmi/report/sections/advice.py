@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tmi.metrics.estimate import Estimate
 from tmi.predictions.views import View
@@ -125,10 +125,11 @@ def _table(results: Results, mine: list[Measure], theirs: list[Measure]) -> Tabl
     if left_out := len(mine) + len(theirs) - len(shown):
         notes.append(f"{left_out} more are below.")
     number = min(len(mine), MOST_ROWS)
-    apart = "Out of your hands, an adversary who can afford fewer:" if len(shown) > number else ""
-    return Table(
-        columns, notes=[Paragraph(" ".join(notes))], breaks=[number] if apart else [], apart=apart, has_words=True
-    )
+    table = Table(columns, notes=[Paragraph(" ".join(notes))], has_words=True)
+    if len(shown) == number:
+        return table
+    apart = "Out of your hands, an adversary who can afford fewer:"
+    return replace(table, breaks=[number], apart=apart, remark="out of your hands")
 
 
 def _bought(change: Estimate) -> str:
