@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from made.labelled import TARGET, made_up, unlabelled
 from made.simulated import drawn
-from tmi.attacks.direct import LIKELIEST, MOST_CLASSES, _with_few_classes
+from tmi.attacks.direct import LIKELIEST, _with_few_classes
+from tmi.attacks.features.classes import MOST_CLASSES
 from tmi.attacks.features.windows import _all_odds
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score

@@ -8,6 +8,16 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.predictions.attack_input import AttackInput
 
+# Numbers of type float64 that are held of the points that are worked on together.
+PART_ENTRIES = 20_000_000
+
+
+def in_parts(answers: AttackInput) -> list[AttackInput]:
+    """The answers, so many points at a time that the confidences of all models in them fit the memory."""
+    models, points, augmentations, _ = answers.predictions.shape
+    size = max(1, PART_ENTRIES // (models * augmentations))
+    return [answers.at(slice(start, start + size)) for start in range(0, points, size)]
+
 
 def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
     """The logit-scaled confidence of all models in one class of each query.

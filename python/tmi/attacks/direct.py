@@ -12,9 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 
-from tmi.attacks.features.conditioning import LARGEST_LOGIT
+from tmi.attacks.features.classes import MOST_CLASSES, likeliest_classes
 from tmi.attacks.lira import LiraOnline, Location, OnlineVariance
 from tmi.attacks.registry import Needs, register
 from tmi.attacks.tmi import Tmi
@@ -22,9 +21,6 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
-# More classes than these cost more time than they tell: of 50, what is left of them at each point found as much as all,
-# in a quarter of the time. Below, all are a little better, as the same classes stand side by side at all points.
-MOST_CLASSES = 20
 # Classes that are kept of more, besides that of the label.
 LIKELIEST = 3
 # Standard errors by which answers must agree with labels more often than by chance.
@@ -120,25 +116,12 @@ def _are_classes(labels: NDArray[np.int64], predictions: Predictions) -> bool:
 
 @lru_cache(maxsize=1)
 def _with_few_classes(answers: AttackInput) -> AttackInput:
-    """Of many classes those that matter at a point: that of its label, the likeliest others, and the rest as one.
-
-    The probabilities are those of all classes. Which others are kept is the same for all models.
-    """
+    """Of many classes those that matter at a point: that of its label, the likeliest others, and the rest as one."""
     answers = _asked_directly(answers)
-    models, points, augmentations, classes = answers.predictions.shape
+    _, points, _, classes = answers.predictions.shape
     if classes <= MOST_CLASSES:
         return answers
-    few = np.empty((models, points, augmentations, LIKELIEST + 2), dtype=np.float32)
-    for here, block in answers.predictions.blocks():
-        log_p = log_softmax(np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT), axis=-1)
-        mean = log_p.mean(axis=(0, 2))
-        if answers.labels is not None:
-            mean[np.arange(len(mean)), answers.labels[here]] = np.inf
-        order = np.argsort(-mean, axis=-1, kind="stable")
-        log_p = np.take_along_axis(log_p, order[None, :, None], axis=-1)
-        few[:, here, :, :-1] = log_p[..., : LIKELIEST + 1]
-        few[:, here, :, -1] = logsumexp(log_p[..., LIKELIEST + 1 :], axis=-1)
+    predictions = likeliest_classes(answers.predictions, LIKELIEST + 1, answers.labels)
     labels = None if answers.labels is None else np.zeros(points, dtype=np.int64)
-    predictions = Predictions(list(few), answers.predictions.memory)
     # No probe can learn pretraining labels from classes that are others at every point.
     return replace(answers, predictions=predictions, labels=labels, pretraining_labels=labels)

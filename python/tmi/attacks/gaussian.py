@@ -18,6 +18,8 @@ RIDGE = 0.5
 LEAST_SCALE = 1e-6
 # Numbers of type float64 in one block of points of `GaussianOffline`.
 BLOCK_ENTRIES = 4_000_000
+# Up to so many classes covariances are made even where there are fewer models, as in the kernels.
+FEW_CLASSES = 256
 
 
 @register
@@ -63,19 +65,33 @@ class GaussianOffline(Attack):
         answered = profiles(answers.predictions, answers.threads).scaled
         scores = np.empty((len(targets), answers.membership.shape[1]))
         models, points, classes = answered.shape
-        size = max(1, BLOCK_ENTRIES // (classes * (models + 3 * classes)))
+        dimensions = models if classes > max(FEW_CLASSES, models) else classes
+        size = max(1, BLOCK_ENTRIES // (classes * models + 3 * dimensions**2))
         for start in range(0, points, size):
             here = slice(start, start + size)
             x = answered[:, here].transpose(1, 0, 2).astype(np.float64)
+            if dimensions < classes:
+                x = _coordinates(x)
             for row, target in enumerate(targets):
                 shadows = np.delete(x, target, axis=1)
                 outside = ~np.delete(answers.membership[:, here], target, axis=0).T
-                scores[row, here] = _excess_distance(x[:, target], shadows, outside)
+                scores[row, here] = _excess_distance(x[:, target], shadows, outside, classes)
         return scores
 
 
+def _coordinates(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinates ``[points, models, models]`` of answers ``[points, models, classes]`` in their span.
+
+    All differences of answers have the same products with one another, and more is not asked for.
+    """
+    centred = x - x.mean(axis=1, keepdims=True)
+    squares, axes = np.linalg.eigh(centred @ centred.transpose(0, 2, 1))
+    coordinates: NDArray[np.float64] = axes * np.sqrt(np.maximum(squares, 0.0))[:, None]
+    return coordinates
+
+
 def _excess_distance(
-    x: NDArray[np.float64], shadows: NDArray[np.float64], outside: NDArray[np.bool_]
+    x: NDArray[np.float64], shadows: NDArray[np.float64], outside: NDArray[np.bool_], classes: int
 ) -> NDArray[np.float64]:
     """Squared Mahalanobis distance from the OUT shadows less its expectation for one more of them.
 
@@ -83,21 +99,21 @@ def _excess_distance(
     ``C = S + RIDGE trace(S) / classes I`` it is ``(x - m)^T C^-1 (x - m) - (1 + 1 / n) trace(C^-1 S)``.
 
     Args:
-        x: ``[points, classes]``, the target's answers.
-        shadows: ``[points, shadows, classes]``.
+        x: ``[points, dimensions]``, the target's answers or their coordinates.
+        shadows: ``[points, shadows, dimensions]``.
         outside: bool ``[points, shadows]``, the OUT shadows.
+        classes: of the answers.
 
     Returns:
         float64 ``[points]``; 0 where there are fewer than two OUT shadows.
     """
-    classes = x.shape[1]
     count = outside.sum(axis=1)
     weights = outside[:, None, :].astype(np.float64)
     mean = (weights @ shadows)[:, 0] / np.maximum(count, 1)[:, None]
     residuals = np.where(outside[..., None], shadows - mean[:, None], 0.0)
     covariance = residuals.transpose(0, 2, 1) @ residuals / np.maximum(count - 1, 1)[:, None, None]
     scale = np.maximum(np.trace(covariance, axis1=1, axis2=2) / classes, LEAST_SCALE)
-    shrunken = covariance + RIDGE * scale[:, None, None] * np.eye(classes)
+    shrunken = covariance + RIDGE * scale[:, None, None] * np.eye(x.shape[1])
     difference = (x - mean)[..., None]
     solved = np.linalg.solve(shrunken, np.concatenate([difference, covariance], axis=-1))
     distance = (difference.transpose(0, 2, 1) @ solved[..., :1])[:, 0, 0]

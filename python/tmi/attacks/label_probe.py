@@ -33,11 +33,11 @@ class LabelProbe(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The mean log odds over the probes, on one scale for all labels."""
-        scores = _odds(answers)[..., -1]
-        if answers.inputs is not None:
-            # Finetunings of one given model: what is found out is about that.
-            scores = np.broadcast_to(scores.mean(axis=0), scores.shape)
-        return scores[list(targets)]
+        if answers.inputs is None:
+            return _odds(answers, targets)[..., -1]
+        # Finetunings of one given model: what is found out is about that.
+        mean = _odds(answers)[..., -1].mean(axis=0)
+        return np.tile(mean, (len(targets), 1))
 
 
 @register
@@ -74,9 +74,9 @@ class LabelProbeShadows(Attack):
         return scores
 
 
-def _odds(answers: AttackInput) -> NDArray[np.float64]:
+def _odds(answers: AttackInput, models: Sequence[int] | None = None) -> NDArray[np.float64]:
     """What the probes say about the challenge points, float64 ``[models, points, values]``."""
-    return label_probes(answers)[:, : answers.membership.shape[1]]
+    return label_probes(answers, models)[:, : answers.membership.shape[1]]
 
 
 def _log_likelihood_ratio(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from tmi import _core
-from tmi.attacks.confidences import confidences
+from tmi.attacks.confidences import confidences, in_parts
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -120,8 +121,8 @@ class LiraOnline(Attack):
         return np.stack([self._score_target(answers, target) for target in targets])
 
     def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
-        confidence = confidences(answers, target)
         if self.variance == "full" or self.variance == "pooled":
+            confidence = confidences(answers, target)
             # As logits of two classes, whose scaled logits are plus and minus the confidence. The kernel takes either,
             # for all models the same, and the sign of a coordinate is nothing to a likelihood ratio.
             two = np.stack([confidence, np.zeros_like(confidence)], axis=-1).astype(np.float32)
@@ -129,14 +130,28 @@ class LiraOnline(Attack):
                 two, answers.membership, np.array([target]), covariance=self.variance, threads=answers.threads
             )
             return np.asarray(ratio[0])
-        shadows, members = np.delete(confidence, target, axis=0), np.delete(answers.membership, target, axis=0)
-        in_, out, everyone = (
-            _Side(shadows, chosen, self.location) for chosen in (members, ~members, np.ones_like(members))
-        )
-        deviations = _deviations([in_, out], everyone, self.variance)
-        ratio = norm.logpdf(confidence[target], in_.centre, deviations[0])
-        ratio -= norm.logpdf(confidence[target], out.centre, deviations[1])
-        return np.where(neutral(answers.membership, [target])[0], 0.0, ratio.sum(axis=-1))
+        parts = in_parts(answers)
+
+        @lru_cache(maxsize=1)  # a global variance is known once all parts were looked at, and one part is kept
+        def compared(number: int) -> tuple[NDArray[np.float64], list[_Side]]:
+            confidence = confidences(parts[number], target)
+            shadows = np.delete(confidence, target, axis=0)
+            members = np.delete(parts[number].membership, target, axis=0)
+            everyone = (members, ~members, np.ones_like(members))
+            return confidence[target], [_Side(shadows, chosen, self.location) for chosen in everyone]
+
+        deviations: list[NDArray[np.float64]] = []
+        if self.variance == "global":
+            moments = [[side.moments() for side in compared(number)[1][:2]] for number in range(len(parts))]
+            deviations = [np.sqrt(np.array(_global_variance(side))) for side in zip(*moments, strict=True)]
+        ratios = []
+        for number in range(len(parts)):
+            confidence, (in_, out, everyone) = compared(number)
+            inside, outside = deviations or _deviations([in_, out], everyone, self.variance)
+            ratio = norm.logpdf(confidence, in_.centre, inside)
+            ratio -= norm.logpdf(confidence, out.centre, outside)
+            ratios.append(ratio.sum(axis=-1))
+        return np.where(neutral(answers.membership, [target])[0], 0.0, np.concatenate(ratios))
 
 
 @register
@@ -174,17 +189,27 @@ class LiraOffline(Attack):
         return np.stack([self._score_target(answers, target) for target in targets])
 
     def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
-        confidence = confidences(answers, target)
-        outsiders = ~np.delete(answers.membership, target, axis=0)
-        out = _Side(np.delete(confidence, target, axis=0), outsiders, self.location)
+        parts = in_parts(answers)
+
+        @lru_cache(maxsize=1)
+        def compared(number: int) -> tuple[NDArray[np.float64], _Side]:
+            confidence = confidences(parts[number], target)
+            outsiders = ~np.delete(parts[number].membership, target, axis=0)
+            return confidence[target], _Side(np.delete(confidence, target, axis=0), outsiders, self.location)
+
+        everywhere = LEAST_VARIANCE
         if self.variance == "global":
-            is_known, variance = out.count >= 1, np.array(out.global_variance())
-        else:
-            is_known, variance = out.count >= 2, np.maximum(out.variance(), LEAST_VARIANCE)
-        distance = np.where(is_known, confidence[target] - out.centre, 0.0)
-        log_cdf: NDArray[np.float64] = norm.logcdf(distance / np.sqrt(variance))
-        scores: NDArray[np.float64] = log_cdf.sum(axis=-1)
-        return scores
+            everywhere = _global_variance([compared(number)[1].moments() for number in range(len(parts))])
+        scores = []
+        for number in range(len(parts)):
+            confidence, out = compared(number)
+            if self.variance == "global":
+                is_known, variance = out.count >= 1, np.array(everywhere)
+            else:
+                is_known, variance = out.count >= 2, np.maximum(out.variance(), LEAST_VARIANCE)
+            distance = np.where(is_known, confidence - out.centre, 0.0)
+            scores.append(norm.logcdf(distance / np.sqrt(variance)).sum(axis=-1))
+        return np.concatenate(scores)
 
 
 class _Side:
@@ -212,10 +237,12 @@ class _Side:
         squares: NDArray[np.float64] = (np.where(self._chosen, self._confidence - self._mean, 0.0) ** 2).sum(axis=0)
         return squares
 
-    def global_variance(self) -> float:
-        """The variance over all points, shadows and augmentations together, as in the paper's code."""
+    def moments(self) -> tuple[int, float, float]:
+        """Number, mean and variance of the confidences of all points, shadows and augmentations together."""
         everything = self._confidence[np.broadcast_to(self._chosen, self._confidence.shape)]
-        return max(float(everything.var()), LEAST_VARIANCE) if everything.size else LEAST_VARIANCE
+        return (
+            (everything.size, float(everything.mean()), float(everything.var())) if everything.size else (0, 0.0, 0.0)
+        )
 
     def variance(self) -> NDArray[np.float64]:
         """The variance ``[points, augmentations]``, divisor n as in the paper's code; 0 of fewer than two shadows."""
@@ -230,16 +257,23 @@ class _Side:
         return np.where(self.count > 0, (middle[0] + middle[1]) / 2, 0.0)
 
 
+def _global_variance(moments: Sequence[tuple[int, float, float]]) -> float:
+    """The variance over all points, shadows and augmentations together, as in the paper's code, from those of parts."""
+    sizes, means, variances = np.array(moments).T
+    if not sizes.any():
+        return LEAST_VARIANCE
+    shares = sizes / sizes.sum()
+    return max(float(shares @ (variances + (means - shares @ means) ** 2)), LEAST_VARIANCE)
+
+
 def _deviations(sides: Sequence[_Side], everyone: _Side, variance: OnlineVariance) -> list[NDArray[np.float64]]:
     """Standard deviations of each side, ``[points, augmentations]`` or one number.
 
     Args:
         sides: the IN and the OUT shadows.
         everyone: all of them, whose variance stands in where a side has none of its own.
-        variance: how it is estimated.
+        variance: how it is estimated, not over all points.
     """
-    if variance == "global":
-        return [np.sqrt(np.array(side.global_variance())) for side in sides]
     overall = everyone.variance()
     least = np.maximum(LEAST_SHARE * overall, LEAST_VARIANCE)
     if variance == "spherical":

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit
 
-from tmi.attacks.confidences import confidences
+from tmi.attacks.confidences import confidences, in_parts
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -57,11 +57,14 @@ class Rmia(Attack):
         return np.stack([self._score_target(answers, target) for target in targets])
 
     def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
-        log_p = log_expit(confidences(answers, target))
-        shadows, members = np.delete(log_p, target, axis=0), np.delete(answers.membership, target, axis=0)
-        means = [_log_mean(shadows, chosen) for chosen in (members, ~members)]
+        ratios = []
+        for part in in_parts(answers):
+            log_p = log_expit(confidences(part, target))
+            shadows, members = np.delete(log_p, target, axis=0), np.delete(part.membership, target, axis=0)
+            means = [_log_mean(shadows, chosen) for chosen in (members, ~members)]
+            ratios.append(log_p[target] - (np.logaddexp(*means) - np.log(2)))
         is_known = ~neutral(answers.membership, [target])[0]
-        return _share_below(log_p[target] - (np.logaddexp(*means) - np.log(2)), is_known, self.gamma)
+        return _share_below(np.concatenate(ratios), is_known, self.gamma)
 
 
 @register
@@ -98,13 +101,16 @@ class RmiaOffline(Attack):
         return np.stack([self._score_target(answers, target) for target in targets])
 
     def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
-        log_p = log_expit(confidences(answers, target))
-        outside = ~np.delete(answers.membership, target, axis=0)
-        has_outside: NDArray[np.bool_] = outside.sum(axis=0) > 0
-        mean_out = np.exp(_log_mean(np.delete(log_p, target, axis=0), outside))
-        # At a = 1 a probability that underflows would leave the logarithm of 0.
-        mean = np.maximum((1 + self.offline_a) * mean_out + (1 - self.offline_a), np.finfo(np.float64).tiny) / 2
-        return _share_below(log_p[target] - np.log(mean), has_outside, self.gamma)
+        ratios, has_outside = [], []
+        for part in in_parts(answers):
+            log_p = log_expit(confidences(part, target))
+            outside = ~np.delete(part.membership, target, axis=0)
+            has_outside.append(outside.any(axis=0))
+            mean_out = np.exp(_log_mean(np.delete(log_p, target, axis=0), outside))
+            # At a = 1 a probability that underflows would leave the logarithm of 0.
+            mean = np.maximum((1 + self.offline_a) * mean_out + (1 - self.offline_a), np.finfo(np.float64).tiny) / 2
+            ratios.append(log_p[target] - np.log(mean))
+        return _share_below(np.concatenate(ratios), np.concatenate(has_outside), self.gamma)
 
 
 def _log_mean(log_p: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:

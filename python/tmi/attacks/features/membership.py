@@ -35,6 +35,8 @@ STATISTICS = ("llr_shared", "llr_separate", "separation", "distance_out", f"lda_
 IDENTITY = "identity"
 # Least sum of squares of what the smoother leaves of the membership.
 LEAST_SURPRISE = 1e-3
+# Numbers in the matrices of the points that are worked on together.
+MATRIX_ENTRIES = 30_000_000
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,9 @@ class Evidence:
         Leave-one-out as the residuals are, and without the target, whose removal from the inverse is a rank-one
         downdate. The target's own row is predicted by all shadows; its membership is not known.
         """
-        inverses = self._inverses
         signs = 2.0 * self._answers.membership.T - 1.0
         signs[:, target] = 0.0
-        column = inverses[:, :, target]
+        column = self._conditioning.inverses[:, :, target].astype(np.float64)
         corner = column[:, target]
         # The target's own sign is taken out of the product that all targets share.
         own = 2.0 * self._answers.membership[target] - 1.0
@@ -163,13 +164,16 @@ class Evidence:
         """The same with more models apart, bool ``[models, points]``: the inverse is made anew at every point."""
         known = ~apart.T
         known[:, target] = False
-        pairs = known[:, :, None] & known[:, None, :]
-        # Ones on the diagonal of the models apart, so that the matrix falls into blocks and theirs does no harm.
-        inverse = np.asarray(np.linalg.inv(np.where(pairs, self._kernels, np.eye(known.shape[1]))), dtype=np.float64)
         signs = np.where(known, 2.0 * self._answers.membership.T - 1.0, 0.0)
-        weights = np.where(known, np.matmul(inverse, signs[..., None])[..., 0], 0.0)
-        surprise = weights / np.einsum("pnn->pn", inverse)
-        predicted = np.matmul(self._kernels, weights[..., None])[..., 0]
+        surprise, predicted = np.empty_like(signs), np.empty_like(signs)
+        for here in self._parts:
+            kernels, alike = self._kernels(here), known[here]
+            pairs = alike[:, :, None] & alike[:, None, :]
+            # Ones on the diagonal of the models apart, so that the matrix falls into blocks and theirs does no harm.
+            inverse = np.asarray(np.linalg.inv(np.where(pairs, kernels, np.eye(known.shape[1]))), dtype=np.float64)
+            weights = np.where(alike, np.matmul(inverse, signs[here, :, None])[..., 0], 0.0)
+            surprise[here] = weights / np.einsum("pnn->pn", inverse)
+            predicted[here] = np.matmul(kernels, weights[..., None])[..., 0]
         smoothed: Array = np.where(known, signs - surprise, predicted)
         return smoothed, surprise
 
@@ -215,24 +219,37 @@ class Evidence:
         return self._conditioning.neighbours.astype(np.float64)
 
     @cached_property
-    def _inverses(self) -> Array:
-        return self._conditioning.inverses.astype(np.float64)
+    def _parts(self) -> list[slice]:
+        """Points whose matrices are worked on together, as float64 and several at a time."""
+        points, models, _ = self._conditioning.inverses.shape
+        size = max(1, MATRIX_ENTRIES // models**2)
+        return [slice(start, start + size) for start in range(0, points, size)]
+
+    def _kernels(self, points: slice) -> Array:
+        """How alike models are at some points, with the penalty, ``[points, models, models]``."""
+        if len(self._parts) > 1:
+            return self._inverted(points)
+        return self._all_kernels
 
     @cached_property
-    def _kernels(self) -> Array:
-        """How alike models are at each point, with the penalty, ``[points, models, models]``."""
-        return np.asarray(np.linalg.inv(self._inverses), dtype=np.float64)
+    def _all_kernels(self) -> Array:
+        return self._inverted(slice(None))
+
+    def _inverted(self, points: slice) -> Array:
+        return np.asarray(np.linalg.inv(self._conditioning.inverses[points].astype(np.float64)), dtype=np.float64)
 
     @cached_property
     def _diagonals(self) -> Array:
-        diagonals: Array = np.einsum("pnn->pn", self._inverses).copy()
+        diagonals: Array = np.einsum("pnn->pn", self._conditioning.inverses).astype(np.float64)
         return diagonals
 
     @cached_property
     def _inverse_times_signs(self) -> Array:
-        signs = 2.0 * self._answers.membership.T - 1.0
-        product: Array = np.matmul(self._inverses, signs[..., None])[..., 0]
-        return product
+        signs = (2.0 * self._answers.membership.T - 1.0)[..., None]
+        inverses = self._conditioning.inverses
+        return np.concatenate(
+            [np.matmul(inverses[here].astype(np.float64), signs[here])[..., 0] for here in self._parts]
+        )
 
 
 def _by_point(x: NDArray[np.float32]) -> Array:

@@ -11,6 +11,8 @@ together, so that points which no model was pretrained on dilute it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,9 +26,11 @@ from tmi.predictions.attack_input import AttackInput
 PENALTY = 0.1
 # Points that the spread of all labels counts for beside those of a label: few of them say little about its own.
 PRIOR_WEIGHT = 8.0
+# Numbers of type float32 that are read of the models that are probed together.
+READ_ENTRIES = 40_000_000
 
 
-def label_probes(answers: AttackInput) -> NDArray[np.float64]:
+def label_probes(answers: AttackInput, models: Sequence[int] | None = None) -> NDArray[np.float64]:
     """The log odds of the points' own pretraining labels, float64 ``[models, points, probes + 1]``.
 
     There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
@@ -38,6 +42,7 @@ def label_probes(answers: AttackInput) -> NDArray[np.float64]:
 
     Args:
         answers: with pretraining labels.
+        models: whose answers are probed; all of them if left out.
 
     Raises:
         TmiError: without.
@@ -47,15 +52,26 @@ def label_probes(answers: AttackInput) -> NDArray[np.float64]:
         raise TmiError("the points have no pretraining labels, expected int64 [points]")
     finetunings = (answers, *answers.companions)
     probes = 3 if any(each.predictions.shape[2] > 1 for each in finetunings) else 1
-    parts = [[read_answers(each.predictions, probes) for each in finetunings]]
+    parts = [[each.predictions for each in finetunings]]
     if reference is not None and reference.pretraining_labels is not None:
-        parts.append(
-            [read_answers(each.reference.predictions, probes) for each in finetunings if each.reference is not None]
-        )
+        parts.append([each.reference.predictions for each in finetunings if each.reference is not None])
         labels = np.concatenate([labels, reference.pretraining_labels])
-    read = np.concatenate([np.concatenate(side_by_side, axis=-1) for side_by_side in parts], axis=2)
-    odds = log_odds(read, labels, np.ones(read.shape[1:3], dtype=np.float32), answers.threads)
-    return np.concatenate([odds, on_one_scale(odds.mean(axis=-1), labels)[..., None]], axis=-1)
+    probed = range(len(answers.membership)) if models is None else list(models)
+    found = np.empty((len(probed), len(labels), probes + 1))
+    size = max(1, READ_ENTRIES // (probes * len(labels) * sum(each.shape[-1] for each in parts[0])))
+    for start in range(0, len(probed), size):
+        chosen = probed[start : start + size]
+        read = np.concatenate(
+            [
+                np.concatenate([read_answers(each.restricted(chosen), probes) for each in side_by_side], axis=-1)
+                for side_by_side in parts
+            ],
+            axis=2,
+        )
+        odds = log_odds(read, labels, np.ones(read.shape[1:3], dtype=np.float32), answers.threads)
+        found[start : start + size, :, :-1] = odds
+        found[start : start + size, :, -1] = on_one_scale(odds.mean(axis=-1), labels)
+    return found
 
 
 def log_odds(

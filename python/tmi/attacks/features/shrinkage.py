@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ LEAST_REMAINDER = 0.03
 LEAST_SCALE = 1e-6
 # Pseudo-counts towards no shift in the mean shift of a group of points.
 GROUP_PRIOR = 3.0
+# Numbers of type float64 in the scatter matrices of the points that are worked on together.
+SCATTER_ENTRIES = 40_000_000
 # Sampling variance of the shift at a point without IN or without OUT shadows: it tells nothing.
 UNKNOWN = 1e6
 
@@ -230,13 +233,22 @@ def _group_shift(shift: Array, weights: Array, groups: NDArray[np.int64]) -> Arr
 def _whitening(x: Array, sides: Sides) -> Array:
     """The matrix ``[classes, classes]`` after which the mean covariance of the answers over points is the identity."""
     points, _, classes = x.shape
+    size = max(1, SCATTER_ENTRIES // classes**2)
     inside, outside = sides.means(x)
     is_in = sides.inside[..., None]
     shadows = is_in + sides.outside[..., None]
     deviations = (x - np.where(is_in > 0, inside[:, None], outside[:, None])) * shadows
-    scatter = deviations.transpose(0, 2, 1) @ deviations
-    variances = np.trace(scatter, axis1=1, axis2=2)
-    floor = LEAST_VARIANCE * np.median(variances) + np.finfo(np.float64).tiny
-    shape = classes * (scatter / np.maximum(variances, floor)[:, None, None]).sum(axis=0) / points
+
+    @lru_cache(maxsize=1)  # where one part holds all points, it is wanted twice
+    def scatter(start: int) -> Array:
+        part = deviations[start : start + size]
+        products: Array = part.transpose(0, 2, 1) @ part
+        return products
+
+    starts = range(0, points, size)
+    variances = np.concatenate([np.trace(scatter(start), axis1=1, axis2=2) for start in starts])
+    scale = np.maximum(variances, LEAST_VARIANCE * np.median(variances) + np.finfo(np.float64).tiny)
+    total = sum((scatter(start) / scale[start : start + size, None, None]).sum(axis=0) for start in starts)
+    shape = classes * total / points
     whitening: Array = np.linalg.inv(np.linalg.cholesky(shape + SHAPE_RIDGE * np.eye(classes))).T
     return whitening

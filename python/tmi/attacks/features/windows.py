@@ -1,8 +1,8 @@
 """Points worked on at a time, and what is made of their answers once for all targets.
 
-Conditioning takes memory for points x (models^2 + points) numbers, and the points of a window explain one another as
-well as more points would. The windows depend on the shape of the answers alone, so that they are part of an attack and
-change with no setting of the machine.
+Conditioning takes memory for points x (models^2 + points) numbers, what is made of the answers for some dozens of times
+points x models x classes, and the points of a window explain one another as well as more points would. The windows
+depend on the shape of the answers alone, so that they are part of an attack and change with no setting of the machine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.attacks.confidences import confidences
+from tmi.attacks.features.classes import MOST_CLASSES, likeliest_classes
 from tmi.attacks.features.conditioning import Conditioned, condition_answers
 from tmi.attacks.features.probe import label_probes
+from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
 # Fewer points at a time the more models there are, so that their matrices fit the memory.
-LEAST_POINTS, MOST_POINTS = 200, 2_000
+LEAST_POINTS, MOST_POINTS = 100, 2_000
 MATRIX_ENTRIES = 100_000_000
+# And the more classes: arrays of float32 that there are at a time of what is made of a model's answers to a point, so
+# many and one for each augmentation so many, and the bytes that they may take. Where there is no room for the fewest
+# points, as with a vocabulary, a point has few classes.
+ARRAYS, ARRAYS_OF_AUGMENTATION = 25, 7
+ARRAY_BYTES = 2_200_000_000
 PROBE = "probe"
 
 
@@ -52,6 +59,7 @@ def windows(answers: AttackInput) -> Iterator[Window]:
     references = 0 if answers.reference is None else answers.reference.predictions.shape[1]
     finetunings = 1 + len(answers.companions)
     size = min(MOST_POINTS, max(LEAST_POINTS, MATRIX_ENTRIES // (finetunings * models**2)))
+    size = min(size, max(LEAST_POINTS, _points_with_room(answers)))
     number = -(-(points + references) // size)
     for window in range(number):
         challenged, further = (
@@ -67,7 +75,35 @@ def _window(answers: AttackInput, challenged: range, further: range) -> Window:
     if odds is not None:
         points = answers.membership.shape[1]
         odds = odds[:, [*challenged, *(points + reference for reference in further)]]
-    return _prepared(_part(answers, challenged, further).with_reference_points(), len(challenged), odds)
+    part = _part(answers, challenged, further)
+    if min(len(answers.membership[0]), LEAST_POINTS) > _points_with_room(answers):
+        part = _with_few_classes(part)
+    return _prepared(part.with_reference_points(), len(challenged), odds)
+
+
+def _points_with_room(answers: AttackInput) -> int:
+    """How many points there is room for, whatever their number."""
+    numbers = 0
+    for each in (answers, *answers.companions):
+        models, _, augmentations, classes = each.predictions.shape
+        numbers += models * classes * (ARRAYS + ARRAYS_OF_AUGMENTATION * augmentations)
+    return ARRAY_BYTES // (4 * numbers)
+
+
+def _with_few_classes(answers: AttackInput) -> AttackInput:
+    """The likeliest classes at each point and the rest as one, in all finetunings that have many."""
+
+    def few(predictions: Predictions) -> Predictions:
+        many = predictions.shape[-1] > MOST_CLASSES
+        return likeliest_classes(predictions, MOST_CLASSES - 1) if many else predictions
+
+    return replace(
+        answers,
+        predictions=few(answers.predictions),
+        reference=answers.reference and replace(answers.reference, predictions=few(answers.reference.predictions)),
+        labels=None,
+        companions=tuple(_with_few_classes(companion) for companion in answers.companions),
+    )
 
 
 @lru_cache(maxsize=1)
