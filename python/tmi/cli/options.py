@@ -202,7 +202,8 @@ def scoring_options(command: Command) -> Command:
             click.option(
                 "--force",
                 is_flag=True,
-                help="Attack predictions or a target although a check finds them to be wrong; the report says so.",
+                help="Attack predictions or a target although a check finds them to be wrong; the report says so. "
+                "Train without trying a piece before.",
             ),
             click.option(
                 "--memory",
