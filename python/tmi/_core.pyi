@@ -6,6 +6,9 @@ Rules for all of them:
   float32 in small blocks. Other types, or another byte order, raise TypeError; convert with ``astype`` first.
 - Wrong shapes, axes of length zero, NaN and values outside their domain raise ValueError. The message names the
   argument, what was found and what is expected.
+- Memory that is not there raises MemoryError; no call ends the process. Of more classes (or features) than 256 and than
+  models (or points) no matrix of classes is made: what is computed are products of answers, which are the same, up to
+  rounding, in the span of these.
 - ``threads`` (at least 1) changes how long a call takes, never a bit of its result. The interpreter is released.
 - Axes: N models, P points, M augmentations (queries of one point), K classes, T targets, R resamples. Membership
   is true where the point was in the model's pretraining set (IN), false where not (OUT).
