@@ -18,8 +18,9 @@ from tmi.errors import TmiError
 from tmi.runs import pipeline, plan
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
-from tmi.runs.plan import Piece, needs_of, smallest_auc, try_before_training, try_piece
+from tmi.runs.plan import needs_of, smallest_auc
 from tmi.runs.run import Run
+from tmi.runs.trial import Piece, try_before_training, try_piece
 
 Tiny = Callable[..., Config]
 

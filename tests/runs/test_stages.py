@@ -9,7 +9,6 @@ import torch
 
 from tmi.config import Config
 from tmi.errors import TmiError
-from tmi.runs import plan
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
@@ -86,7 +85,7 @@ def test_a_run_goes_on_inside_a_models_training(
         return epoch_done
 
     original = Checkpoints.epoch_done
-    monkeypatch.setattr(plan, "try_piece", lambda *_: None)
+    monkeypatch.setattr(trial, "try_piece", lambda *_: None)
     with monkeypatch.context() as patched:
         patched.setattr(Checkpoints, "epoch_done", killing(after=4))
         with pytest.raises(Killed):

@@ -63,7 +63,6 @@ def init(data: str | None, task: str | None, models: int | None, out: Path | Non
 
     from tmi.config import load_config
     from tmi.config.starting import starting_toml
-    from tmi.runs.plan import described
     from tmi.system.files import write_text
 
     keys = source_of(data, out.parent)
@@ -71,11 +70,11 @@ def init(data: str | None, task: str | None, models: int | None, out: Path | Non
     if of_task is None:
         of_pool, of_task = _in_two(keys, out.parent)
     pool, points = _looked_at(of_pool, out.parent, FEWEST_IN_POOL)
-    click.echo(f"pool: {described(points)}")
+    click.echo(f"pool: {points.description}")
     found, shared = None, 0
     if of_task is not None:
         found, task_points = _looked_at(of_task, out.parent, FEWEST_IN_TASK)
-        click.echo(f"task: {described(task_points)}")
+        click.echo(f"task: {task_points.description}")
         if found.classes < 2:
             raise TmiError(f"{task or data}: has no labels, which the task that models are finetuned on needs")
         if found.kind != pool.kind:

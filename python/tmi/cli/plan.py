@@ -35,8 +35,9 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     from rich.console import Console
 
     from tmi.runs import pipeline
-    from tmi.runs.plan import ask_target, described, needs_of, try_piece
+    from tmi.runs.plan import needs_of
     from tmi.runs.run import Run
+    from tmi.runs.trial import ask_target, try_piece
 
     config = configured(preset, **options)
     console = Console()
@@ -48,10 +49,10 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     task = run.task
     asked, more = len(task.challenge_points), len(task.reference_points)
     _line(
-        console, OK, "pool", f"{described(task.pool)}, {asked:,} attacked{f', {more:,} for reference' if more else ''}"
+        console, OK, "pool", f"{task.pool.description}, {asked:,} attacked{f', {more:,} for reference' if more else ''}"
     )
     left_out = f"; {_counted(task.left_out, 'point')} of the pool left out" if task.left_out else ""
-    _line(console, OK, "task", f"{described(task.downstream)}{left_out}")
+    _line(console, OK, "task", f"{task.downstream.description}{left_out}")
     run.check()
     with console.status("trying a piece"):
         try_piece(run, [run, *run.variants])

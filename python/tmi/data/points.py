@@ -38,6 +38,17 @@ class Points:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def description(self) -> str:
+        """As in ``300 images of 8 x 8 pixels in 10 classes``."""
+        what = f"{len(self):,} {self.kind}s"
+        if self.kind == "image":
+            what += f" of {self.raw.shape[-1]} x {self.raw.shape[-2]} pixels"
+        if self.kind == "vector":
+            what += f" of {self.raw.shape[1]:,} numbers"
+        classes = len(self.class_names)
+        return f"{what} in {classes:,} classes" if classes > 1 else f"{what} without labels"
+
     def take(self, indices: NDArray[Any]) -> Points:
         """The points at ``indices``, in that order."""
         ids = None if self.ids is None else self.ids[indices]

@@ -175,7 +175,7 @@ def run_stages(
         TmiError: whatever a stage raises; the input is wrong.
     """
     if isinstance(subject, Run) and (only is None or "finetune" in only):
-        from tmi.runs.plan import try_before_training
+        from tmi.runs.trial import try_before_training
 
         try_before_training(subject, force=force)
     for name in subject.stages():
