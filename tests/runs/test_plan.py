@@ -15,7 +15,7 @@ from made.endpoint import TOKEN, Server, target
 from made.user_functions import MEANS, configured, forget
 from tmi.config import Config
 from tmi.errors import TmiError
-from tmi.runs import pipeline, plan
+from tmi.runs import pipeline, trial
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.plan import needs_of, smallest_auc
@@ -94,7 +94,7 @@ def test_what_is_made_is_not_tried_again(tiny: Tiny, tmp_path: Path, monkeypatch
     run_attack(config, tmp_path / "run")
     tried: list[str] = []
     monkeypatch.setattr(
-        plan, "try_piece", lambda _, finetunings: tried.extend(run.directory.variant_name for run in finetunings)
+        trial, "try_piece", lambda _, finetunings: tried.extend(run.directory.variant_name for run in finetunings)
     )
     try_before_training(run_of(config, tmp_path / "run"))
     assert tried == []

@@ -9,6 +9,7 @@ import torch
 
 from tmi.config import Config
 from tmi.errors import TmiError
+from tmi.runs import trial
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
