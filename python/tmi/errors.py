@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
+# Characters that a terminal or browser obeys instead of showing them: control characters but for line breaks and tabs,
+# those that reverse the order of what follows, and halves of characters, which nothing can encode.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Longer messages of other libraries are dumps of what they worked on.
 MOST_OF_A_MESSAGE = 200
 
@@ -31,3 +35,8 @@ def first_line(error: BaseException) -> str:
     """``ValueError: what it says``, without what another library's error adds in further lines."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:MOST_OF_A_MESSAGE].rstrip('.')}" if lines else type(error).__name__
+
+
+def visible(text: str) -> str:
+    r"""A text of unknown origin as it may be shown: what steers a terminal or browser as ``\x1b`` or ``\u202e``."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

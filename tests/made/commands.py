@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ SETTINGS = [part for key, value in TINY.items() for part in ("--set", f"{key}={j
 def tmi(*arguments: str | Path, cwd: Path | None = None, code: int = 0) -> str:
     """Run the command's entry point, which spares the seconds of importing torch, and return what it printed."""
     printed = io.StringIO()
+    handler = signal.getsignal(signal.SIGINT)
     with (
         mock.patch.object(sys, "argv", ["tmi", *map(str, arguments)]),
         mock.patch.dict(os.environ, COLUMNS="100"),
@@ -31,6 +33,7 @@ def tmi(*arguments: str | Path, cwd: Path | None = None, code: int = 0) -> str:
         pytest.raises(SystemExit) as end,
     ):
         main()
+    signal.signal(signal.SIGINT, handler)
     output = printed.getvalue()
     assert end.value.code == code, output
     assert "Traceback" not in output

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from made.results import as_saved, changed, figure, make_results, with_target
+from tmi.errors import visible
 from tmi.report.blocks import Material
 from tmi.report.markdown import escaped, render_markdown
 from tmi.report.results import Results
@@ -162,3 +163,9 @@ def test_escaped_text_stays_text_in_a_cell(text: str) -> None:
 def test_bare_addresses_are_broken_up() -> None:
     joiner = "\N{WORD JOINER}"
     assert escaped("https://a.b www.c me@d.e") == f"https{joiner}://a.b www{joiner}.c me@{joiner}d.e"
+
+
+def test_names_do_not_turn_the_text_around_or_steer(results: Results) -> None:
+    shown = markdown(changed(results, {"name": "a\u202eb\x1bc"}))
+    assert "a\\u202eb" in shown
+    assert visible(shown) == shown

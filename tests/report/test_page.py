@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from made.results import as_saved, changed, make_results, outline, page, with_target
+from tmi.errors import visible
 from tmi.metrics.estimate import Estimate
 from tmi.report.exhibits import LONGEST_SIDE, LONGEST_TEXT, Exhibit, png_of_image
 from tmi.report.results import Results
@@ -308,3 +309,11 @@ def test_long_texts_and_vectors_are_cut_and_say_so() -> None:
     assert Exhibit("text", "short").html == "<blockquote>short</blockquote>"
     assert Exhibit("vector", np.arange(3.0)).html == "<code>0, 1, 2</code>"
     assert Exhibit("vector", np.ones(2048)).html.endswith("1, … (2,048 values)</code>")
+
+
+# Figures have no glyphs for them.
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_do_not_turn_the_text_around_or_steer(results: Results) -> None:
+    shown = page(changed(results, {"name": "a\u202eb\x1b[31m\x00"}))
+    assert "a\\u202eb\\x1b[31m\\x00" in shown
+    assert visible(shown) == shown

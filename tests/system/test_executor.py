@@ -13,7 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tmi.errors import TmiError
-from tmi.system.executor import Job, Processes, executor_here
+from tmi.system.executor import Job, Processes, executor_here, not_interrupted
 from tmi.system.machine import available_cores, visible_cores
 from tmi.system.progress import Silent
 
@@ -146,3 +146,46 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_ctrl_c_is_put_off_while_processes_start() -> None:
+    reached = []
+
+    def start() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        # What is started now never hears of an interrupt.
+        script = "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('alive')"
+        reached.append(subprocess.check_output([sys.executable, "-c", script]))
+
+    with pytest.raises(KeyboardInterrupt), not_interrupted():
+        start()
+    assert reached == [b"alive\n"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds its children in /proc")
+def test_ctrl_c_while_workers_start_prints_no_tracebacks(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import sys, time\n"
+        "from tmi.system.executor import Job, Processes\n"
+        "from tmi.system.progress import Silent\n"
+        "def work(subject, seconds):\n"
+        "    time.sleep(seconds)\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with Processes(Silent(), 4) as executor:\n"
+        "            executor.run('train', work, None, [Job((60,))] * 8)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(130)\n"
+    )
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    # One is the tracker of multiprocessing's resources.
+    while len(children.read_text().split()) < 3:
+        assert process.poll() is None
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"")

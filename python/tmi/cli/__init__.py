@@ -90,7 +90,7 @@ def _attack(
 
     out = out or Path("runs") / config.name
     subject = pipeline.subject_of(config, out, fresh=fresh, added=attacks)
-    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         pipeline.run_stages(run, workers, force=force)
         results = pipeline.report(run, workers, show_points=show_points)
         show_results(results, out, gate, as_json=as_json)
@@ -106,7 +106,7 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
 
     out = out or Path("runs") / config.name
     subject = pipeline.subject_of(config, out, fresh=fresh)
-    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars()) as workers:
+    with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         pipeline.run_stages(run, workers, pipeline.TRAINING)
     click.echo(f"Trained. Next: tmi query {out}")
 
@@ -118,7 +118,7 @@ def query(directory: Path) -> None:
     """Ask every finetuned model in RUN about every challenge point."""
     from tmi.runs import pipeline
 
-    with pipeline.trained(directory) as run, pipeline.crew(run, bars()) as workers:
+    with pipeline.trained(directory) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
         pipeline.run_stages(run, workers, pipeline.QUERYING)
     click.echo(f"Queried. Next: tmi score {directory}")
@@ -134,7 +134,7 @@ def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any
 
     with (
         pipeline.reopened(directory, changes(**options), attacks) as run,
-        pipeline.crew(run, bars()) as workers,
+        pipeline.crew(run, bars(run.directory.root)) as workers,
     ):
         pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")
         pipeline.run_stages(run, workers, pipeline.SCORING, force=force)
@@ -152,7 +152,7 @@ def report(directory: Path, show_points: bool, gate: Gate, as_json: bool) -> Non
     from tmi.config import Config
     from tmi.runs import pipeline
 
-    with pipeline.reopened(directory) as run, pipeline.crew(run, bars()) as workers:
+    with pipeline.reopened(directory) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         known = isinstance(run.config, Config) and run.config.given
         gate.require(run.config.evaluation.false_positive_rates, has_epsilon=not known, how=RATES_OF_RUN)
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
@@ -188,11 +188,11 @@ ATTACKS_THAT_MATTER = ("tmi", "adapted-lira", "lira-online", "rmia", "label-prob
 @click.option("--all", "everything", is_flag=True, help="List ablations, variants and attacks on given models as well.")
 def attacks(everything: bool) -> None:
     """List the attacks that matter, or all of them."""
-    from rich.console import Console
     from rich.table import Table
 
     from tmi.attacks.registry import Needs, all_attacks, broken_plugins, options_of
     from tmi.report.wording import options_text
+    from tmi.system.screen import Screen
 
     known = all_attacks()
     names = list(known) if everything else list(ATTACKS_THAT_MATTER)
@@ -205,7 +205,7 @@ def attacks(everything: bool) -> None:
             *([f"Options: {options}."] if options else []),
         ]
         table.add_row(name, f"{known[name].summary}. {' '.join(facts)}")
-    Console().print(table, highlight=False, markup=False)
+    Screen().print(table, highlight=False)
     if not everything:
         click.echo(f"\n`tmi attacks --all` lists {len(known) - len(names)} more: ablations, variants and others.")
     for problem in broken_plugins().values():
@@ -217,15 +217,15 @@ def attacks(everything: bool) -> None:
 def presets(context: click.Context) -> None:
     """List the presets, or show one."""
     if context.invoked_subcommand is None:
-        from rich.console import Console
         from rich.table import Table
 
         from tmi.config import preset_description, preset_names
+        from tmi.system.screen import Screen
 
         table = Table("preset", "what it attacks", box=None, pad_edge=False)
         for name in preset_names():
             table.add_row(name, preset_description(name))
-        Console().print(table)
+        Screen().print(table)
 
 
 @presets.command("show")

@@ -29,7 +29,9 @@ from tmi.cli.options import bars, changes, debuggable
     help="Time this attack as a whole. Repeatable.",
 )
 @click.option("--targets", type=click.IntRange(min=1), default=2, show_default=True, help="Targets of the attacks.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of the kernels.")
+@click.option(
+    "--threads", type=click.IntRange(min=1, max=1024), default=1, show_default=True, help="Threads of the kernels."
+)
 @click.option("--repeat", type=click.IntRange(min=1), default=7, show_default=True, help="How often each is timed.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the times there."
@@ -51,15 +53,18 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
 
     from tmi.bench.cases import Size
     from tmi.bench.run import document, run_bench, write
     from tmi.bench.table import EXPLANATION, bench_table, machine_line
+    from tmi.system.memory import require_room
+    from tmi.system.screen import Screen
 
     made_up = Size(**size)
+    answers = made_up.models * made_up.points * made_up.augmentations * made_up.classes
+    require_room(4 * answers, f"{answers:,} made-up logits")
     results = run_bench(made_up, attacks=attacks, targets=targets, threads=threads, repeat=repeat, progress=bars())
-    console = Console()
+    console = Screen()
     console.print(machine_line(), highlight=False)
     console.print(bench_table(results, threads, console.width))
     console.print(EXPLANATION, style="dim", markup=False, highlight=False)
@@ -85,14 +90,13 @@ def bench_train(
     trains one model at a time in float32, with a DataLoader whose worker processes prepare the batches. The preset's
     own data is not needed.
     """
-    from rich.console import Console
-
     from tmi.bench.table import machine_line, training_table
     from tmi.bench.training import Load, bench_training
     from tmi.config import load_config
+    from tmi.system.screen import Screen
 
     config = load_config(preset, changes(device=device, workers=workers), data=Path(), variants=[])
     load = Load(config, models, points, epochs)
-    console = Console()
+    console = Screen()
     console.print(machine_line(), highlight=False)
     console.print(training_table(load, bench_training(load, repeat, bars())))

@@ -58,14 +58,13 @@ def compare(
     independently, which gives wider intervals. RUN/variants/NAME is a run, too. --fail-if is about the differences:
     'auc > 0.02' is failed by a RUN_B whose AUC may be more than 0.02 above that of RUN_A.
     """
-    from rich.console import Console
-
     from tmi.report.compared import compared_blocks, runs_verdict
     from tmi.report.terminal import show_blocks
     from tmi.runs.compare import compared_runs
     from tmi.runs.finished import read_run
     from tmi.system.files import write_json
     from tmi.system.machine import available_cores
+    from tmi.system.screen import Screen
 
     if gate.conditions:
         rates = rates or [*map(float, read_run(run_a).results.rates)]
@@ -75,6 +74,6 @@ def compare(
     as_json = json_file == Path("-")
     if json_file is not None and not as_json:
         write_json(json_file, document)
-    show_blocks(compared_blocks(compared), Console(stderr=as_json))
+    show_blocks(compared_blocks(compared), Screen(stderr=as_json))
     difference = compared.attacks[compared.headline].difference
     gate.end_with(gate.judged(difference.auc, difference.tpr_at_fpr), document if as_json else None)

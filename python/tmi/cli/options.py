@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tmi.system.files import TEMPORARY
+
 if TYPE_CHECKING:
     from tmi.config import Config
     from tmi.system.progress import Progress
 
+# Where a command's context has the run directory that it works in.
+WORKED_IN = "tmi.worked_in"
 Command = TypeVar("Command", bound=Callable[..., Any])
 RUN = click.argument("directory", metavar="RUN", type=click.Path(path_type=Path))
 SHOW_POINTS = click.option(
@@ -21,6 +25,10 @@ SHOW_POINTS = click.option(
     is_flag=True,
     help="Show the most exposed points as they are; the report is then as confidential as the pretraining data.",
 )
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a command; has an argument where something was finished that the same command goes on from."""
 
 
 def _parse_settings(_: click.Context, __: click.Parameter, settings: tuple[str, ...]) -> dict[str, Any]:
@@ -272,7 +280,11 @@ def debuggable(command: Command) -> Command:
     @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return command(*args, **kwargs)
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            root = click.get_current_context().meta.get(WORKED_IN)
+            raise Interrupted(*["kept"] if root is not None and _holds_work(root) else []) from None
 
     return wrapped  # type: ignore[return-value]
 
@@ -322,8 +334,15 @@ def configured(
     return load_config(preset, settings | changes(**options), data, variants=variants, epsilons=epsilons)
 
 
-def bars() -> Progress:
-    """Bars on the standard error stream."""
+def bars(worked_in: Path | None = None) -> Progress:
+    """Bars on the standard error stream, of work in a run directory, ``worked_in``, or in none."""
     from tmi.system.progress import shown
 
+    if worked_in is not None:
+        click.get_current_context().meta[WORKED_IN] = worked_in
     return shown(True)
+
+
+def _holds_work(root: Path) -> bool:
+    """Whether a run directory holds more than a run begins with: models, predictions, scores or kept answers."""
+    return any(path.suffix != TEMPORARY for path in root.glob("*/*"))

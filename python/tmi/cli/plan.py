@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tmi.runs.plan import Needs
     from tmi.runs.run import Run
 
-OK = "[green]✓[/]"
+OK = "✓"
 GIB = 1 << 30
 
 
@@ -32,15 +32,14 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     """
     from tempfile import TemporaryDirectory
 
-    from rich.console import Console
-
     from tmi.runs import pipeline
     from tmi.runs.plan import needs_of
     from tmi.runs.run import Run
     from tmi.runs.trial import ask_target, try_piece
+    from tmi.system.screen import Screen
 
     config = configured(preset, **options)
-    console = Console()
+    console = Screen()
     run = pipeline.subject_of(config, out or Path("runs") / config.name, fresh=fresh, added=attacks)
     assert isinstance(run, Run)
     run.directory.refuse_foreign()
@@ -76,7 +75,7 @@ def _line(console: Any, mark: str, name: str, text: str) -> None:
     table.add_column(width=1)
     table.add_column(width=13)
     table.add_column()
-    table.add_row(mark, name, Text(text))
+    table.add_row(Text(mark, "green"), name, text)
     console.print(table, highlight=False)
 
 

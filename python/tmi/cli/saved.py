@@ -13,7 +13,7 @@ from tmi.cli.options import debuggable
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOUND_ERRORS = 2
-MARKS = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 
 
 def _layout_option(command: Command) -> Command:
@@ -82,11 +82,12 @@ def check(
 
     MEMBERSHIP may be left out where it lies beside the predictions. The exit code is 2 if there are errors.
     """
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from tmi.attacks.check import Finding, check_arrays
     from tmi.predictions.formats import read_saved, read_target
+    from tmi.system.screen import Screen
 
     arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=pretraining_labels)
     findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]
@@ -96,19 +97,12 @@ def check(
     )
     table = Table.grid(padding=(0, 2))
     for finding in findings:
-        table.add_row(MARKS[finding.severity], finding.subject, _plain(finding.message))
-    Console().print(table)
+        table.add_row(Text(*MARKS[finding.severity]), finding.subject, finding.message)
+    Screen().print(table)
     errors, warnings = (sum(finding.severity == wanted for finding in findings) for wanted in ("error", "warning"))
     click.echo(f"\n{_counted(errors, 'error')}, {_counted(warnings, 'warning')}")
     if errors:
         raise click.exceptions.Exit(FOUND_ERRORS)
-
-
-def _plain(message: str) -> str:
-    """A message without markup: shapes in square brackets are not styles."""
-    from rich.markup import escape
-
-    return escape(message)
 
 
 def _counted(number: int, thing: str) -> str:

@@ -63,7 +63,7 @@ def attack_saved(
     named |= {"companions": companions}
     audit = audit_of(files | named, settings | changes(**options), out, fresh=fresh, added=attacks)
     gate.require(audit.config.evaluation.false_positive_rates, how=MORE_RATES)
-    with pipeline.opened(audit, fresh=fresh, force=force), pipeline.crew(audit, bars()) as workers:
+    with pipeline.opened(audit, fresh=fresh, force=force), pipeline.crew(audit, bars(audit.directory.root)) as workers:
         pipeline.run_stages(audit, workers, force=force)
         show_results(pipeline.report(audit, workers), audit.directory.root, gate, as_json=as_json)
 

@@ -18,13 +18,12 @@ def show_results(results: Results, out: Path, gate: Gate, *, as_json: bool) -> N
     Raises:
         click.exceptions.Exit: the gate is closed.
     """
-    from rich.console import Console
-
     from tmi.report.blocks import Material
     from tmi.report.sections import sections_of
     from tmi.report.terminal import show
+    from tmi.system.screen import Screen
 
-    console = Console(stderr=as_json)
+    console = Screen(stderr=as_json)
     show(sections_of(Material(results)), console)
     console.print(f"\nReport: {out / 'report.html'}", highlight=False, soft_wrap=True)
     main = results.attacks.get(results.headline)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tmi.errors import visible
 from tmi.report import blocks
 
 # Columns that a phone has room for beside those that are never left out.
@@ -53,7 +54,7 @@ def render_page(material: blocks.Material, sections: Sequence[blocks.Section], s
         lstrip_blocks=True,
     )
     script = Markup(environment.get_template("page.js").render())
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         name=material.results.name,
         confidential=material.confidential,
         head=bodies[0][1],
@@ -63,6 +64,7 @@ def render_page(material: blocks.Material, sections: Sequence[blocks.Section], s
         # No other script is run, even if somebody found a way to put one into the page.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return visible(page)
 
 
 def fragment(some: Iterable[blocks.Block], svg_of: Callable[[blocks.Figure], str]) -> Markup:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tmi.errors import visible
 from tmi.report import blocks
 from tmi.report.blocks import Media, Text
 from tmi.report.results import Results
@@ -27,7 +28,7 @@ def render_markdown(results: Results, sections: Sequence[blocks.Section]) -> str
         if blocks:
             parts += [f"## {escaped(section.title)}", *blocks]
     parts.append(escaped(f"Made by tmi {results.version}; report.html has the figures and the provenance."))
-    return "\n\n".join(parts) + "\n"
+    return visible("\n\n".join(parts)) + "\n"
 
 
 def escaped(text: str) -> str:

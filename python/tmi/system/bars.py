@@ -38,9 +38,9 @@ class Bars:
         if total and self._console.is_terminal:
             self._bars = Progress(
                 # Nothing but the bar may be left out where there is no room: a label is cut before.
-                TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=self._bar_width or 30),
-                TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True)),
                 TimeRemainingColumn(compact=True),
                 TextColumn("left"),
                 console=self._console,

@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -177,8 +178,11 @@ class Processes(Executor):
             # Others, and no longer than they train: an idle process would hold the memory of its accelerator.
             with Processes(self.progress, processes) as trainers:
                 return trainers.run(kind, function, subject, jobs)
-        pool = self._pool or self._started()
-        futures: list[Future[Result]] = [pool.submit(_on_one_thread, function, subject, *job.arguments) for job in jobs]
+        with not_interrupted():
+            pool = self._pool or self._started()
+            futures: list[Future[Result]] = [
+                pool.submit(_on_one_thread, function, subject, *job.arguments) for job in jobs
+            ]
         steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
         try:
             running = set(futures)
@@ -233,6 +237,35 @@ def executor_here(progress: Progress, workers: int = 0, device: str | None = Non
     else:
         with Processes(progress, processes, training) as executor:
             yield executor
+
+
+@contextmanager
+def not_interrupted() -> Iterator[None]:
+    """Put ctrl-C off while processes are started, which are then deaf to it from their first moment on.
+
+    One that is interrupted before `_start_worker` prints a traceback, and so does one to which half of its job was
+    sent. Which signals are blocked is handed on to new processes, unlike who handles them.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    was_interrupted = False
+
+    def remember(*_: object) -> None:
+        nonlocal was_interrupted
+        was_interrupted = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    # Which starts on demand, and unblocks the signal when it has.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if was_interrupted:
+        raise KeyboardInterrupt
 
 
 def _start_worker(lifeline: Connection, started: Any, samples: Any) -> None:

@@ -146,7 +146,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically as UTF-8."""
     with atomic(path) as file:
-        file.write(text.encode())
+        # Half of a character, as names of files may have, must not lose what else is in a text.
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -40,8 +40,7 @@ def shown(wanted: Progress | bool | None) -> Progress:
     if not wanted:
         return Silent()
     # Where nothing is to be shown, nothing is imported to show it.
-    from rich.console import Console
-
     from tmi.system.bars import Bars
+    from tmi.system.screen import Screen
 
-    return Bars(Console(stderr=True))
+    return Bars(Screen(stderr=True))

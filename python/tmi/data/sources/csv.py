@@ -70,7 +70,6 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names of the columns, and the rows with the number of the line in which each ends."""
     try:
         require_room(file_size(path), str(path))
-        require_room(file_size(path), str(path))
         text = decoded(path.read_bytes(), path, 1)
     except FileNotFoundError:
         raise TmiError(f"{path}: there is no such file") from None
