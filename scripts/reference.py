@@ -56,7 +56,7 @@ GUIDES = {
     "attack": "attacks.md",
     "evaluation": "statistics.md",
     "recipe": "own-training.md",
-    "target": "own-target.md",
+    "target": "unknown-target.md",
 }
 VARIANTS = "training.md#variants-many-finetunings-of-one-set-of-pretrained-models"
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

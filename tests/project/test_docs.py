@@ -1,58 +1,105 @@
+"""What README says is done in its order, in one folder, as a stranger would who types it."""
+
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
-import click
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from tmi.attacks.registry import all_attacks
-from tmi.cli import tmi as cli
-from tmi.config import load_config, preset_names
+from tmi.config import preset_names
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ATTACKS = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 CODE_BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+# Of the clone and its environment, which is there already where this runs.
+INSTALLATION = ("python3 -m venv", "pip install")
 
 
-def blocks(language: str) -> list[str]:
-    return [text for found, text in CODE_BLOCK.findall(README) if found == language]
+def typed() -> list[tuple[str, str]]:
+    """The blocks of README that are typed, with their languages."""
+    kept = []
+    for language, code in CODE_BLOCK.findall(README):
+        lines = [line for line in code.splitlines() if not line.startswith(INSTALLATION)]
+        if language in ("sh", "python"):
+            kept.append((language, "\n".join(lines)))
+    return kept
 
 
-@pytest.mark.parametrize("name", [*preset_names(), *(f"tmi {name}" for name in cli.commands)])
-def test_the_readme_names_every_preset_and_command(name: str) -> None:
-    assert f"`{name}" in README
+def what_a_reader_has(folder: Path) -> None:
+    """Data and predictions of one's own, under the names that README has for them."""
+    digits = load_digits()
+    np.savez(folder / "photos.npz", inputs=(digits.images[:400] * 255 / 16).astype(np.uint8), labels=digits.target[:400])
+    random = np.random.default_rng(0)
+    membership = random.random((10, 40)) < 0.5
+    direction = random.normal(size=(40, 1, 4))
+    logits = (random.normal(size=(10, 40, 2, 4)) + membership[:, :, None, None] * direction).astype(np.float32)
+    np.save(folder / "predictions.npy", logits)
+    np.save(folder / "membership.npy", membership)
+    for model, (answers, members) in enumerate(zip(logits, membership, strict=True)):
+        saved = folder / "exp" / "cifar10" / str(model)
+        saved.mkdir(parents=True)
+        np.save(saved / "logits.npy", answers)
+        np.save(saved / "keep.npy", members)
+
+
+def follow(folder: Path, *, shorter: bool) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    for language, code in typed():
+        if shorter:
+            code = re.sub(r"^tmi attack(?= +#)", "tmi attack --models 6 --set pool.size=60 --set pretrain.epochs=2", code)
+            code = code.replace("attack photos.toml", "attack photos.toml --models 6 --set pretrain.epochs=1")
+        command = ["bash", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+        assert result.returncode == 0, f"{code}\n{result.stdout}\n{result.stderr}"
+    assert {path.parent.name for path in folder.glob("runs/*/report.html")} == {
+        "digits",
+        "photos",
+        "predictions",
+        "cifar10",
+        "from-python",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shorter", [True, False], ids=["shortened", "as it is"])
+def test_readme_is_followed_from_its_first_line_to_its_last_in_one_folder(tmp_path: Path, shorter: bool) -> None:
+    what_a_reader_has(tmp_path)
+    follow(tmp_path, shorter=shorter)
+
+
+def test_nothing_in_readme_but_the_installation_is_left_out_when_it_is_followed() -> None:
+    left = {line for _, code in CODE_BLOCK.findall(README) for line in code.splitlines()} - {
+        line for _, code in typed() for line in code.splitlines()
+    }
+    commands = {line for line in left if shlex.split(line, comments=True)[:1] in (["tmi"], ["make"], ["git"])}
+    assert commands == set()
+    assert sum(line.startswith(INSTALLATION) for line in left) == 2
+
+
+def test_readme_is_short_and_its_links_and_pictures_are_there() -> None:
+    assert len(README.split()) < 900
+    links = re.findall(r"\]\(([^)#\s]+)", README)
+    assert [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()] == []
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).stat().st_size < 150_000 for picture in pictures)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_described(name: str) -> None:
+    assert f"`{name}`" in DOCS["training.md"]
 
 
 @pytest.mark.parametrize("name", all_attacks())
 def test_every_attack_is_described(name: str) -> None:
-    assert f"`{name}`" in ATTACKS
-
-
-def test_every_command_in_the_readme_exists() -> None:
-    for line in "\n".join(blocks("sh")).splitlines():
-        words = line.split("#")[0].split()
-        if words[:1] != ["tmi"]:
-            continue
-        command = cli.get_command(click.Context(cli), words[1])
-        assert command is not None, line
-        known = {option for parameter in command.params for option in parameter.opts}
-        assert {word for word in words if word.startswith("--")} <= known, line
-
-
-def test_the_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:
-    (text,) = blocks("toml")
-    path = tmp_path / "mine.toml"
-    path.write_text(text)
-    assert load_config(str(path)).pool.source == f"npz:{tmp_path / 'photos.npz'}"
-
-
-def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (text,) = blocks("python")
-    small = {"models": 6, "pretrain.epochs": 3, "pool.size": 40, "evaluation.resamples": 100, "compute.workers": 1}
-    text = text.replace('load_config("digits")', f'load_config("digits", {small!r})')
-    assert repr(small) in text
-    exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
-    assert (tmp_path / "runs" / "mine" / "report.html").exists()
+    assert f"`{name}`" in DOCS["attacks.md"]

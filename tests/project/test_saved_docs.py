@@ -33,17 +33,30 @@ def simulated() -> tuple[np.ndarray, np.ndarray]:
     return logits.astype(np.float32), membership
 
 
-def test_the_commands_of_the_readme(tmp_path: Path) -> None:
+def test_the_commands_of_the_guide(tmp_path: Path) -> None:
+    """All that the guides to saved predictions and to targets say is typed, but for the configurations."""
     logits, membership = simulated()
-    np.save(tmp_path / "predictions.npy", logits[1:])
-    np.save(tmp_path / "membership.npy", membership[1:])
-    np.save(tmp_path / "victim.npy", logits[0])
-    np.save(tmp_path / "labels.npy", np.arange(40) % 4)
-    np.save(tmp_path / "known.npy", np.arange(40) < 20)
-    (code,) = blocks("README.md", "sh", "--predictions predictions.npy")
+    for name, array in {
+        "predictions": logits[1:],
+        "sentiment": logits[1:],
+        "topics": logits[1:, :, :, :3],
+        "membership": membership[1:],
+        "pretraining_labels": np.arange(40) % 4,
+        "P": logits[1:],
+        "M": membership[1:],
+        "T": logits[0],
+        "L": np.arange(40) % 4,
+        "N": np.arange(40) < 20,
+    }.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    code = [*blocks("docs/saved-predictions.md", "sh", "tmi"), *blocks("docs/unknown-target.md", "sh", "tmi")]
+    assert len(code) == 5
+    # The second audit of the same predictions would be refused where the first one lies.
+    numbers = iter(range(100))
+    typed = re.sub(r"^tmi attack", lambda _: f"tmi attack --out runs/{next(numbers)}", "\n".join(code), flags=re.MULTILINE)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     result = subprocess.run(
-        ["bash", "-ec", code],
+        ["bash", "-ec", typed],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -52,7 +65,7 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "are called members" in result.stdout
-    assert len(list(tmp_path.glob("runs/*/report.html"))) == 2
+    assert len(list(tmp_path.glob("runs/*/report.html"))) == next(numbers)
 
 
 def test_the_python_of_the_guide(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ else:
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+TEXTS = PAGES | {"README": (ROOT / "README.md").read_text(encoding="utf-8")}
 CODE_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # Of the shell, not the sign within the quotes of a condition.
 REDIRECTION = re.compile(r"""\s\|.*|\s>\s*[^\s"']+(?=\s*($|#))""")
@@ -38,7 +39,7 @@ def blocks(language: str) -> list[Any]:
     """All code blocks in that language, with the page that each is on."""
     return [
         pytest.param(text, id=f"{page}-{number}")
-        for page, content in PAGES.items()
+        for page, content in TEXTS.items()
         for number, (found, text) in enumerate(CODE_BLOCK.findall(content))
         if found == language
     ]

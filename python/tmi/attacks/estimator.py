@@ -50,7 +50,7 @@ class MembershipAttack(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         n_models_: number of shadow models.
         n_points_: number of points.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from tmi.attacks.estimator import MembershipAttack
         >>> random = np.random.default_rng(0)
