@@ -53,7 +53,9 @@ def test_the_commands_of_the_guide(tmp_path: Path) -> None:
     assert len(code) == 5
     # The second audit of the same predictions would be refused where the first one lies.
     numbers = iter(range(100))
-    typed = re.sub(r"^tmi attack", lambda _: f"tmi attack --out runs/{next(numbers)}", "\n".join(code), flags=re.MULTILINE)
+    typed = re.sub(
+        r"^tmi attack", lambda _: f"tmi attack --out runs/{next(numbers)}", "\n".join(code), flags=re.MULTILINE
+    )
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     result = subprocess.run(
         ["bash", "-ec", typed],
