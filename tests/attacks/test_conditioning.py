@@ -11,7 +11,7 @@ from made.simulated import evidence_of
 from tmi import _core
 from tmi.attacks.features.conditioning import condition_answers, standardised
 from tmi.attacks.features.membership import Ingredients
-from tmi.attacks.features.shrinkage import Sides, expected_shift, profile_regressors, remaining_variance
+from tmi.attacks.features.shrinkage import Sides, expected_shift, profile_regressors, remaining_variance, variances
 from tmi.attacks.registry import attack_named
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
@@ -251,12 +251,13 @@ def test_expected_shift_learns_what_all_points_share() -> None:
     top = profile == profile.max(axis=1, keepdims=True)
     x = random.normal(size=(points, models, classes)) + 1.5 * membership.T[..., None] * top[:, None]
     sides = Sides.of_target(membership, 0)
+    shift = sides.shift(sides.means(x))
     expected = expected_shift(
-        x, sides, profile_regressors(profile), np.zeros((points, points)), [profile.argmax(axis=1)]
+        shift, sides, profile_regressors(profile), np.zeros((points, points)), [profile.argmax(axis=1)]
     )
     assert np.abs(expected[top] - 1.5).mean() < 0.3
     assert np.abs(expected[~top]).mean() < 0.3
-    assert (remaining_variance(x, sides, expected) < 0.1).all()
+    assert (remaining_variance(shift, variances(x), sides, expected) < 0.1).all()
 
 
 def test_standardised_keeps_constant_entries_small() -> None:

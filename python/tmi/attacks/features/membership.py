@@ -22,6 +22,7 @@ from tmi.attacks.features.shrinkage import (
     Sides,
     empirical_bayes,
     expected_shift,
+    parts,
     profile_regressors,
     remaining_variance,
     variances,
@@ -80,19 +81,17 @@ class Evidence:
         """
         membership, threads = self._answers.membership, self._answers.threads
         sides = Sides.of_target(membership, target, apart)
-        columns = []
+        columns: list[NDArray[np.float32]] = []
         for x, expected in self._representations(target, sides, apart):
             white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads, apart)
             compared = _core.leave_one_out_features(
                 white, membership, target, apart=apart, ridges=[RIDGE], threads=threads
             )
-            columns.append(compared[..., _statistics()])
+            columns.append(compared.take(_statistics(), axis=-1))
             if self._ingredients.shrinkage:
                 columns.append(shrunken)
-        if self._odds is not None:
-            # What all models agree on tells points apart, not members: nothing is to be learned of it.
-            agreed = (self._odds == self._odds[0]).all(axis=0)
-            columns.append(np.where(agreed, 0, self._odds).astype(np.float32))
+        if self._telling_odds is not None:
+            columns.append(self._telling_odds)
         columns += [companion.of_target(target, apart) for companion in self._companions]
         return np.concatenate(columns, axis=-1)
 
@@ -100,7 +99,7 @@ class Evidence:
         """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
         membership, threads = self._answers.membership, self._answers.threads
         sides = Sides.of_target(membership, target, apart)
-        x, expected = self._restored(IDENTITY, target, sides, apart)
+        x, expected = self._restored(IDENTITY, sides, self._smoothed(target, apart))
         _, features = empirical_bayes(x, sides, expected, membership, target, threads, apart)
         shrunken: NDArray[np.float32] = features[target, :, _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
@@ -110,33 +109,44 @@ class Evidence:
     ) -> Iterator[tuple[Array, Array]]:
         """Every representation ``[points, models, classes]`` with the shift that is expected in it."""
         for name, x in self._raw.items():
-            yield x, self._expected(name, x, sides)
+            yield x, self._expected(name, sides.shift(sides.means(x)), sides)
         if self._ingredients.conditioning:
+            smoothed = self._smoothed(target, apart)
             for name in self._conditioned:
-                yield self._restored(name, target, sides, apart)
+                yield self._restored(name, sides, smoothed)
 
-    def _restored(self, name: str, target: int, sides: Sides, apart: NDArray[np.bool_] | None) -> tuple[Array, Array]:
+    def _restored(self, name: str, sides: Sides, membership: tuple[Array, Array]) -> tuple[Array, Array]:
         """Conditioned answers with the effect of the membership put back that conditioning took out.
 
         The smoother that predicts a model's answer from alike models predicts its membership as well, ``smoothed``,
         so the residual holds the effect times the unpredicted part, ``surprise``, only. The effect is estimated from
         the residuals, without the model itself, shrunken towards half the expected shift (membership is +-1 here).
         """
-        smoothed, surprise = (
-            self._smoothed_membership(target) if apart is None else self._smoothed_without(target, apart)
-        )
-        residuals = self._conditioned[name]
-        expected = self._expected(name, residuals, sides)
-        variance = remaining_variance(residuals, sides, expected) / 4
-        shadows = (sides.inside + sides.outside)[..., None]
-        surprise = surprise[..., None] * shadows
-        products = surprise * residuals
-        numerators = products.sum(axis=1, keepdims=True) - products
-        squares = (surprise**2).sum(axis=1, keepdims=True) - surprise**2
-        precision = np.maximum(squares, LEAST_SURPRISE)
-        noise = variances(residuals)[:, None] / precision
-        effect = (numerators / precision * variance + expected[:, None] / 2 * noise) / (variance + noise)
-        return residuals + effect * smoothed[..., None], expected
+        smoothed, surprise = (each[..., None] for each in membership)
+        residuals, deviations = self._conditioned[name], self._variances[name]
+        shift = sides.shift(sides.means(residuals))
+        expected = self._expected(name, shift, sides)
+        variance = remaining_variance(shift, deviations, sides, expected) / 4
+        total = np.matmul(surprise.transpose(0, 2, 1), residuals)
+        squares = surprise**2
+        precision = np.maximum(squares.sum(axis=1, keepdims=True) - squares, LEAST_SURPRISE)
+        prior = (expected / 2 * deviations)[:, None]
+        restored = np.empty_like(residuals)
+        for some in parts(residuals):
+            # Numerator and denominator are both multiplied by the precision, which saves divisions.
+            effect = surprise[some] * residuals[some]
+            np.subtract(total[some], effect, out=effect)
+            effect *= variance
+            effect += prior[some]
+            weight = precision[some] * variance
+            weight += deviations[some, None]
+            effect /= weight
+            effect *= smoothed[some]
+            np.add(residuals[some], effect, out=restored[some])
+        return restored, expected
+
+    def _smoothed(self, target: int, apart: NDArray[np.bool_] | None) -> tuple[Array, Array]:
+        return self._smoothed_membership(target) if apart is None else self._smoothed_without(target, apart)
 
     def _smoothed_membership(self, target: int) -> tuple[Array, Array]:
         """The membership +-1 that alike shadows predict of each model, and what it leaves, ``[points, models]``.
@@ -177,10 +187,10 @@ class Evidence:
         smoothed: Array = np.where(known, signs - surprise, predicted)
         return smoothed, surprise
 
-    def _expected(self, name: str, x: Array, sides: Sides) -> Array:
+    def _expected(self, name: str, shift: Array, sides: Sides) -> Array:
         # What classes there are tells nothing of a probe, whose mean shift is all that there is to know of it.
-        fixed = [np.ones((len(x), x.shape[-1]))] if name == PROBE else self._of_classes
-        return expected_shift(x, sides, fixed, self._neighbours, self._groups)
+        fixed = [np.ones_like(shift)] if name == PROBE else self._of_classes
+        return expected_shift(shift, sides, fixed, self._neighbours, self._groups)
 
     @cached_property
     def _profile(self) -> Array:
@@ -207,6 +217,18 @@ class Evidence:
     @cached_property
     def _conditioned(self) -> dict[str, Array]:
         return self._used(self._conditioning.residuals)
+
+    @cached_property
+    def _variances(self) -> dict[str, Array]:
+        return {name: variances(x) for name, x in self._conditioned.items()}
+
+    @cached_property
+    def _telling_odds(self) -> NDArray[np.float32] | None:
+        """The odds; what all models agree on tells points apart, not members: nothing is to be learned of it."""
+        if self._odds is None:
+            return None
+        agreed = (self._odds == self._odds[0]).all(axis=0)
+        return np.where(agreed, 0, self._odds).astype(np.float32)
 
     def _used(self, representations: dict[str, NDArray[np.float32]]) -> dict[str, Array]:
         left_out = set() if self._ingredients.contrast else {"contrast"}
