@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 
 # Code is left alone: a dollar sign in it is one.
 CODE_OR_FORMULA = re.compile(
-    r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL
+    r"```.*?```|`(?:[^`\n]|\n(?!\n))*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL
 )
 # Units that letters are drawn in, and how many make an em of the text around them, whose letters are wider.
 SIZE = 100
