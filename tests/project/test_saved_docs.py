@@ -33,6 +33,7 @@ def simulated() -> tuple[np.ndarray, np.ndarray]:
     return logits.astype(np.float32), membership
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_guide(tmp_path: Path) -> None:
     """All that the guides to saved predictions and to targets say is typed, but for the configurations."""
     logits, membership = simulated()
