@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,11 +15,15 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from made.commands import scores_of
+from made.fake_ray import FakeRay, install
 from tmi.config import Config
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_stages
 from tmi.runs.run import Run
 from tmi.runs.saved import audit_of
+from tmi.shadows import experiment
+from tmi.shadows.experiment import _in_this_process
+from tmi.system.cluster import Cluster
 from tmi.system.executor import Executor, InProcess, Job, Kind, Movable, Result
 from tmi.system.progress import Silent
 from tmi.system.worker import working
@@ -121,6 +126,37 @@ def test_a_run_elsewhere_ends_in_the_same_bytes(tiny: Configured, tmp_path: Path
     done = there.done
     finished(config, tmp_path / "one", there)
     assert there.done == done > 5, "what is there is not made again"
+
+
+def test_a_cluster_needs_neither_the_directory_nor_the_data(
+    tiny: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(
+        variants={"deep": {"finetune": {"transfer": "full"}}},
+        attack__names=["gaussian", "direct", "label-probe"],
+        query__reference_points=3,
+        pool__challenge_points=30,
+        compute__device="cpu",
+    )
+    other = finished(config, tmp_path / "other", InProcess(Silent()))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    lost = {3, 11, 17}
+    ray = install(monkeypatch, FakeRay([{"CPU": 2.0}, {"CPU": 1.0}], lose=lambda _, before: before in lost))
+    _in_this_process.cache_clear()
+    run = Run(config, RunDirectory(tmp_path / "one"))
+    run.check()
+    for each in (run, *run.variants):
+        _ = each.task, each.experiment.tokenizer
+    monkeypatch.setattr(experiment, "load_task", None)  # nobody reads the data again
+    with Cluster(Silent(), "auto", run.directory.root) as cluster:
+        run.directory.prepare()
+        run_stages(run, cluster)
+    assert ray.jobs > max(lost)
+    assert models_of(run) == models_of(other)
+    assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
+    assert not [*scratch.rglob("*.npy")]
 
 
 def test_saved_predictions_are_scored_elsewhere(tmp_path: Path) -> None:

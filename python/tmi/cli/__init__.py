@@ -17,6 +17,7 @@ from tmi.cli.gate import JSON_LINE, MORE_RATES, RATES_OF_RUN, Gate, gate_options
 from tmi.cli.helping import Grouped
 from tmi.cli.init import init
 from tmi.cli.options import (
+    CLUSTER,
     RUN,
     SHOW_POINTS,
     bars,
@@ -113,12 +114,16 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
 
 @tmi.command()
 @RUN
+@CLUSTER
 @debuggable
-def query(directory: Path) -> None:
+def query(directory: Path, cluster: str | None) -> None:
     """Ask every finetuned model in RUN about every challenge point."""
     from tmi.runs import pipeline
 
-    with pipeline.trained(directory) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
+    with (
+        pipeline.trained(directory, changes(cluster=cluster)) as run,
+        pipeline.crew(run, bars(run.directory.root)) as workers,
+    ):
         pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
         pipeline.run_stages(run, workers, pipeline.QUERYING)
     click.echo(f"Queried. Next: tmi score {directory}")
@@ -126,6 +131,7 @@ def query(directory: Path) -> None:
 
 @tmi.command()
 @RUN
+@CLUSTER
 @scoring_options
 @debuggable
 def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any) -> None:
@@ -152,7 +158,7 @@ def report(directory: Path, show_points: bool, gate: Gate, as_json: bool) -> Non
     from tmi.config import Config
     from tmi.runs import pipeline
 
-    with pipeline.reopened(directory) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
+    with pipeline.reopened(directory) as run, pipeline.crew(run, bars(run.directory.root), only_here=True) as workers:
         known = isinstance(run.config, Config) and run.config.given
         gate.require(run.config.evaluation.false_positive_rates, has_epsilon=not known, how=RATES_OF_RUN)
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")

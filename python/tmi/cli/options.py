@@ -26,6 +26,12 @@ SHOW_POINTS = click.option(
     help="Show the most exposed points as they are; the report is then as confidential as the pretraining data.",
 )
 
+CLUSTER = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Run jobs on a Ray cluster: auto, local, HOST:6379, or none. Changes no result.",
+)
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a command; has an argument where something was finished that the same command goes on from."""
@@ -123,6 +129,7 @@ def training_options(command: Command) -> Command:
                 type=click.IntRange(min=0),
                 help="Worker processes; 0: one per core. Changes no result.",
             ),
+            CLUSTER,
             click.option(
                 "--set",
                 "settings",
@@ -295,6 +302,7 @@ def changes(
     models: int | None = None,
     device: str | None = None,
     workers: int | None = None,
+    cluster: str | None = None,
     targets: int | str | None = None,
     memory: str | None = None,
     views: Sequence[str] = (),
@@ -310,6 +318,7 @@ def changes(
         "models": models,
         "compute.device": device,
         "compute.workers": workers,
+        "compute.cluster": cluster,
         "evaluation.targets": targets,
         "evaluation.accusation_rate": fpr,
         "compute.memory": memory,

@@ -80,12 +80,29 @@ class ComputeConfig(Table):
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Worker processes of one thread each; 0: one per core that is granted. Never changes a result."""
     memory: str = "1G"
-    """Working memory of the attacks, all workers together, in K, M or G; at least 64M. Never changes a result."""
+    """Working memory of the attacks, all workers of a machine together, in K, M or G; at least 64M. Never changes a
+    result."""
+    cluster: str | None = None
+    """The Ray cluster where jobs run: ``auto``, ``local``, the address of one, or ``none``. Never changes a result."""
+    job_gpus: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """On a cluster, the part of a GPU that a job takes which trains on ``cuda``. Never changes a result."""
+    job_memory: str | None = None
+    """On a cluster, the memory that a job takes, so that a node is given no more jobs than it holds; left out, nodes
+    are given a job per core. Never changes a result."""
+    shared_files: bool = False
+    """On a cluster, whether every node has the run's directory under the same path; else files are sent. Never changes
+    a result."""
 
-    @field_validator("memory")
+    @field_validator("cluster")
     @classmethod
-    def _is_size(cls, memory: str) -> str:
-        parse_memory(memory)
+    def _names_one(cls, cluster: str | None) -> str | None:
+        return None if cluster in ("", "none") else cluster
+
+    @field_validator("memory", "job_memory")
+    @classmethod
+    def _is_size(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            parse_memory(memory)
         return memory
 
     @property
@@ -117,11 +134,16 @@ class AttackedConfig(Table):
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """What does not fit together: the dotted keys, and a sentence about them."""
-        targets, models = self.evaluation.targets, self.models
+        targets, models, compute = self.evaluation.targets, self.models, self.compute
         if targets != "all" and targets > models:
             yield (
                 ("evaluation.targets", "models"),
                 f"evaluation.targets is {targets}, expected at most the number of models, {models}, or 'all'",
+            )
+        if compute.cluster is not None and compute.device.startswith("cuda:"):
+            yield (
+                ("compute.device", "compute.cluster"),
+                f"compute.device is {compute.device!r}, expected 'cuda' on a cluster, which gives every job its own",
             )
         if wrong := [number for number in self.attack.shadows if not 2 <= number <= models - 1]:
             yield (

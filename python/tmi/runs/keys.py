@@ -14,6 +14,10 @@ _TO_NOTHING = (
     "compute.workers ",
     "compute.memory ",
     "compute.checkpoint_minutes ",
+    "compute.cluster ",
+    "compute.job_gpus ",
+    "compute.job_memory ",
+    "compute.shared_files ",
     "variants.",
 )
 # Which models are trained and what they answer does not depend on these: they may change in a run directory.

@@ -26,6 +26,7 @@ from tmi.runs.saved import SavedPredictions
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.executor import Executor, executor_here
 from tmi.system.files import read_json, write_json, write_text
+from tmi.system.memory import parse_memory
 from tmi.system.progress import Progress, shown
 from tmi.system.versions import provenance
 
@@ -43,6 +44,7 @@ def run_attack(
     force: bool = False,
     show_points: bool = False,
     workers: int | None = None,
+    cluster: str | None = None,
     progress: Progress | bool | None = None,
 ) -> dict[str, Any]:
     """Do everything: train, finetune, query, attack, judge and report; go on where an earlier call stopped.
@@ -54,6 +56,8 @@ def run_attack(
         force: attack a target of unknown membership although it does not belong to the models of the run.
         show_points: see `report`.
         workers: processes, 0 for one per core; as the configuration says if left out. Changes no result.
+        cluster: the Ray cluster where jobs run, see ``compute.cluster``; the one that this process uses already, if it
+            uses one. Changes no result.
         progress: shows how far the work is; True for bars, or lines in a log file, on the error stream.
 
     Returns:
@@ -62,9 +66,9 @@ def run_attack(
     Raises:
         TmiError: bad input, a target that does not belong, or a run directory of another configuration.
     """
-    if workers is not None:
-        compute = config.compute.model_copy(update={"workers": workers})
-        config = config.model_copy(update={"compute": compute})
+    given = {name: value for name, value in (("workers", workers), ("cluster", cluster)) if value is not None}
+    compute = config.compute.model_copy(update=given)
+    config = config.model_copy(update={"compute": compute})
     with opened(subject_of(config, Path(out), fresh=fresh), fresh=fresh) as run, crew(run, progress) as executor:
         run_stages(run, executor, force=force)
         return report(run, executor, show_points=show_points).to_dict()
@@ -141,23 +145,44 @@ def reopened(out: Path, changes: dict[str, Any] | None = None, added: Sequence[s
 
 
 @contextmanager
-def trained(out: Path) -> Iterator[Run]:
-    """The run in a directory, for commands that need its models.
+def trained(out: Path, changes: dict[str, Any] | None = None) -> Iterator[Run]:
+    """The run in a directory, for commands that need its models, with ``changes`` to what may change.
 
     Raises:
         TmiError: it is an audit of saved predictions, which has none.
     """
-    with reopened(out) as subject:
+    with reopened(out, changes) as subject:
         if not isinstance(subject, Run):
             raise TmiError(f"{out}: is an audit of saved predictions, expected a run, which has models of its own")
         yield subject
 
 
 @contextmanager
-def crew(subject: StoredSubject, progress: Progress | bool | None) -> Iterator[Executor]:
-    """The worker processes that a configuration asks for."""
-    with executor_here(shown(progress), subject.config.compute.workers, subject.device) as executor:
-        yield executor
+def crew(subject: StoredSubject, progress: Progress | bool | None, *, only_here: bool = False) -> Iterator[Executor]:
+    """The worker processes, or the workers on a cluster, that a configuration asks for.
+
+    Args:
+        subject: what is attacked.
+        progress: shows how far the work is.
+        only_here: there are no jobs left that a cluster could do.
+    """
+    compute = subject.config.compute
+    if compute.cluster is None or only_here:
+        with executor_here(shown(progress), compute.workers, subject.device) as executor:
+            yield executor
+        return
+    from tmi.system.cluster import Cluster
+
+    with Cluster(
+        shown(progress),
+        compute.cluster,
+        subject.directory.root,
+        compute.workers,
+        gpus=compute.job_gpus if (subject.device or "").startswith("cuda") else 0.0,
+        memory=0 if compute.job_memory is None else parse_memory(compute.job_memory),
+        shared=compute.shared_files,
+    ) as cluster:
+        yield cluster
 
 
 def run_stages(

@@ -138,6 +138,8 @@ def try_before_training(run: Run, *, force: bool = False) -> None:
     Raises:
         TmiError: something fails that would fail later.
     """
+    from tmi.system.devices import is_here
+
     directory = run.directory
     if not all(directory.is_current(path, key) for path, key in run.target_files.items()):
         ask_target(run, directory.target_cache)
@@ -145,7 +147,8 @@ def try_before_training(run: Run, *, force: bool = False) -> None:
     # What was pretrained was tried before.
     if run in untried and run.maker.pretrained(0).exists():
         untried.remove(run)
-    if untried and not force:
+    # What a cluster alone has is not tried here.
+    if untried and not force and is_here(run.device):
         try_piece(run, untried)
 
 

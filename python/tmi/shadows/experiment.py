@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -17,7 +18,9 @@ from tmi.data.points import Points
 from tmi.data.queries import make_queries
 from tmi.data.split import Task, load_task
 from tmi.data.tokens import Tokenizer
+from tmi.errors import TmiError
 from tmi.system.user_code import look_in
+from tmi.system.worker import send_apart, sent_apart
 
 if TYPE_CHECKING:
     from tmi.shadows.networks import Classifier
@@ -31,6 +34,7 @@ class Experiment:
     """A configuration and what follows from it alone, each part computed at most once.
 
     Another process gets the configuration only. There it loads the data once, for all jobs of a run and its variants.
+    Another machine, which need not have the data, is sent what is `known` apart, once.
 
     Attributes:
         config: with what ``auto`` stands for on this machine; see `on_this_machine`.
@@ -45,8 +49,24 @@ class Experiment:
         look_in(self.config.code)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        base = None if self.base is None else pickle.dumps(self.base.config)
-        return _in_this_process, (pickle.dumps(self.config), base)
+        base = None if self.base is None else self.base.__reduce__()[1][0]
+        sent = pickle.dumps(self.config), base
+        send_apart(_key(*sent), lambda: self.known)
+        return _in_this_process, sent
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What cannot be computed without the sources of the points, and what would take long, by attribute."""
+        known: dict[str, Any] = {}
+        if self.base is None:
+            known = {"tokenizer": self.tokenizer, "membership": self.membership}
+        if self.base is None or self.task is not self.base.task:
+            known["task"] = self.task
+        if self.config.recipe is None:
+            known["downstream_inputs"] = self.downstream_inputs
+            if self.base is None:
+                known["pool_inputs"] = self.pool_inputs
+        return known
 
     @cached_property
     def task(self) -> Task:
@@ -140,18 +160,33 @@ class Experiment:
 @lru_cache(maxsize=KEPT_IN_A_WORKER)
 def _in_this_process(config: bytes, base: bytes | None) -> Experiment:
     """What an experiment is in the process that it was sent to: the same object for every job that needs it."""
-    return Experiment(pickle.loads(config), None if base is None else _in_this_process(base, None))
+    experiment = Experiment(pickle.loads(config), None if base is None else _in_this_process(base, None))
+    vars(experiment).update(sent_apart(_key(config, base)) or {})
+    return experiment
+
+
+def _key(*sent: bytes | None) -> str:
+    """Under which the rest of an experiment is sent apart."""
+    return hashlib.sha256(pickle.dumps(sent)).hexdigest()
 
 
 def on_this_machine(config: Config) -> Config:
     """The configuration with what ``auto`` stands for here, so that it means the same anywhere.
 
     Raises:
-        TmiError: this machine has no such device.
+        TmiError: this machine has no such device, nor is there a cluster; or what ``auto`` stands for on an accelerator
+            of the cluster cannot be found out here.
     """
-    from tmi.system.devices import actual_device, actual_precision
+    from tmi.system.devices import actual_device, actual_precision, is_here
 
-    device = actual_device(config.compute.device)
+    device = config.compute.device
+    if config.compute.cluster is None or device == "auto" or is_here(device):
+        device = actual_device(device)
+    elif "auto" in (config.pretrain.precision, config.finetune.precision):
+        raise TmiError(
+            f"the precision 'auto' depends on the {device!r} of the cluster, which this machine does not have: set "
+            "pretrain.precision and finetune.precision to 'bfloat16' or 'float32'"
+        )
     known: dict[str, Any] = {"compute": config.compute.model_copy(update={"device": device})}
     for name, recipe in (("pretrain", config.pretrain), ("finetune", config.finetune)):
         known[name] = recipe.model_copy(update={"precision": actual_precision(recipe.precision, device)})

@@ -25,6 +25,15 @@ def actual_device(name: str) -> str:
     return name
 
 
+def is_here(name: str) -> bool:
+    """Whether this machine has a device."""
+    try:
+        actual_device(name)
+    except TmiError:
+        return False
+    return True
+
+
 def training_processes(name: str, workers: int) -> int:
     """How many processes train at the same time: one per core, but one per accelerator."""
     device = torch.device(name)

@@ -77,6 +77,10 @@ class Executor(ABC):
     def at_once(self, kind: Kind) -> int:
         """How many jobs of a kind run at the same time."""
 
+    def on_a_machine(self, kind: Kind) -> int:
+        """How many of them run on one machine and share its memory."""
+        return self.at_once(kind)
+
     @abstractmethod
     def run(
         self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]

@@ -13,14 +13,19 @@ from typing import Any
 PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "opacus", "peft")
 
 
-def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
-    """The table ``provenance`` of ``results.json``: with the SHA-256 of what was read and the stages' artefact keys."""
-    packages = {}
+def package_versions() -> dict[str, str]:
+    """Those of `PACKAGES` that are installed."""
+    versions = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
-            packages[name] = version(name)
+            versions[name] = version(name)
+    return versions
+
+
+def provenance(hashes: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, Any]:
+    """The table ``provenance`` of ``results.json``: with the SHA-256 of what was read and the stages' artefact keys."""
     return {
-        "packages": packages,
+        "packages": package_versions(),
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "hashes": dict(hashes),

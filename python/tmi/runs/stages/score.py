@@ -46,7 +46,7 @@ def _score(
         executor.progress.note(f"{subject.directory.relative(path)} is damaged (its checksum is wrong): made anew")
     started = time.monotonic()
     at_once = executor.at_once("score")
-    memory = subject.config.compute.memory_bytes // at_once
+    memory = subject.config.compute.memory_bytes // executor.on_a_machine("score")
     whole = parts(attack_of(subject.config, attack), targets, subject.points, at_once)
     reads = [path for each in subject.finetunings[: adversary.together] for path in each.attack_files]
     jobs = [Job((attack, adversary, part, memory), part.size, reads) for part in whole]
