@@ -10,7 +10,8 @@ import pytest
 
 from tmi.errors import TmiError
 from tmi.runs.directory import RunDirectory
-from tmi.system.files import atomic, content_key, sidecar
+from tmi.system import files
+from tmi.system.files import atomic, content_hash, content_key, read_json, sidecar, write_json
 
 
 @pytest.fixture
@@ -35,15 +36,71 @@ def test_same_size_but_other_bytes_is_damaged(directory: RunDirectory) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     assert not directory.is_current(path, "key")
-    assert directory.is_damaged(path, "key")
+    assert directory.state(path, "key") == "damaged"
+    with pytest.raises(TmiError, match=r"predictions/000\.npy is damaged: its SHA-256 is not the one in 000\.json"):
+        directory.load_array(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": "key"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"key": "key"}', '{"key": "key", "sha256": "1", "facts": {"a": 1e999}, "seal": "1"}']
+)
 def test_a_broken_sidecar_makes_the_artefact_not_current(directory: RunDirectory, text: str) -> None:
     path = directory.predictions(0)
     directory.save_array(path, np.arange(6.0), "key")
     sidecar(path).write_text(text)
-    assert not directory.is_current(path, "key")
+    assert directory.state(path, "key") == "damaged"
+    with pytest.raises(TmiError, match=r"predictions/000\.json is damaged"):
+        directory.facts(path)
+    sidecar(path).unlink()
+    with pytest.raises(TmiError, match=r"predictions/000\.npy: has no 000\.json beside it"):
+        directory.load_array(path)
+
+
+def test_what_a_sidecar_says_is_sealed(directory: RunDirectory) -> None:
+    path = directory.finetuned(0)
+    directory.save_array(path, np.arange(6.0), "key", {"test_accuracy": 0.5})
+    written = sidecar(path).read_text()
+    for before, after in (("0.5", "0.7"), ("accuracy", "accurady"), ('"seal"', '"sebl"'), ('"facts"', '"fects"')):
+        sidecar(path).write_text(written.replace(before, after))
+        assert directory.state(path, "key") == "damaged"
+        with pytest.raises(TmiError, match="is damaged"):
+            directory.facts(path)
+
+
+def test_what_earlier_versions_wrote_has_no_seal_and_counts(directory: RunDirectory) -> None:
+    path = directory.predictions(0)
+    directory.save_array(path, np.arange(6.0), "key", {"seconds": 1.5})
+    record = read_json(sidecar(path)) or {}
+    del record["seal"]
+    write_json(sidecar(path), record)
+    assert directory.is_current(path, "key")
+    assert directory.facts(path) == {"seconds": 1.5}
+
+
+def test_models_that_share_a_key_are_not_taken_for_one_another(directory: RunDirectory) -> None:
+    one, other = directory.predictions(0), directory.predictions(1)
+    for path, numbers in ((one, np.zeros(3)), (other, np.ones(3))):
+        directory.save_array(path, numbers, "key")
+    for a, b in ((one, other), (sidecar(one), sidecar(other))):
+        aside = a.with_name("aside")
+        a.rename(aside)
+        b.rename(a)
+        aside.rename(b)
+    assert [directory.state(path, "key") for path in (one, other)] == ["damaged", "damaged"]
+
+
+def test_a_file_that_did_not_change_is_read_once(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = directory.predictions(0)
+    directory.save_array(path, np.arange(6.0), "key")
+    read: list[Path] = []
+    monkeypatch.setattr(files, "content_hash", lambda path: read.append(path) or content_hash(path))
+    monkeypatch.setattr(files, "COARSEST_CLOCK", 0)
+    for _ in range(3):
+        assert directory.is_current(path, "key")
+    assert read == [path]
+    path.write_bytes(path.read_bytes()[:-1] + b"\x55")
+    assert directory.state(path, "key") == "damaged"
+    assert read == [path, path]
 
 
 def test_truncated_files_are_named(directory: RunDirectory) -> None:
@@ -53,9 +110,9 @@ def test_truncated_files_are_named(directory: RunDirectory) -> None:
     np.testing.assert_array_equal(directory.load_tensors(tensors)["w"], np.arange(6.0).reshape(2, 3).T)
     for path in (array, tensors):
         path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(TmiError, match=r"predictions/000\.npy: not a readable \.npy file"):
+    with pytest.raises(TmiError, match=r"predictions/000\.npy is damaged"):
         directory.load_array(array)
-    with pytest.raises(TmiError, match=r"pretrained/000\.safetensors: not a readable \.safetensors file"):
+    with pytest.raises(TmiError, match=r"pretrained/000\.safetensors is damaged"):
         directory.load_tensors(tensors)
 
 
@@ -77,8 +134,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_pickles_are_refused(directory: RunDirectory) -> None:
     path = directory.scores("tmi")
-    path.parent.mkdir()
+    directory.save_array(path, np.zeros(1), "key")
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    write_json(sidecar(path), {"key": "key", "sha256": content_hash(path), "facts": {}})
     with pytest.raises(TmiError, match="holds Python objects, which are pickles"):
         directory.load_array(path)
 

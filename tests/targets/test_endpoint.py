@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,31 @@ def test_what_a_killed_process_was_answered_is_kept(server: Server, tmp_path: Pa
     query(target(server), tmp_path)
     # Only the one whose answer was on its way is asked for again.
     assert [body["inputs"] for body in server.asked] == [*TEXTS.ravel().tolist()[:4], *TEXTS.ravel().tolist()[3:]]
+
+
+def test_a_damaged_kept_answer_is_asked_for_again(server: Server, tmp_path: Path) -> None:
+    query(target(server), tmp_path)
+    cache = tmp_path / "target" / "answers.sqlite"
+    with contextlib.closing(sqlite3.connect(cache)) as database, database:
+        key, kept = database.execute("SELECT key, numbers FROM answers").fetchone()
+        database.execute("UPDATE answers SET numbers = ? WHERE key = ?", (kept[:6] + b"\x41" + kept[7:], key))
+
+    class Noting(Silent):
+        notes: list[str] = []
+
+        def note(self, message: str) -> None:
+            self.notes.append(message)
+
+    progress = Noting()
+    answers = query_target(target(server), TEXTS, "text", 3, cache, progress, tmp_path)
+    np.testing.assert_array_equal(answers, expected())
+    assert progress.notes == [f"{cache}: 1 kept answers are damaged: asked for again"]
+    assert len(server.asked) == TEXTS.size + 1
+    # What earlier versions kept has no hash.
+    with contextlib.closing(sqlite3.connect(cache)) as database, database:
+        database.execute("UPDATE answers SET numbers = substr(numbers, 1, 24)")
+    np.testing.assert_array_equal(query(target(server), tmp_path), expected())
+    assert len(server.asked) == TEXTS.size + 1
 
 
 def test_equal_queries_are_sent_once(server: Server, tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any
         pipeline.reopened(directory, changes(**options), attacks) as run,
         pipeline.crew(run, bars(run.directory.root)) as workers,
     ):
+        pipeline.require(run, pipeline.DRAWING, f"tmi train {directory / 'config.toml'} --out {directory}")
         pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")
         pipeline.run_stages(run, workers, pipeline.SCORING, force=force)
     click.echo(f"Scored. Next: tmi report {directory}")
@@ -161,6 +162,7 @@ def report(directory: Path, show_points: bool, gate: Gate, as_json: bool) -> Non
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars(run.directory.root), only_here=True) as workers:
         known = isinstance(run.config, Config) and run.config.given
         gate.require(run.config.evaluation.false_positive_rates, has_epsilon=not known, how=RATES_OF_RUN)
+        pipeline.require(run, pipeline.DRAWING, f"tmi train {directory / 'config.toml'} --out {directory}")
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
         results = pipeline.report(run, workers, show_points=show_points)
         show_results(results, directory, gate, as_json=as_json)

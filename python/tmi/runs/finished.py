@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from tmi.predictions.views import LOGITS
 from tmi.report.compared import ComparedRun
 from tmi.report.results import Results
 from tmi.runs.directory import RunDirectory
-from tmi.system.files import file_hash, read_json, sidecar
+from tmi.system.files import sidecar
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def read_run(path: Path) -> ScoredRun:
     """
     directory = _directory(path)
     results = _results(path, directory)
-    membership = _array(directory.membership)
+    membership = np.asarray(directory.load_array(directory.membership))
     if membership.dtype != np.bool_ or membership.ndim != 2:
         raise TmiError(
             f"{directory.membership}: has type {membership.dtype} and shape {membership.shape}, "
@@ -94,8 +93,9 @@ def read_run(path: Path) -> ScoredRun:
     labels = membership[:targets]
     if labels.all() or not labels.any():
         raise TmiError(f"{directory.membership}: all memberships of the targets are equal, expected both kinds")
-    numbered = directory.challenge_points.exists()
-    points = _array(directory.challenge_points) if numbered else np.arange(width)
+    # What `tmi.audit` saves has no numbers of points; a run has, and does without none that are lost.
+    numbered = any(path.exists() for path in (directory.challenge_points, sidecar(directory.challenge_points)))
+    points = np.asarray(directory.load_array(directory.challenge_points)) if numbered else np.arange(width)
     if points.shape != (width,) or points.dtype.kind not in "iu":
         raise TmiError(
             f"{directory.challenge_points}: has type {points.dtype} and shape {points.shape}, expected integers "
@@ -144,24 +144,10 @@ def _scores(
     path = _scores_file(directory, results, attack)
     if not path.exists():
         raise TmiError(f"{path} is missing; run `tmi score {directory.root}` first")
-    if not sidecar(path).exists():
-        raise TmiError(f"{path}: has no {sidecar(path).name} beside it, which says what its bytes should be")
-    scores = _array(path)
+    scores = np.asarray(directory.load_array(path))
     if scores.dtype != np.float64 or scores.ndim != 2 or (shape is not None and scores.shape != shape):
         expected = "[targets, points]" if shape is None else str(shape)
         raise TmiError(f"{path}: has type {scores.dtype} and shape {scores.shape}, expected float64 {expected}")
     if np.isnan(scores).any():
         raise TmiError(f"{path}: holds NaN, expected a number for every target and point")
     return scores
-
-
-def _array(path: Path) -> NDArray[Any]:
-    """An array of a run directory, whose bytes are still those that were written.
-
-    Raises:
-        TmiError: they are not, or it is no array.
-    """
-    record = read_json(sidecar(path))
-    if sidecar(path).exists() and (record is None or record.get("sha256") != file_hash(path)):
-        raise TmiError(f"{path} is damaged: its SHA-256 is not the one in {sidecar(path).name}")
-    return np.asarray(RunDirectory(path.parent).load_array(path))

@@ -30,10 +30,11 @@ from tmi.system.memory import parse_memory
 from tmi.system.progress import Progress, shown
 from tmi.system.versions import provenance
 
-# The stages that each command runs.
-TRAINING = ("membership", "pretrain", "finetune")
+# The stages that each command runs. The membership of saved predictions is copied again before they are scored.
+DRAWING = ("membership",)
+TRAINING = (*DRAWING, "pretrain", "finetune")
 QUERYING = ("query", "target")
-SCORING = ("score",)
+SCORING = ("read", "score")
 
 
 def run_attack(
@@ -264,9 +265,9 @@ def require(subject: StoredSubject, stages: Sequence[str], command: str) -> None
     for each in (subject, *subject.variants):
         for stage in each.stages():
             for path, key in each.stage_files(stage).items() if stage in stages else ():
-                if not each.directory.is_current(path, key):
-                    state = "is missing" if not path.exists() else "is damaged or of another configuration"
-                    raise TmiError(f"{path} {state}; run `{command}` first")
+                if (state := each.directory.state(path, key)) != "current":
+                    found = "of another configuration" if state == "outdated" else state
+                    raise TmiError(f"{path} is {found}; run `{command}` first")
 
 
 def _write(subject: StoredSubject, description: Description, results: Results, show_points: bool) -> None:

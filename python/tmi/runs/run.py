@@ -26,7 +26,7 @@ from tmi.runs.subject import Description, StoredSubject
 from tmi.shadows.experiment import Experiment, on_this_machine
 from tmi.shadows.keys import STAGE_VERSIONS, artefact_keys
 from tmi.shadows.makers import maker_of
-from tmi.system.files import content_key, file_hash, read_json, sidecar
+from tmi.system.files import content_key, sidecar
 from tmi.system.memory import DEFAULT_MEMORY
 from tmi.targets import target_hashes
 
@@ -184,9 +184,11 @@ class Run(StoredSubject):
     def _refuse_other_members(self) -> None:
         """Models are only added where those that are there have the members that they would be given today."""
         path = self.directory.membership
-        if (read_json(sidecar(path)) or {}).get("sha256") != file_hash(path) or not path.exists():
+        try:
+            there = self.directory.load_array(path)
+        except TmiError:
+            # It is drawn anew.
             return
-        there = self.directory.load_array(path)
         drawn = self.experiment.membership[:, self.task.challenge_points]
         if not np.array_equal(there[: len(drawn)], drawn[: len(there)]):
             raise TmiError(
@@ -268,8 +270,9 @@ class Run(StoredSubject):
 
     @property
     def attack_files(self) -> list[Path]:
-        """The membership and all predictions."""
-        return [*self._drawn, *self.maker.artefacts("query", "query_pretrained"), *self.target_files]
+        """The membership and all predictions, with their sidecars."""
+        files = [*self._drawn, *self.maker.artefacts("query", "query_pretrained"), *self.target_files]
+        return [*files, *map(sidecar, files)]
 
     def moved(self, place: Callable[[Path], Path]) -> Self:
         """The same run where another machine has its files."""
@@ -287,7 +290,7 @@ class Run(StoredSubject):
         def labels(path: Path) -> NDArray[np.int64] | None:
             return np.asarray(directory.load_array(path)) if self._has[0] else None
 
-        is_queried = directory.pretrained_predictions(0).exists()
+        is_queried = bool(self.maker.artefacts("query_pretrained"))
         return AttackInput(
             predictions(directory.predictions),
             np.asarray(directory.load_array(directory.membership)),

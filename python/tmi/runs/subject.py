@@ -22,7 +22,7 @@ from tmi.report.results import Results
 from tmi.report.tables import Data, Models, Provenance
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, attacks_by, main_adversary
 from tmi.runs.directory import RunDirectory
-from tmi.system.files import content_key
+from tmi.system.files import content_key, known_hashes, learn_hashes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -311,14 +311,16 @@ class StoredSubject(Subject):
     def __reduce__(self) -> tuple[Any, ...]:
         """The fields and what is sent with them, not all that was cached."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return _received, (pickle.dumps((type(self), values, self.sent)),)
+        known = known_hashes([path for each in self.finetunings for path in each.attack_files])
+        return _received, (pickle.dumps((type(self), values, self.sent, known)),)
 
 
 # One, and with it the predictions that it has opened; the run that a variant belongs to is within the variant.
 @lru_cache(maxsize=1)
 def _received(sent: bytes) -> StoredSubject:
     """The subject that a worker process was sent, the same for all jobs on it."""
-    kind, values, further = pickle.loads(sent)
+    kind, values, further, known = pickle.loads(sent)
+    learn_hashes(known)
     subject: StoredSubject = kind(**values)
     vars(subject).update(further)
     return subject

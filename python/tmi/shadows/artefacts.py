@@ -1,10 +1,11 @@
 """The files of shadow models: where they lie, and how they are written so that only whole and unchanged ones count.
 
 An artefact is a file, or a directory, with a sidecar of the same name that ends in ``.json``. The sidecar holds the
-artefact's ``key`` (a hash of everything that it was made from), the SHA-256 of the content, and facts about it. An
-artefact is current if its key is the expected one and its bytes still have the recorded hash; its size, name and age
-prove nothing. Files are written under a temporary name and renamed, the sidecar last: killed at any moment, a
-directory holds only whole files.
+artefact's ``key`` (a hash of everything that it was made from), the SHA-256 of the content, facts about it, and a seal
+over all of these and the artefact's name. An artefact is current if its key is the expected one and its bytes still have
+the recorded hash; its size, name and age prove nothing. Nothing is read before that is known: arrays, weights and facts
+come through `Artefacts.load_array`, `load_tensors` and `facts` alone. Files are written under a temporary name and
+renamed, the sidecar last: killed at any moment, a directory holds only whole files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,14 @@ from safetensors.numpy import load_file, save
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.system.files import atomic, file_hash, read_json, sidecar, whole_tree, write_json
+from tmi.system.files import atomic, file_hash, known_hash, read_sealed, sidecar, whole_tree, write_sealed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+# What a sidecar says, and what that makes of its artefact.
+RECORD = ("key", "sha256", "facts")
+State = Literal["current", "outdated", "missing", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -76,20 +81,33 @@ class Artefacts:
         """A path as it is named in messages."""
         return str(path.relative_to(self.shared))
 
+    def state(self, path: Path, key: str) -> State:
+        """Whether an artefact is there, was made from what ``key`` stands for, and is what was written."""
+        try:
+            record = self._recorded(path)
+        except TmiError:
+            return "damaged"
+        if record is None or not path.exists():
+            return "missing"
+        if record["key"] != key:
+            return "outdated"
+        return "current" if record["sha256"] == known_hash(path) else "damaged"
+
     def is_current(self, path: Path, key: str) -> bool:
         """Whether an artefact exists, was made from what ``key`` stands for and is undamaged."""
-        record = read_json(sidecar(path))
-        return record is not None and record.get("key") == key and record.get("sha256") == file_hash(path)
+        return self.state(path, key) == "current"
 
-    def is_damaged(self, path: Path, key: str) -> bool:
-        """Whether an artefact was made from what ``key`` stands for, but its bytes are no longer those written."""
-        record = read_json(sidecar(path))
-        return record is not None and record.get("key") == key and record.get("sha256") != file_hash(path)
+    def stale(self, files: Mapping[Path, str], note: Callable[[str], None]) -> dict[Path, str]:
+        """Those of some artefacts, given with their keys, that are to be made anew; ``note`` is told of damaged ones."""
+        states = {path: self.state(path, key) for path, key in files.items()}
+        for path, state in states.items():
+            if state == "damaged":
+                note(f"{self.relative(path)} is damaged (its checksum is wrong): made anew")
+        return {path: files[path] for path, state in states.items() if state != "current"}
 
     def facts(self, path: Path) -> dict[str, Any]:
-        """The facts in an artefact's sidecar."""
-        record = read_json(sidecar(path)) or {}
-        return dict(record.get("facts", {}))
+        """The facts in an artefact's sidecar; a TmiError where that is missing or damaged."""
+        return dict(self._required(path)["facts"])
 
     def save_array(self, path: Path, array: NDArray[Any], key: str, facts: Mapping[str, Any] | None = None) -> None:
         """Write an array as ``.npy`` with its sidecar."""
@@ -114,11 +132,13 @@ class Artefacts:
         self._record(path, key, facts)
 
     def load_array(self, path: Path) -> NDArray[Any]:
-        """Open an array as a read-only memory map; a TmiError where the file is missing or no array."""
+        """Open an array as a read-only memory map; a TmiError where it is missing or not what was written."""
+        self._require_unchanged(path)
         return open_npy(path, may_be_empty=True)
 
     def load_tensors(self, path: Path) -> dict[str, NDArray[Any]]:
-        """Read named arrays; a TmiError where the file is missing or damaged."""
+        """Read named arrays; a TmiError where they are missing or not what was written."""
+        self._require_unchanged(path)
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
@@ -130,4 +150,30 @@ class Artefacts:
         self._record(path, key, facts or {})
 
     def _record(self, path: Path, key: str, facts: Mapping[str, Any]) -> None:
-        write_json(sidecar(path), {"key": key, "sha256": file_hash(path), "facts": dict(facts)})
+        record = {"key": key, "sha256": file_hash(path), "facts": dict(facts)}
+        write_sealed(sidecar(path), self._name(path), record)
+
+    def _name(self, path: Path) -> str:
+        """What a sidecar is about, wherever the directory lies: models share a key, and their files are not swapped."""
+        return path.name if path.parent in (self.root, self.shared) else f"{path.parent.name}/{path.name}"
+
+    def _recorded(self, path: Path) -> dict[str, Any] | None:
+        """What the sidecar says; None if there is none, a TmiError if it is damaged."""
+        record = read_sealed(sidecar(path), self._name(path), RECORD)
+        if record is not None and [type(record.get(name)) for name in RECORD] != [str, str, dict]:
+            raise TmiError(f"{sidecar(path)} is damaged: it does not say {', '.join(RECORD)} of {path.name}")
+        return record
+
+    def _required(self, path: Path) -> dict[str, Any]:
+        record = self._recorded(path)
+        if record is None and not path.exists():
+            raise TmiError(f"{path} is missing, expected what an earlier stage has made")
+        if record is None:
+            raise TmiError(f"{path}: has no {sidecar(path).name} beside it, which says what its bytes should be")
+        return record
+
+    def _require_unchanged(self, path: Path) -> None:
+        if self._required(path)["sha256"] != known_hash(path):
+            if not path.exists():
+                raise TmiError(f"{path} is missing, expected what an earlier stage has made")
+            raise TmiError(f"{path} is damaged: its SHA-256 is not the one in {sidecar(path).name}")

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,11 @@ TEMPORARY = ".tmp"
 LARGEST_JSON = 1 << 28
 DEEPEST_JSON = 100
 LONGEST_NUMBER = 100
+# Nanoseconds within which two changes of a file may be told as of the same time; file systems round.
+COARSEST_CLOCK = 2_000_000_000
+
+# By path, what the system said of a file when its SHA-256 was found, and that; of this process alone.
+_hashes: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def tree_hash(path: Path) -> str:
@@ -113,6 +119,33 @@ def file_hash(path: Path) -> str | None:
         return None
 
 
+def known_hash(path: Path) -> str | None:
+    """As `file_hash`, but a file that has not changed since is not read again in this process; a directory always is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    before = _hashes.get(str(path))
+    if before is not None and before[0] == seen:
+        return before[1]
+    found = file_hash(path)
+    # What is written just now could change again and look the same.
+    if found is not None and stat.S_ISREG(status.st_mode) and time.time_ns() - status.st_ctime_ns > COARSEST_CLOCK:
+        _hashes[str(path)] = seen, found
+    return found
+
+
+def known_hashes(paths: Collection[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """What this process knows of files, so that one that it starts need not read them again; see `learn_hashes`."""
+    return {str(path): _hashes[str(path)] for path in paths if str(path) in _hashes}
+
+
+def learn_hashes(known: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    """Take over what another process of this machine knew of files."""
+    _hashes.update(known)
+
+
 def size_of(path: Path) -> int:
     """The bytes of a file or of all files below a directory; 0 if there is neither."""
     files = path.rglob("*") if path.is_dir() else [path]
@@ -153,6 +186,35 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_sealed(path: Path, name: str, document: Mapping[str, Any]) -> None:
+    """Write a JSON object with a hash of all that it says and of what it is about; see `read_sealed`."""
+    plain = json.loads(json.dumps(document, allow_nan=False))
+    write_json(path, plain | {"seal": content_key(name, plain)})
+
+
+def read_sealed(path: Path, name: str, keys: Collection[str]) -> dict[str, Any] | None:
+    """What `write_sealed` wrote under a name; None if there is no file. Earlier versions wrote no seal.
+
+    Raises:
+        TmiError: it is damaged or about something else: no JSON object, a key besides ``keys``, or a wrong seal.
+    """
+    document = read_json(path)
+    if document is None:
+        if not os.path.lexists(path):
+            return None
+        raise TmiError(f"{path} is damaged: it is no JSON object")
+    seal = document.pop("seal", None)
+    if further := sorted(set(document) - set(keys)):
+        raise TmiError(f"{path} is damaged: it has the key {further[0]!r}, expected {', '.join(keys)}")
+    try:
+        is_sealed = seal is None or seal == content_key(name, document)
+    except ValueError:  # an infinite number
+        is_sealed = False
+    if not is_sealed:
+        raise TmiError(f"{path} is damaged: it does not say what was written there about {name}")
+    return document
 
 
 def file_size(path: Path) -> int:

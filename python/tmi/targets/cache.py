@@ -18,14 +18,17 @@ from tmi.targets.rendering import digest
 
 Ask = Callable[[NDArray[Any]], NDArray[np.float64]]
 SECONDS_FOR_ANOTHER = 10.0
+# Bytes of the hash that is kept behind an answer; those that earlier versions kept have none.
+SEAL = 16
 
 
 class Answers:
     """The answers of one target in an SQLite file, and how many points were ever sent for them.
 
     An answer is kept under a hash of its point and of what is asked about it. Nothing is kept of a point but that hash,
-    nothing of an answer but its numbers. Every change is one transaction, on disk before the next request is sent: the
-    file is whole whenever the process ends.
+    nothing of an answer but its numbers and a hash of both: one that is damaged counts as none and is asked for again.
+    Every change is one transaction, on disk before the next request is sent: the file is whole whenever the process
+    ends.
 
     Args:
         path: of the file; made if there is none.
@@ -37,6 +40,7 @@ class Answers:
         self.path = path
         self._identity = hashlib.sha256(f"{width} {identity}".encode()).digest()
         self._width = width
+        self.damaged: set[bytes] = set()
         with self._readable():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=SECONDS_FOR_ANOTHER, isolation_level=None)
@@ -65,21 +69,27 @@ class Answers:
         return hashlib.sha256(self._identity + digest(point)).digest()
 
     def get(self, key: bytes) -> NDArray[np.float64] | None:
-        """A kept answer, float64 ``[width]``; None if there is none."""
+        """A kept answer, float64 ``[width]``; None if there is none, or one that is no longer what was kept."""
         with self._readable():
             found = self._database.execute("SELECT numbers FROM answers WHERE key = ?", (key,)).fetchone()
         if found is None:
             return None
-        if not isinstance(found[0], bytes) or len(found[0]) != 8 * self._width:
+        size = 8 * self._width
+        if not isinstance(found[0], bytes) or len(found[0]) not in (size, size + SEAL):
             raise TmiError(f"{self.path}: an answer of another length is kept, expected {self._width} numbers")
-        numbers = np.frombuffer(found[0], dtype="<f8")
+        content, seal = found[0][:size], found[0][size:]
+        if seal and seal != _seal(key, content):
+            self.damaged.add(key)
+            return None
+        numbers = np.frombuffer(content, dtype="<f8")
         if np.isnan(numbers).any():
             raise TmiError(f"{self.path}: an answer with NaN is kept, expected numbers")
         return numbers
 
     def keep(self, keys: list[bytes], answers: NDArray[np.float64]) -> None:
         """Keep answers ``[keys, width]``, all or none of them."""
-        rows = [(key, answer.astype("<f8").tobytes()) for key, answer in zip(keys, answers, strict=True)]
+        contents = [(key, answer.astype("<f8").tobytes()) for key, answer in zip(keys, answers, strict=True)]
+        rows = [(key, content + _seal(key, content)) for key, content in contents]
         with self._readable(), self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
 
@@ -116,6 +126,10 @@ class Answers:
             ) from None
 
 
+def _seal(key: bytes, content: bytes) -> bytes:
+    return hashlib.sha256(key + content).digest()[:SEAL]
+
+
 def missing(flat: NDArray[Any], answers: Answers) -> int:
     """How many different points have no answer yet."""
     return len({key for key in map(answers.key, flat) if answers.get(key) is None})
@@ -148,6 +162,8 @@ def ask_what_is_missing(
                 unanswered[key] = [index]
             else:
                 found[key] = kept
+    if answers.damaged:
+        progress.note(f"{answers.path}: {len(answers.damaged)} kept answers are damaged: asked for again")
     progress.begin("asking the target", len(keys))
     try:
         progress.advance(len(keys) - sum(map(len, unanswered.values())))

@@ -17,11 +17,7 @@ def make_missing(run: Run, executor: Executor, *steps: Step) -> None:
     for step in steps:
         for models in maker.groups(step):
             files = {path: key for model in models for path, key in maker.writes(step, model).items()}
-            stale = {path: key for path, key in files.items() if not directory.is_current(path, key)}
-            for path, key in stale.items():
-                if directory.is_damaged(path, key):
-                    executor.progress.note(f"{directory.relative(path)} is damaged (its checksum is wrong): made anew")
-            if stale:
+            if directory.stale(files, executor.progress.note):
                 unfinished = maker.unfinished(step, models)
                 needed = [path for model in models for path in maker.reads(step, model)]
                 reads, writes = _with_sidecars(needed + unfinished), _with_sidecars([*files, *unfinished])

@@ -16,6 +16,5 @@ def run_stage(run: Run, executor: Executor) -> None:
         directory.reference_membership: membership[:, task.reference_points],
         directory.reference_labels: task.references.labels,
     }
-    for path, key in run.stage_files("membership").items():
-        if not directory.is_current(path, key):
-            directory.save_array(path, drawn[path], key)
+    for path, key in directory.stale(run.stage_files("membership"), executor.progress.note).items():
+        directory.save_array(path, drawn[path], key)

@@ -16,6 +16,5 @@ def run_stage(subject: SavedPredictions, executor: Executor) -> None:
     if arrays.pretraining_labels is None:
         executor.progress.note("Labels that the points had in pretraining are not known (--pretraining-labels).")
     contents = {directory.membership: arrays.membership, directory.challenge_points: np.arange(subject.points)}
-    for path, key in subject.stage_files("read").items():
-        if not directory.is_current(path, key):
-            directory.save_array(path, contents[path], key)
+    for path, key in directory.stale(subject.stage_files("read"), executor.progress.note).items():
+        directory.save_array(path, contents[path], key)

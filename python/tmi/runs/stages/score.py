@@ -40,10 +40,8 @@ def _score(
     targets: int,
 ) -> None:
     """Write the scores of one attack unless they are current."""
-    if subject.directory.is_current(path, key):
+    if not subject.directory.stale({path: key}, executor.progress.note):
         return
-    if subject.directory.is_damaged(path, key):
-        executor.progress.note(f"{subject.directory.relative(path)} is damaged (its checksum is wrong): made anew")
     started = time.monotonic()
     at_once = executor.at_once("score")
     memory = subject.config.compute.memory_bytes // executor.on_a_machine("score")

@@ -13,7 +13,7 @@ from tmi.targets import query_target
 def run_stage(run: Run, executor: Executor) -> None:
     """Write the answers of the target unless they are current; nothing without a target."""
     target, files = run.config.target, run.target_files
-    if target is None or all(run.directory.is_current(path, key) for path, key in files.items()):
+    if target is None or not run.directory.stale(files, executor.progress.note):
         return
     asked = ((run.task.challenges, "queries"), (run.task.references, "reference queries"))
     for (path, key), (points, purpose) in zip(files.items(), asked, strict=False):

@@ -140,7 +140,7 @@ class ShadowMaker(ABC):
         """What is known about the models, all of which are made."""
         files, models = self.files, range(self.experiment.config.models)
         return Made(
-            [files.facts(self.pretrained(model)) for model in models],
+            [files.facts(path) for path in self.artefacts("pretrain")],
             [files.facts(self.finetuned(model)) for model in models],
             self.experiment.config.finetune.transfer,
             private=files.facts(self.finetuned(0)).get("private"),

@@ -249,4 +249,4 @@ class GivenCheckpoint(OwnNetworks):
 
     def describe(self) -> Made:
         """What is known about the finetuned models, and which checkpoint they were made from."""
-        return replace(super().describe(), pretrained=[], given=self.experiment.config.model.checkpoint)
+        return replace(super().describe(), given=self.experiment.config.model.checkpoint)

@@ -130,10 +130,12 @@ class UserFunctions(ShadowMaker):
     def describe(self) -> Made:
         """The functions may tell accuracies of pretrained models; those of finetuned ones were measured by queries."""
         made, files, models = super().describe(), self.files, range(self.experiment.config.models)
+        # Empty where no function queries pretrained models.
+        measured_by_queries = [files.facts(path) for path in self.artefacts("query_pretrained")] or [{} for _ in models]
         return replace(
             made,
             pretrained=[
-                facts | files.facts(files.pretrained_predictions(model)) for model, facts in enumerate(made.pretrained)
+                told | measured for told, measured in zip(made.pretrained, measured_by_queries, strict=True)
             ],
             finetuned=[files.facts(files.predictions(model)) for model in models],
             transfer=f"by {self._recipe.finetune}",
