@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from made.commands import SETTINGS, refused, scores_of, tiny_attack, tmi
-from tmi.system.files import file_hash, read_json, sidecar, write_json
+from tmi.runs.directory import RunDirectory
+from tmi.system.files import read_json, sidecar
 
 FAST = ("--set", "attack.names=[]", "--attack", "confidence")
 
@@ -67,9 +68,7 @@ def test_more_models_of_another_seed_are_another_run(run: Path) -> None:
 
 def test_models_are_not_added_where_membership_would_be_drawn_otherwise(run: Path) -> None:
     path = run / "membership.npy"
-    members = np.load(path)
-    np.save(path, ~members)
-    write_json(sidecar(path), (read_json(sidecar(path)) or {}) | {"sha256": file_hash(path)})
+    RunDirectory(run).save_array(path, ~np.load(path), (read_json(sidecar(path)) or {})["key"])
     sentence = refused("attack", "digits", "--out", run, *settings_with(models=8))
     assert "the members of the 6 models are not those that would be drawn today" in sentence
     assert "models = 6" in (run / "config.toml").read_text()

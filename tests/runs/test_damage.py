@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from made.commands import refused, scores_of, tiny_attack, tmi
-from tmi.system.files import read_json, sidecar, write_json
+from made.commands import SETTINGS, refused, scores_of, tiny_attack, tmi
+from tmi.system.files import read_json, write_json
 
 FAST = ("--set", 'attack.names=["gaussian"]', "--set", "query.reference_points=4", "--set", "pool.challenge_points=36")
 
@@ -61,7 +65,9 @@ def test_nothing_is_scored_or_judged_by_what_was_drawn_otherwise(
     assert scores_of(run) == scores_of(finished)
 
 
-@pytest.mark.parametrize(("before", "after"), [("train_accuracy", "train_accurady"), ('"test_accuracy": ', '"test_accuracy": 1')])
+@pytest.mark.parametrize(
+    ("before", "after"), [("train_accuracy", "train_accurady"), ('"test_accuracy": ', '"test_accuracy": 1')]
+)
 def test_facts_are_those_that_were_written(run: Path, finished: Path, before: str, after: str) -> None:
     path = run / "finetuned" / "000.json"
     written = path.read_text()
@@ -73,13 +79,83 @@ def test_facts_are_those_that_were_written(run: Path, finished: Path, before: st
     assert "finetuned/000.safetensors: has no 000.json beside it" in refused("report", run)
 
 
+def test_the_manifest_is_made_anew(run: Path, finished: Path) -> None:
+    path = run / "manifest.json"
+    path.write_text(path.read_text().replace('"seconds"', '"secondr"'))
+    assert "manifest.json is damaged" in refused("compare", run, finished)
+    assert "manifest.json is damaged: made anew" in tmi("report", run)
+    assert scores_of(run) == scores_of(finished)
+    tmi("compare", run, finished)
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.toml"])
+def test_runs_are_not_compared_by_other_figures(run: Path, finished: Path, name: str) -> None:
+    path = run / name
+    written = path.read_text()
+    path.write_text(re.sub(r"(confidence\W+)0.95", r"\g<1>0.75", written))
+    assert path.read_text() != written
+    assert f"{name} is damaged" in refused("compare", finished, run)
+    output = tmi("report", run)
+    assert "config.toml is damaged or was edited: made anew" in output or name != "config.toml"
+    assert re.search(r"confidence\W+0.95", path.read_text())
+    tmi("compare", finished, run)
+
+
+def killed(*arguments: str | Path, before: str) -> None:
+    """Run a command in a process that dies before it renames a file to a name."""
+
+    def renamed(path: Path, to: Path) -> Path:
+        if Path(to).name == before:
+            os._exit(9)
+        return replace(path, to)
+
+    if (child := os.fork()) == 0:
+        replace = Path.replace
+        with contextlib.suppress(BaseException), mock.patch.object(Path, "replace", renamed):
+            tmi(*arguments)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("before", ["config.toml", "manifest.json", "challenge_points.json"])
+@pytest.mark.parametrize("further", [(), ("--fresh",)])
+def test_the_same_command_works_after_a_kill(run: Path, finished: Path, before: str, further: tuple[str, ...]) -> None:
+    place = run if further else run / "new"
+    killed("attack", "digits", "--out", place, *SETTINGS, *FAST, *further, before=before)
+    tiny_attack(place, *FAST, *further)
+    assert scores_of(place) == scores_of(finished)
+    assert not [*place.rglob("*.tmp")]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fresh_run_is_killed_while_it_removes(run: Path, finished: Path) -> None:
+    def removed(path: Path) -> None:
+        if path.name == "scores":
+            os._exit(9)
+        rmdir(path)
+
+    if (child := os.fork()) == 0:
+        rmdir = Path.rmdir
+        with contextlib.suppress(BaseException), mock.patch.object(Path, "rmdir", removed):
+            tiny_attack(run, *FAST, "--fresh")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (run / "config.toml").exists()
+    tiny_attack(run, *FAST, "--fresh")
+    assert scores_of(run) == scores_of(finished)
+
+
 def test_runs_of_earlier_versions_still_open(run: Path) -> None:
+    (run / ".tmi-run").unlink()
     for path in run.rglob("*.json"):
         document = read_json(path) or {}
         if document.pop("seal", None):
-            write_json(path, document)
+            write_json(
+                path, {key: value for key, value in document.items() if key not in ("files", "config", "results")}
+            )
     before = scores_of(run)
     tmi("report", run)
-    sidecar(run / "scores" / "gaussian.npy").touch()
     tmi("score", run)
     assert scores_of(run) == before
+    tmi("compare", run, run)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tmi.errors import TmiError
-from tmi.runs.directory import RunDirectory
+from tmi.runs.directory import RunDirectory, usual_place
 from tmi.system import files
 from tmi.system.files import atomic, content_hash, content_key, read_json, sidecar, write_json
 
@@ -42,7 +42,8 @@ def test_same_size_but_other_bytes_is_damaged(directory: RunDirectory) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"key": "key"}', '{"key": "key", "sha256": "1", "facts": {"a": 1e999}, "seal": "1"}']
+    "text",
+    ["", "{", "[]", "null", '{"key": "key"}', '{"key": "key", "sha256": "1", "facts": {"a": 1e999}, "seal": "1"}'],
 )
 def test_a_broken_sidecar_makes_the_artefact_not_current(directory: RunDirectory, text: str) -> None:
     path = directory.predictions(0)
@@ -152,12 +153,119 @@ def test_only_one_process_works_in_a_run_directory(directory: RunDirectory) -> N
     assert subprocess.run([sys.executable, "-c", attempt], check=False).returncode == 0
 
 
-def test_half_written_files_are_removed_by_the_next_run(directory: RunDirectory) -> None:
-    leftover = directory.root / "scores" / "tmi.npy.123.tmp"
-    leftover.parent.mkdir()
-    leftover.touch()
+def test_half_written_files_of_ours_are_removed_by_the_next_run(directory: RunDirectory) -> None:
+    ours = [directory.scores("tmi"), sidecar(directory.scores("tmi")), directory.pretrained(0).with_suffix("")]
+    ours[0].parent.mkdir()
+    half = [path.with_name(f"{path.name}.123.tmp") for path in ours]
+    half[0].touch()
+    half[1].touch()
+    (half[2] / "weights").mkdir(parents=True)
+    replaced = half[2].with_name("000.123.replaced.tmp")
+    replaced.mkdir()
+    config = directory.config.with_name("config.toml.7.tmp")
+    config.touch()
+    others = [directory.root / name for name in ("mine.tmp", "scores/tmi.npy.tmp", "scores/mine.npy.123.tmp")]
+    for path in others:
+        path.write_text("precious")
+    directory.begin(ours, "")
+    assert not any(path.exists() for path in (*half, replaced, config))
+    assert [path.read_text() for path in others] == ["precious"] * 3
+
+
+def test_a_directory_of_something_else_is_refused_and_left(directory: RunDirectory) -> None:
+    (directory.root / ".lock").touch()
+    directory.refuse_foreign()
+    for name in ("config.toml", "manifest.json", "results.json", "config.toml.12.tmp"):
+        (directory.root / name).write_text('{"config": "seed = 1", "name": "a web page"}')
+        with pytest.raises(TmiError, match=r"neither empty nor a run directory \(it has no \.tmi-run"):
+            directory.refuse_foreign()
+        directory.restore()
+        assert directory.config.read_text() != "seed = 1"
     with directory.locked():
-        assert not leftover.exists()
+        directory.refuse_foreign()
+
+
+def finished(directory: RunDirectory) -> list[Path]:
+    """A few files of a run, which are returned, and of others beside them."""
+    tree = directory.pretrained(1).with_suffix("")
+    with directory.locked():
+        directory.save_array(directory.scores("tmi", "label"), np.ones(3), "key")
+        directory.save_array(directory.membership, np.ones(3), "key")
+        with directory.saving_tree(tree, "key", {}, "here") as folder:
+            (folder / "weights").touch()
+    write_json(directory.results, {"schema": 1})
+    for name in ("checkpoints/mine.pt", "target/notes.txt", "scores/label/mine.json", "report.json", "mine/tmi.json"):
+        path = directory.root / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+    return [directory.scores("tmi", "label"), directory.membership, tree, directory.results]
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_nothing_is_removed_but_what_the_manifest_names(directory: RunDirectory, is_damaged: bool) -> None:
+    ours = finished(directory)
+    directory.begin([*ours, *map(sidecar, ours[:3])], "name = 1")
+    if is_damaged:
+        # What has a sidecar of ours goes, as in directories of earlier versions.
+        directory.manifest.write_text("{")
+    others = {path: path.read_text() for path in directory.root.rglob("*") if path.is_file() and "mine" in str(path)}
+    others |= {directory.root / name: "precious" for name in ("report.json", "target/notes.txt")}
+    directory.clear()
+    left = {path: path.read_text() for path in directory.root.rglob("*") if path.is_file() and path.name[0] != "."}
+    assert left == others
+    assert not (directory.root / "pretrained").exists()
+
+
+def test_a_manifest_of_somebody_else_names_nothing_outside(directory: RunDirectory, tmp_path: Path) -> None:
+    outside = tmp_path / "precious"
+    outside.touch()
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    write_json(run.manifest, {"seconds": {}, "files": ["../precious", str(outside), "results.json"]})
+    run.clear()
+    assert outside.exists()
+
+
+def test_nothing_is_written_or_removed_through_a_link(directory: RunDirectory, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    run = RunDirectory(tmp_path / "run")
+    for folder in (elsewhere, run.root):
+        folder.mkdir()
+    (elsewhere / "tmi.npy").write_text("precious")
+    (run.root / "scores").symlink_to(elsewhere)
+    with pytest.raises(TmiError, match="run/scores: is a symbolic link, which nothing is written through"):
+        run.begin([run.scores("tmi")], "")
+    write_json(run.manifest, {"seconds": {}, "files": ["scores/tmi.npy"]})
+    with pytest.raises(TmiError, match="run/scores: is a symbolic link"):
+        run.clear()
+    assert (elsewhere / "tmi.npy").read_text() == "precious"
+
+
+def test_the_manifest_and_the_configuration_vouch_for_each_other(directory: RunDirectory) -> None:
+    with directory.locked():
+        directory.begin([directory.results], "seed = 1")
+    directory.config.write_text("seed = 3")
+    directory.restore()
+    assert directory.config.read_text() == "seed = 1"
+    assert directory.notes == ["config.toml is damaged or was edited: made anew from manifest.json"]
+    written = directory.manifest.read_text()
+    directory.manifest.write_text(written.replace("seed = 1", "seed = 3"))
+    with pytest.raises(TmiError, match=r"manifest\.json is damaged"):
+        directory.read_manifest()
+    directory.restore()
+    assert directory.config.read_text() == "seed = 1"
+    directory.begin([directory.results], "seed = 1")
+    assert directory.notes[1:] == ["manifest.json is damaged: made anew, without the times of earlier stages"]
+    assert directory.manifest.read_text() == written
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "", "a/../..", "a\0b"])
+def test_names_stay_inside_the_folder_of_runs(name: str, directory: RunDirectory) -> None:
+    with pytest.raises(TmiError, match=r"leads out of runs/|embedded null"):
+        usual_place(name)
+    with pytest.raises(TmiError, match="is no name of a folder"):
+        directory.variant(name)
+    assert usual_place("mine/first") == Path("runs/mine/first")
 
 
 def test_content_key_ignores_the_order_of_keys_only() -> None:

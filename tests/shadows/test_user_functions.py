@@ -155,10 +155,11 @@ def test_a_failing_function_loses_nothing_that_is_finished(here: Path) -> None:
 
 
 def test_what_was_half_written_is_removed(here: Path) -> None:
-    trained(configured(), here / "run")
+    run = trained(configured(), here / "run")
     (here / "run/pretrained/004.99.tmp/deep").mkdir(parents=True)
-    (here / "run/finetuned/004.npy.99.tmp").touch()
-    with RunDirectory(here / "run").locked():
+    (here / "run/predictions/004.npy.99.tmp").touch()
+    with run.directory.locked():
+        run.directory.begin(run.leaves, "")
         assert [path.name for path in (here / "run").rglob("*.tmp") if path.name != "notes.tmp"] == []
         assert len(list((here / "run").rglob("notes.tmp"))) == 6
 
@@ -167,7 +168,7 @@ def test_a_damaged_model_is_made_anew(here: Path) -> None:
     run = trained(configured(), here / "run")
     calls(here)
     (here / "run/finetuned/002/model.npz").write_bytes(b"nothing")
-    assert run.directory.is_damaged(run.maker.finetuned(2), run.keys["finetune"])
+    assert run.directory.state(run.maker.finetuned(2), run.keys["finetune"]) == "damaged"
     trained(configured(), here / "run")
     assert calls(here) == ["finetune"]
     assert run.directory.is_current(run.maker.finetuned(2), run.keys["finetune"])

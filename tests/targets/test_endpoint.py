@@ -94,16 +94,16 @@ def test_a_damaged_kept_answer_is_asked_for_again(server: Server, tmp_path: Path
         key, kept = database.execute("SELECT key, numbers FROM answers").fetchone()
         database.execute("UPDATE answers SET numbers = ? WHERE key = ?", (kept[:6] + b"\x41" + kept[7:], key))
 
-    class Noting(Silent):
-        notes: list[str] = []
+    notes: list[str] = []
 
+    class Noting(Silent):
         def note(self, message: str) -> None:
-            self.notes.append(message)
+            notes.append(message)
 
     progress = Noting()
     answers = query_target(target(server), TEXTS, "text", 3, cache, progress, tmp_path)
     np.testing.assert_array_equal(answers, expected())
-    assert progress.notes == [f"{cache}: 1 kept answers are damaged: asked for again"]
+    assert notes == [f"{cache}: 1 kept answers are damaged: asked for again"]
     assert len(server.asked) == TEXTS.size + 1
     # What earlier versions kept has no hash.
     with contextlib.closing(sqlite3.connect(cache)) as database, database:

@@ -88,8 +88,9 @@ def _attack(
     config = configured(preset, **options)
     gate.require(config.evaluation.false_positive_rates, has_epsilon=not config.given, how=MORE_RATES)
     from tmi.runs import pipeline
+    from tmi.runs.directory import usual_place
 
-    out = out or Path("runs") / config.name
+    out = out or usual_place(config.name)
     subject = pipeline.subject_of(config, out, fresh=fresh, added=attacks)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         pipeline.run_stages(run, workers, force=force)
@@ -104,8 +105,9 @@ def train(preset: str, out: Path | None, fresh: bool, **options: Any) -> None:
     """Draw the membership, pretrain all models and finetune them."""
     config = configured(preset, **options)
     from tmi.runs import pipeline
+    from tmi.runs.directory import usual_place
 
-    out = out or Path("runs") / config.name
+    out = out or usual_place(config.name)
     subject = pipeline.subject_of(config, out, fresh=fresh)
     with pipeline.opened(subject, fresh=fresh) as run, pipeline.crew(run, bars(run.directory.root)) as workers:
         pipeline.run_stages(run, workers, pipeline.TRAINING)

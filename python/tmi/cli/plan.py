@@ -33,6 +33,7 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     from tempfile import TemporaryDirectory
 
     from tmi.runs import pipeline
+    from tmi.runs.directory import usual_place
     from tmi.runs.plan import needs_of
     from tmi.runs.run import Run
     from tmi.runs.trial import ask_target, try_piece
@@ -40,7 +41,7 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
 
     config = configured(preset, **options)
     console = Screen()
-    run = pipeline.subject_of(config, out or Path("runs") / config.name, fresh=fresh, added=attacks)
+    run = pipeline.subject_of(config, out or usual_place(config.name), fresh=fresh, added=attacks)
     assert isinstance(run, Run)
     run.directory.refuse_foreign()
     config = run.config

@@ -98,17 +98,17 @@ def attack_without_shadows(
             if context.get_parameter_source(name) not in (ParameterSource.DEFAULT, None):
                 raise TmiError(f"{_flag(name)} makes no sense without shadow models: leave it out")
             options.pop(name)
-    from tmi.runs.directory import RunDirectory
+    from tmi.runs.directory import RunDirectory, usual_place
     from tmi.runs.growing import refuse_other_configuration
-    from tmi.runs.without_shadows import audit_of_files, audited_files
-    from tmi.system.files import write_text
+    from tmi.runs.without_shadows import ATTACK, audit_of_files, audited_files
+    from tmi.system.files import sidecar
     from tmi.system.machine import available_cores
 
     files = {"target": [_absolute(path) for path in target], "pretraining_labels": _absolute(pretraining_labels)}
     further = {"non_members": _absolute(non_members), "ids": _absolute(ids)}
     known = {name: path for name, path in further.items() if path is not None}
     config = audit_of_files(files | known, settings | changes(**options))
-    directory = RunDirectory(out or Path("runs") / config.name)
+    directory = RunDirectory(out or usual_place(config.name))
     directory.refuse_foreign()
     audit = audited_files(config, threads=config.compute.workers or available_cores(), force=force)
     directory.prepare()
@@ -116,7 +116,10 @@ def attack_without_shadows(
         if fresh:
             directory.clear()
         refuse_other_configuration(directory, config)
-        write_text(directory.config, config.to_toml())
+        scores = directory.target_scores(ATTACK)
+        directory.begin([scores, sidecar(scores), *directory.documents], config.to_toml())
+        for note in directory.notes:
+            click.echo(note, err=True)
         audit.save(directory.root)
     show_results(audit.found, directory.root, gate, as_json=as_json)
 

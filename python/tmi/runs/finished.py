@@ -120,6 +120,7 @@ def _results(path: Path, directory: RunDirectory) -> Results:
         raise TmiError(f"{path}: the run is unfinished, it has no scores; `tmi attack {path}/config.toml --out {path}`")
     if not directory.results.exists():
         raise TmiError(f"{directory.results} is missing; run `tmi report {path}` first")
+    directory.require_results()
     return Results.load(directory.results)
 
 

@@ -16,6 +16,7 @@ def earlier_config(directory: RunDirectory) -> AttackedConfig | None:
     Raises:
         TmiError: it cannot be read.
     """
+    directory.restore()
     if not directory.config.exists():
         return None
     try:

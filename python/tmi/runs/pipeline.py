@@ -25,7 +25,7 @@ from tmi.runs.run import Run
 from tmi.runs.saved import SavedPredictions
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.executor import Executor, executor_here
-from tmi.system.files import read_json, write_json, write_text
+from tmi.system.files import file_hash
 from tmi.system.memory import parse_memory
 from tmi.system.progress import Progress, shown
 from tmi.system.versions import provenance
@@ -130,18 +130,21 @@ def opened(subject: StoredSubject, *, fresh: bool = False, force: bool = False) 
         if fresh:
             directory.clear()
         refuse_other_configuration(directory, config)
-        write_text(directory.config, config.to_toml())
+        directory.begin(subject.leaves, config.to_toml())
         yield subject
 
 
 @contextmanager
 def reopened(out: Path, changes: dict[str, Any] | None = None, added: Sequence[str] = ()) -> Iterator[StoredSubject]:
     """The run or audit in a directory, with ``changes`` to what may change and with further attacks."""
-    path = RunDirectory(out).config
-    if not path.is_file():
+    directory = RunDirectory(out)
+    directory.restore()
+    if not directory.config.is_file():
         raise TmiError(f"{out}: is no run directory (it has no config.toml); `tmi train` makes one")
+    found = subject_of(load_any_config(directory.config, changes), out, added=added)
+    found.directory.notes.extend(directory.notes)
     # What is wrong with the input is said where it is attacked and where it is reported.
-    with opened(subject_of(load_any_config(path, changes), out, added=added), force=True) as subject:
+    with opened(found, force=True) as subject:
         yield subject
 
 
@@ -200,6 +203,7 @@ def run_stages(
     Raises:
         TmiError: whatever a stage raises; the input is wrong.
     """
+    _say_what_was_found(subject, executor.progress)
     if isinstance(subject, Run) and (only is None or "finetune" in only):
         from tmi.runs.trial import try_before_training
 
@@ -238,7 +242,9 @@ def report(subject: StoredSubject, executor: Executor, *, show_points: bool = Fa
         raise TmiError(f"{subject.directory.root}: has no points to show, only what models answered about them")
     from tmi.runs.stages import evaluate
 
-    seconds, made_with = _manifest(subject)["seconds"], Provenance(**_provenance(subject))
+    _say_what_was_found(subject, executor.progress)
+    directory = subject.directory
+    seconds, made_with = directory.read_manifest().get("seconds", {}), Provenance(**_provenance(subject))
     of_variants = {}
     for variant in subject.variants:
         description = variant.describe(made_with, seconds)
@@ -248,6 +254,8 @@ def report(subject: StoredSubject, executor: Executor, *, show_points: bool = Fa
     description = subject.describe(made_with, seconds)
     results = subject.with_variants(evaluate.run_stage(subject, executor, description), of_variants)
     _write(subject, description, results, show_points)
+    written = {each.directory.variant_name: file_hash(each.directory.results) for each in (subject, *subject.variants)}
+    directory.write_manifest(results=written)
     return results
 
 
@@ -305,16 +313,18 @@ def _require_sound(subject: StoredSubject, progress: Progress, force: bool) -> N
             progress.note(f"{mark} {finding.subject}: {finding.message}")
 
 
-def _manifest(subject: StoredSubject) -> dict[str, Any]:
-    return read_json(subject.directory.manifest) or {"seconds": {}}
+def _say_what_was_found(subject: StoredSubject, progress: Progress) -> None:
+    notes = subject.directory.notes
+    while notes:
+        progress.note(notes.pop(0))
 
 
 def _record(subject: StoredSubject, stage: str, seconds: float) -> None:
     """Add a stage's time to the manifest; the times of an interrupted run add up."""
-    times = _manifest(subject).get("seconds", {})
+    times = subject.directory.read_manifest().get("seconds", {})
     times[stage] = round(times.get(stage, 0.0) + seconds, 3)
-    manifest = {"schema": 1, "version": __version__, "seed": subject.config.seed, "seconds": times}
-    write_json(subject.directory.manifest, manifest | _provenance(subject))
+    made_with = _provenance(subject)
+    subject.directory.write_manifest(version=__version__, seed=subject.config.seed, seconds=times, **made_with)
 
 
 def _provenance(subject: StoredSubject) -> dict[str, Any]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tmi.report.exhibits import Exhibit
-    from tmi.shadows.makers.maker import ShadowMaker
+    from tmi.shadows.makers.maker import ShadowMaker, Step
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,16 @@ class Run(StoredSubject):
         if stage == "query":
             return self.maker.artefacts("query", "query_pretrained")
         return self.target_files if stage == "target" else self.score_files
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """Checkpoints of trainings, and the kept answers of the target, in the files that SQLite makes of one."""
+        steps: tuple[Step, ...] = ("pretrain", "finetune")
+        checkpoints = [
+            path for step in steps for group in self.maker.groups(step) for path in self.maker.unfinished(step, group)
+        ]
+        cache = self.directory.target_cache
+        return [*checkpoints, *(cache.with_name(cache.name + ending) for ending in ("", "-wal", "-shm"))]
 
     @property
     def finetunings(self) -> list[Run]:

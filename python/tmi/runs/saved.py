@@ -23,7 +23,7 @@ from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABE
 from tmi.predictions.views import View
 from tmi.report.tables import Data, Models, Provenance, ReadFile
 from tmi.runs.adversaries import all_adversaries, main_adversary, with_attacks
-from tmi.runs.directory import RunDirectory
+from tmi.runs.directory import RunDirectory, usual_place
 from tmi.runs.growing import attack_names, earlier_config, refuse_other_configuration
 from tmi.runs.subject import Description, StoredSubject
 from tmi.system.files import content_key, file_hash
@@ -362,7 +362,7 @@ def audit_of(
         "files": files,
     }
     config = saved_config(with_values(document, changes), "--predictions")
-    directory = RunDirectory(out or Path("runs") / config.name)
+    directory = RunDirectory(out or usual_place(config.name))
     earlier = None if fresh else earlier_config(directory)
     if earlier is not None:
         refuse_other_configuration(directory, config)

@@ -22,7 +22,7 @@ from tmi.report.results import Results
 from tmi.report.tables import Data, Models, Provenance
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, attacks_by, main_adversary
 from tmi.runs.directory import RunDirectory
-from tmi.system.files import content_key, known_hashes, learn_hashes
+from tmi.system.files import content_key, known_hashes, learn_hashes, sidecar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -200,6 +200,18 @@ class StoredSubject(Subject):
     def files(self) -> dict[Path, str]:
         """All artefacts that it may write, with their keys."""
         return {path: key for stage in self.stages() for path, key in self.stage_files(stage).items()}
+
+    @property
+    def leaves(self) -> list[Path]:
+        """Everything below its directory that it may write, besides configuration and manifest."""
+        files = [*self.files(), *self.unfinished]
+        own = [*files, *map(sidecar, files), *self.directory.documents]
+        return [*own, *(path for variant in self.variants for path in variant.leaves)]
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """What stages leave on their way to their files."""
+        return []
 
     @property
     def variants(self) -> Sequence[StoredSubject]:

@@ -2,10 +2,10 @@
 
 An artefact is a file, or a directory, with a sidecar of the same name that ends in ``.json``. The sidecar holds the
 artefact's ``key`` (a hash of everything that it was made from), the SHA-256 of the content, facts about it, and a seal
-over all of these and the artefact's name. An artefact is current if its key is the expected one and its bytes still have
-the recorded hash; its size, name and age prove nothing. Nothing is read before that is known: arrays, weights and facts
-come through `Artefacts.load_array`, `load_tensors` and `facts` alone. Files are written under a temporary name and
-renamed, the sidecar last: killed at any moment, a directory holds only whole files.
+over all of these and the artefact's name. An artefact is current if its key is the expected one and its bytes still
+have the recorded hash; its size, name and age prove nothing. Nothing is read before that is known: arrays, weights and
+facts come through `Artefacts.load_array`, `load_tensors` and `facts` alone. Files are written under a temporary name
+and renamed, the sidecar last: killed at any moment, a directory holds only whole files.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Artefacts:
         return self.state(path, key) == "current"
 
     def stale(self, files: Mapping[Path, str], note: Callable[[str], None]) -> dict[Path, str]:
-        """Those of some artefacts, given with their keys, that are to be made anew; ``note`` is told of damaged ones."""
+        """Those of artefacts, given with their keys, that are to be made anew; damaged ones are told to ``note``."""
         states = {path: self.state(path, key) for path, key in files.items()}
         for path, state in states.items():
             if state == "damaged":

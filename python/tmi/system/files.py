@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -19,7 +20,7 @@ from typing import IO, Any
 
 from tmi.errors import TmiError, first_line
 
-# Ends the name of what is being written; see `tmi.runs.directory`.
+# Ends the name of what is being written; see `temporary_of`.
 TEMPORARY = ".tmp"
 # Of JSON: bytes of a file, lists and objects within one another, and digits of a whole number. Results of a million
 # points stay below the first; the others are where Python's own limits, or those of arrays, are far.
@@ -120,7 +121,7 @@ def file_hash(path: Path) -> str | None:
 
 
 def known_hash(path: Path) -> str | None:
-    """As `file_hash`, but a file that has not changed since is not read again in this process; a directory always is."""
+    """As `file_hash`; a file that is as this process last saw it is not read again, a directory always is."""
     try:
         status = path.stat()
     except OSError:
@@ -150,6 +151,12 @@ def size_of(path: Path) -> int:
     """The bytes of a file or of all files below a directory; 0 if there is neither."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file() and not file.is_symlink())
+
+
+def temporary_of(name: str) -> str | None:
+    """What a process was writing under a temporary name, or was replacing; None if the name is none of these."""
+    found = re.fullmatch(rf"(.+)\.\d+(\.replaced)?{re.escape(TEMPORARY)}", name)
+    return found and found[1]
 
 
 def sidecar(path: Path) -> Path:

@@ -134,9 +134,7 @@ class UserFunctions(ShadowMaker):
         measured_by_queries = [files.facts(path) for path in self.artefacts("query_pretrained")] or [{} for _ in models]
         return replace(
             made,
-            pretrained=[
-                told | measured for told, measured in zip(made.pretrained, measured_by_queries, strict=True)
-            ],
+            pretrained=[told | measured for told, measured in zip(made.pretrained, measured_by_queries, strict=True)],
             finetuned=[files.facts(files.predictions(model)) for model in models],
             transfer=f"by {self._recipe.finetune}",
         )
