@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NOTEBOOKS = sorted(path.stem for path in EXAMPLES.iterdir())
+NOTEBOOKS = sorted(path.stem for path in EXAMPLES.glob("*.ipynb"))
 # Nothing is trained in these.
 QUICK = {"saved-predictions"}
 
