@@ -76,6 +76,20 @@ def test_every_command_in_the_documentation_parses(words: list[str]) -> None:
     parse(words)
 
 
+def test_the_files_for_clusters_are_whole_and_call_commands_that_exist() -> None:
+    page = dict(CODE_BLOCK.findall(PAGES["cluster.md"]))
+    job = yaml.safe_load(page["yaml"])
+    assert job["kind"] == "RayJob"
+    cluster = job["spec"]["rayClusterSpec"]
+    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    images = {each["image"] for pod in pods for each in pod["template"]["spec"]["containers"]}
+    assert len(images) == 1, "the same versions everywhere"
+    parse(shlex.split(job["spec"]["entrypoint"])[1:])
+    subprocess.run(["bash", "-n"], input=page["bash"], text=True, check=True)
+    (line,) = [line for line in page["bash"].splitlines() if line.startswith("tmi ")]
+    parse(shlex.split(line)[1:])
+
+
 @pytest.mark.parametrize(
     "line", ["attack --vew logits", "atack digits", "attack --shadows many", "compare", "attack --epsilons x"]
 )

@@ -175,6 +175,7 @@ class Cluster(Executor):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     self._ray.init(**how, log_to_driver=False, logging_level="ERROR")
+                    _keep_quiet(self._ray)
             except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
                 raise TmiError(f"--cluster {self._address}: {' '.join(str(error).split())[:300]}") from None
         self._connected = True
@@ -438,6 +439,13 @@ def _imported() -> Any:
     except ImportError:
         raise TmiError('--cluster needs Ray, which is not installed: `pip install "tmi-audit[cluster]"`') from None
     return ray
+
+
+def _keep_quiet(ray: Any) -> None:
+    """Ray tells of lost workers on the standard output, which is for results; the user is told of each here."""
+    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def require_answer(address: str) -> None:
