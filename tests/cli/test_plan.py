@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from made.commands import SETTINGS, refused, tiny_attack, tmi
+from made.fake_ray import FakeRay, install
 from tmi.config import preset_text
 
 
@@ -23,6 +24,14 @@ def test_a_plan_says_what_was_checked_and_what_it_takes_and_writes_nothing(tmp_p
     assert "an AUC of 0." in lines["can tell"]
     assert all(len(line) <= 100 for line in output.splitlines())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_says_what_a_cluster_does_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeRay([{"CPU": 2.0, "memory": float(1 << 31)}] * 2 + [{"CPU": 1.0}]))
+    output = tmi("plan", "digits", *SETTINGS, "--workers", "0", "--cluster", "auto", "--attack", "direct", cwd=tmp_path)
+    said = " ".join(output.split())
+    assert "✓ cluster 2 x (2 cores, 2.0 GiB of memory), 1 x (1 core): 5 jobs train and 5 score at a time;" in said
+    assert "jobs: pretrain 2, query 4, finetune 2" in said
 
 
 def test_a_plan_refuses_what_the_attack_would_refuse(tmp_path: Path) -> None:

@@ -101,7 +101,14 @@ def test_runs_end_in_the_same_bytes_whatever_is_killed_meanwhile(cluster: Any, t
 
 
 def test_language_models_end_in_the_same_bytes(cluster: Any, tmp_path: Path) -> None:
-    config = tiny("pydoc", pool__size=30, downstream__size=20, downstream__points_per_model=10, pretrain__epochs=1)
+    config = tiny(
+        "pydoc",
+        pool__size=40,
+        pool__challenge_points=20,
+        downstream__size=20,
+        downstream__points_per_model=10,
+        pretrain__epochs=1,
+    )
     run_attack(config, tmp_path / "there", cluster=cluster.address)
     run_attack(config, tmp_path / "here")
     assert made(tmp_path / "there") == made(tmp_path / "here")

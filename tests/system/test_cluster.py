@@ -177,7 +177,7 @@ def test_what_no_node_has_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch
     install(monkeypatch, FakeRay([{"CPU": 4.0, "memory": float(1 << 31)}] * 2))
     with (
         Cluster(Silent(), "auto", home, gpus=1.0) as cluster,
-        pytest.raises(TmiError, match=r"1 cores and 1 GPUs: the nodes have 2 x \(4 cores, 2.0 GiB of memory\)"),
+        pytest.raises(TmiError, match=r"1 core and 1 GPU: the nodes have 2 x \(4 cores, 2.0 GiB of memory\)"),
     ):
         cluster.at_once("train")
 

@@ -10,10 +10,13 @@ import click
 
 from tmi.cli.helping import Grouped
 from tmi.cli.options import configured, debuggable, scoring_options, training_options
+from tmi.errors import TmiError
 
 if TYPE_CHECKING:
     from tmi.runs.plan import Needs
     from tmi.runs.run import Run
+    from tmi.shadows.makers.maker import Step
+    from tmi.system.executor import Executor
 
 OK = "✓"
 GIB = 1 << 30
@@ -37,6 +40,7 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     from tmi.runs.plan import needs_of
     from tmi.runs.run import Run
     from tmi.runs.trial import ask_target, try_piece
+    from tmi.system.devices import is_here
     from tmi.system.screen import Screen
 
     config = configured(preset, **options)
@@ -54,6 +58,11 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     left_out = f"; {_counted(task.left_out, 'point')} of the pool left out" if task.left_out else ""
     _line(console, OK, "task", f"{task.downstream.description}{left_out}")
     run.check()
+    if not is_here(run.device):
+        raise TmiError(
+            f"this machine has no {run.device!r}, on which a piece of the run would be tried and measured: run "
+            "`tmi plan` on a node of the cluster"
+        )
     with console.status("trying a piece"):
         try_piece(run, [run, *run.variants])
     _line(console, OK, "models", _tried(run))
@@ -63,6 +72,8 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
         _line(console, OK, "target", f"{config.target.name} ({config.target.kind}) answers as it should")
     with console.status("measuring"), pipeline.crew(run, None) as executor:
         needs = needs_of(run, executor.at_once("train"))
+        if nodes := executor.nodes():
+            _line(console, OK, "cluster", f"{nodes}: {_spread(run, executor, needs)}")
     console.print()
     for name, text in _estimates(run, needs).items():
         _line(console, "", name, text)
@@ -98,13 +109,32 @@ def _tried(run: Run) -> str:
     return f"{kind}, {first}finetuned ({', '.join(transfers)}) for a step on {config.compute.device} and queried"
 
 
+def _spread(run: Run, executor: Executor, needs: Needs) -> str:
+    """What a cluster runs at a time, the jobs of every stage, and the time that they take of its GPUs."""
+    jobs: dict[str, int] = {}
+    for each in (run, *run.variants):
+        own: tuple[Step, ...] = (
+            ("finetune", "query") if each.base else ("pretrain", "query_pretrained", "finetune", "query")
+        )
+        for step in own:
+            stage = step.partition("_")[0]
+            jobs[stage] = jobs.get(stage, 0) + len(each.maker.groups(step))
+    counted = ", ".join(f"{stage} {number}" for stage, number in jobs.items() if number)
+    text = f"{needs.processes} jobs train and {executor.at_once('score')} score at a time; jobs: {counted}"
+    if not run.device.startswith("cuda"):
+        return text
+    trained = sum(needs.seconds[stage] for stage in ("pretraining", "finetuning", "queries"))
+    hours = trained * needs.processes * run.config.compute.job_gpus / 3600
+    return f"{text}; about {hours:,.1f} GPU-hours on GPUs like this machine's"
+
+
 def _estimates(run: Run, needs: Needs) -> dict[str, str]:
     stages = ", ".join(f"{name} {_duration(each)}" for name, each in needs.seconds.items() if each >= 1)
     whole = needs.processes * needs.memory
     memory = f"about {_bytes(whole)}: {_counted(needs.processes, 'process', 'es')} of {_bytes(needs.memory)}"
     if needs.device_memory:
         memory += f", and {_bytes(needs.device_memory)} of {run.device}"
-    if needs.memory_here and whole > 0.9 * needs.memory_here:
+    if run.config.compute.cluster is None and needs.memory_here and whole > 0.9 * needs.memory_here:
         memory += f"; this machine has {_bytes(needs.memory_here)}, so try fewer --workers"
     disk = f"about {_bytes(needs.disk)} in {run.directory.root}"
     if needs.disk > needs.disk_here:

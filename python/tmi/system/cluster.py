@@ -130,7 +130,7 @@ class Cluster(Executor):
         needs = self._needs_of(kind)
         places = self._places(needs)
         if not places:
-            wanted = " and ".join(f"{_amount(name, amount)} {_unit(name)}" for name, amount in needs.items())
+            wanted = " and ".join(_amount(name, amount) for name, amount in needs.items())
             there = self._resources() or "nothing"
             raise TmiError(f"no node of the cluster has what a job needs, {wanted}: the nodes have {there}")
         return places
@@ -198,9 +198,7 @@ class Cluster(Executor):
     def _resources(self) -> str:
         """``2 x (8 cores, 1 GPU, 30.0 GiB)``."""
         kinds = Counter(
-            ", ".join(
-                f"{_amount(name, node[name])} {_unit(name)}" for name in ("CPU", "GPU", "memory") if node.get(name)
-            )
+            ", ".join(_amount(name, node[name]) for name in ("CPU", "GPU", "memory") if node.get(name))
             for node in self._nodes()
         )
         return ", ".join(f"{number} x ({text or 'nothing'})" for text, number in kinds.items())
@@ -443,7 +441,7 @@ def _imported() -> Any:
 
 def _keep_quiet(ray: Any) -> None:
     """Ray tells of lost workers on the standard output, which is for results; the user is told of each here."""
-    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     if hasattr(worker, "print_to_stdstream"):
         worker.print_to_stdstream = lambda *_, **__: None
 
@@ -489,8 +487,7 @@ def _fitting(node: dict[str, float], needs: dict[str, float]) -> int:
 
 
 def _amount(name: str, amount: float) -> str:
-    return f"{amount / (1 << 30):.1f}" if name == "memory" else f"{amount:g}"
-
-
-def _unit(name: str) -> str:
-    return {"CPU": "cores", "GPU": "GPUs", "memory": "GiB of memory"}[name]
+    """``8 cores``."""
+    if name == "memory":
+        return f"{amount / (1 << 30):.1f} GiB of memory"
+    return f"{amount:g} {'core' if name == 'CPU' else name}{'' if amount == 1 else 's'}"

@@ -81,6 +81,10 @@ class Executor(ABC):
         """How many of them run on one machine and share its memory."""
         return self.at_once(kind)
 
+    def nodes(self) -> str:
+        """The machines on which jobs run, in words; empty where that is this one."""
+        return ""
+
     @abstractmethod
     def run(
         self, kind: Kind, function: Callable[..., Result], subject: Movable, jobs: Sequence[Job]
