@@ -23,7 +23,6 @@ from tmi.system.machine import core_limit, memory_limit, text_of, visible_cores
 
 GIB = 1 << 30
 OLDEST_PYTHON = (3, 10)
-INSTALL_DATA = 'pip install "tmi-audit[data]"'
 PRESETS_FOR_ACCELERATORS = ("cifar100-cifar10", "cifar100-coarse", "wikitext-dbpedia")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # The attack `tmi` works in 1 to 2 GB; a run of shadow networks takes about as much on disk.
@@ -39,7 +38,7 @@ class Dependency(NamedTuple):
 
     Attributes:
         only: whether it belongs to this version of Python.
-        optional: whether only the extra ``data`` asks for it.
+        extra: what is installed with it besides, where it is optional.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Dependency(NamedTuple):
     purpose: str
     module: str | None = None
     only: bool = True
-    optional: bool = False
+    extra: str = ""
 
 
 _NEW = sys.version_info >= (3, 11)
@@ -77,8 +76,9 @@ DEPENDENCIES = (
     Dependency("tomli-w", "1.0", "configurations"),
     Dependency("torch", "2.8", "training and querying networks", "torch"),
     Dependency("transformers", "5.0", "ResNets, language models and checkpoints"),
-    Dependency("datasets", "3.0", "sources hf:NAME", optional=True),
-    Dependency("pyarrow", "15", "sources parquet:FILE", optional=True),
+    Dependency("datasets", "3.0", "sources hf:NAME", extra="data"),
+    Dependency("pyarrow", "15", "sources parquet:FILE", extra="data"),
+    Dependency("ray", "2.40", "--cluster", extra="cluster"),
 )
 
 
@@ -137,7 +137,8 @@ def problems(facts: dict[str, Any]) -> list[str]:
 def notes(facts: dict[str, Any]) -> list[str]:
     """What would be slow or cannot be done, one sentence each."""
     found = [
-        f"{package['name']} is not installed: no {package['needed_by']}; run {INSTALL_DATA}."
+        f"{package['name']} is not installed: no {package['needed_by']}; run "
+        f'pip install "tmi-audit[{package["extra"]}]".'
         for package in facts["packages"]
         if package["optional"] and package["version"] is None
     ]
@@ -230,7 +231,8 @@ def _package(wanted: Dependency) -> dict[str, Any]:
         "version": installed,
         "least": wanted.least,
         "needed_by": wanted.purpose,
-        "optional": wanted.optional,
+        "optional": bool(wanted.extra),
+        "extra": wanted.extra,
         "too_old": installed is not None and _release(installed) < _release(wanted.least),
         "error": error,
     }
