@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from tmi import _core
 from tmi.attacks.confidences import confidences, in_parts
@@ -24,6 +24,7 @@ OfflineVariance: TypeAlias = Literal["global", "per-point"]
 # that agree to the last bit would otherwise make any other answer infinitely unlikely.
 LEAST_SHARE = 1e-6
 LEAST_VARIANCE = 1e-9
+LOG_ROOT_TWO_PI = np.log(np.sqrt(2 * np.pi))
 
 
 def _require(option: str, value: str, known: Sequence[str]) -> None:
@@ -148,8 +149,8 @@ class LiraOnline(Attack):
         for number in range(len(parts)):
             confidence, (in_, out, everyone) = compared(number)
             inside, outside = deviations or _deviations([in_, out], everyone, self.variance)
-            ratio = norm.logpdf(confidence, in_.centre, inside)
-            ratio -= norm.logpdf(confidence, out.centre, outside)
+            ratio = _log_density(confidence, in_.centre, inside)
+            ratio -= _log_density(confidence, out.centre, outside)
             ratios.append(ratio.sum(axis=-1))
         return np.where(neutral(answers.membership, [target])[0], 0.0, np.concatenate(ratios))
 
@@ -208,7 +209,7 @@ class LiraOffline(Attack):
             else:
                 is_known, variance = out.count >= 2, np.maximum(out.variance(), LEAST_VARIANCE)
             distance = np.where(is_known, confidence - out.centre, 0.0)
-            scores.append(norm.logcdf(distance / np.sqrt(variance)).sum(axis=-1))
+            scores.append(log_ndtr(distance / np.sqrt(variance)).sum(axis=-1))
         return np.concatenate(scores)
 
 
@@ -255,6 +256,14 @@ class _Side:
         lower, upper = (self.count - 1) // 2, self.count // 2
         middle = [np.take_along_axis(ordered, np.maximum(index, 0)[None], axis=0)[0] for index in (lower, upper)]
         return np.where(self.count > 0, (middle[0] + middle[1]) / 2, 0.0)
+
+
+def _log_density(
+    x: NDArray[np.float64], centre: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Of a Gaussian."""
+    density: NDArray[np.float64] = -(((x - centre) / deviation) ** 2) / 2 - LOG_ROOT_TWO_PI - np.log(deviation)
+    return density
 
 
 def _global_variance(moments: Sequence[tuple[int, float, float]]) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from tmi.attacks.features.membership import Evidence, Ingredients
@@ -201,6 +200,8 @@ def _linear_log_odds(
     rows: NDArray[np.float32], labels: NDArray[np.bool_], queries: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Log-odds of a penalised logistic regression, for the rows that it was fitted to and for the queries."""
+    from sklearn.linear_model import LogisticRegression  # half a second, in every process that knows of attacks
+
     inputs = _linear_inputs(rows)
     deviation = inputs.std(axis=0)
     # A feature that hardly varies among the rows, because it is at its limit everywhere, would be blown up elsewhere

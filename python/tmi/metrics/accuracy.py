@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from tmi.metrics.bootstrap import degrees_of_freedom, logit_interval
 from tmi.metrics.estimate import Estimate
@@ -82,7 +82,7 @@ def accuracy_difference(a: HeldOutAccuracy, b: HeldOutAccuracy, confidence: floa
         of_each = [clustered_variance(accuracy.influence) for accuracy in (a, b)]
         variance = sum(of_one for of_one, _ in of_each)
         degrees = variance**2 / max(sum(of_one**2 / degrees for of_one, degrees in of_each), 1e-300)
-    half = float(stats.t.ppf((1 + confidence) / 2, max(degrees, 1)) * np.sqrt(variance))
+    half = float(special.stdtrit(max(degrees, 1), (1 + confidence) / 2) * np.sqrt(variance))
     difference = a.estimate - b.estimate
     return Estimate(difference, difference - half, difference + half, a.resolvable and b.resolvable)
 

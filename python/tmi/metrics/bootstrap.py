@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from tmi import _core
 from tmi.system.seeding import stream
@@ -49,7 +49,7 @@ class Resamples:
         variance, degrees = self.variance()
         both = self.both.var(axis=0, ddof=1)
         tail = (1 + confidence) / 2
-        widening = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
+        widening = special.stdtrit(degrees, tail) / special.ndtri(tail)
         scale = np.where(both > 0, widening * np.sqrt(variance / np.where(both > 0, both, 1)), 1.0)
         drawn: NDArray[np.float64] = estimates + scale * (self.both - estimates)
         return drawn
@@ -125,13 +125,15 @@ def logit_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """See `Resamples.intervals`; the variance is that of the logit."""
     centre, error = _logit(estimates, rows), np.sqrt(variance)
-    half = stats.t.ppf((1 + confidence) / 2, degrees) * error
+    half = special.stdtrit(degrees, (1 + confidence) / 2) * error
     # A share of exactly 0 or 1 lies inside its own interval.
     low = np.minimum(special.expit(centre - half), estimates)
     high = np.maximum(special.expit(centre + half), estimates)
     statistic = (centre - special.logit(chance)) / np.maximum(error, 1e-300)
     # Scores that do not vary at all show nothing.
-    p_values = np.where(error > 1e-12, stats.t.sf(statistic, degrees), np.where(centre > special.logit(chance), 0, 1))
+    p_values = np.where(
+        error > 1e-12, special.stdtr(degrees, -statistic), np.where(centre > special.logit(chance), 0, 1)
+    )
     return low, high, p_values
 
 
@@ -167,8 +169,11 @@ class Bootstrap:
         parts = []
         for target_weights, point_weights in _pigeonhole_weights(scores.shape, self.resamples, self.seed):
             all_targets, all_points = np.ones_like(target_weights), np.ones_like(point_weights)
-            weights = [(target_weights, point_weights), (target_weights, all_points), (all_targets, point_weights)]
-            parts.append([_core.roc_resample(scores, labels, *pair, rates, threads=self.threads) for pair in weights])
+            # In one call, which sorts the scores once.
+            of_targets = np.concatenate([target_weights, target_weights, all_targets])
+            of_points = np.concatenate([point_weights, all_points, point_weights])
+            metrics = _core.roc_resample(scores, labels, of_targets, of_points, rates, threads=self.threads)
+            parts.append(np.split(metrics, 3))
         both, targets, points = (np.concatenate(samples) for samples in zip(*parts, strict=True))
         return Resamples(both, targets, points, (scores.shape[0], scores.shape[1]))
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from tmi.errors import TmiError
 from tmi.metrics.proportions import require_confidence, require_judged
@@ -174,7 +174,7 @@ def effective_sample_size(
     per_degree = sum(side**2 / max(size - 1, 1) for side, size in zip(excess, clusters, strict=True))
     degrees = max(min(variance**2 / per_degree if per_degree > 0 else rows - 1, rows - 1), 1)
     tail = (1 + confidence) / 2
-    shrinkage = (stats.t.ppf(tail, max(rows - 1, 1)) / stats.t.ppf(tail, degrees)) ** 2
+    shrinkage = (special.stdtrit(max(rows - 1, 1), tail) / special.stdtrit(degrees, tail)) ** 2
     return float(min(rows, rows * binomial / variance * shrinkage)), rate
 
 
@@ -256,7 +256,7 @@ def _bounded(test: _Test, labels: NDArray[np.bool_], delta: float, confidence: f
 def _least_share(right: NDArray[np.float64], size: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
     """One-sided lower end of the interval of Clopper and Pearson, for sizes that need not be whole."""
     least: NDArray[np.float64] = np.where(
-        right > 0, stats.beta.ppf(1 - confidence, np.maximum(right, 1e-9), np.maximum(size - right, 0) + 1), 0.0
+        right > 0, special.betaincinv(np.maximum(right, 1e-9), np.maximum(size - right, 0) + 1, 1 - confidence), 0.0
     )
     return least
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from tmi.errors import TmiError
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.proportions import clopper_pearson, require_confidence
+from tmi.metrics.ranks import mid_ranks
 
 
 @dataclass(frozen=True)
@@ -154,16 +155,16 @@ def _components(
     beaten = np.empty((len(scores), members))
     beating = np.empty((len(scores), others))
     for row, values in enumerate(scores):
-        ranks = stats.rankdata(values)
-        beaten[row] = (ranks[labels] - stats.rankdata(values[labels])) / others
-        beating[row] = 1 - (ranks[~labels] - stats.rankdata(values[~labels])) / members
+        ranks = mid_ranks(values)
+        beaten[row] = (ranks[labels] - mid_ranks(values[labels])) / others
+        beating[row] = 1 - (ranks[~labels] - mid_ranks(values[~labels])) / members
     return beaten, beating
 
 
 def _normal_quantile(confidence: float) -> float:
     """How many standard errors an interval reaches to either side."""
     require_confidence(confidence)
-    return float(stats.norm.ppf((1 + confidence) / 2))
+    return float(special.ndtri((1 + confidence) / 2))
 
 
 def _require_rows(scores: Sequence[NDArray[np.float64]], labels: NDArray[np.bool_]) -> None:

@@ -7,10 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from tmi.errors import TmiError
 from tmi.metrics.proportions import require_confidence, require_judged
+from tmi.metrics.ranks import mid_ranks, q_values
 
 # Up to so many pairs of targets the distribution of the Mann-Whitney statistic is counted, beyond it is normal.
 EXACT_PAIRS = 2500
@@ -83,7 +84,7 @@ def point_vulnerability(
     members = labels.sum(axis=0)
     others = len(labels) - members
     tested = (members > 0) & (others > 0)
-    ranks = stats.rankdata(scores, axis=0)
+    ranks = mid_ranks(scores)
     wins = np.where(labels, ranks, 0).sum(axis=0) - members * (members + 1) / 2
     auc = _where(tested, wins, members * others)
     low, high = auc_intervals(auc, members, others, confidence, inflation)
@@ -93,7 +94,7 @@ def point_vulnerability(
     )
     q_value = np.full(len(auc), np.nan)
     if tested.any():
-        q_value[tested] = stats.false_discovery_control(p_value[tested])
+        q_value[tested] = q_values(p_value[tested])
     with np.errstate(invalid="ignore"):  # infinities of both signs have no mean
         sum_in, sum_out = np.where(labels, scores, 0).sum(axis=0), np.where(labels, 0, scores).sum(axis=0)
     return PointVulnerability(
@@ -133,7 +134,7 @@ def auc_intervals(
     Returns:
         Lower and upper ends, float64 ``[points]``; NaN where the AUC is.
     """
-    z = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(inflation)
+    z = special.ndtri((1 + confidence) / 2) * np.sqrt(inflation)
     rows = (members + others) / 2 - 1
     pairs = np.maximum(members * others, 1)
 
@@ -167,7 +168,7 @@ def _mann_whitney(
     pairs = members * others
     sd = np.sqrt(pairs / 12 * (total + 1 - tied / (total * (total - 1))))
     with np.errstate(invalid="ignore", divide="ignore"):
-        p_values = np.where(sd > 0, stats.norm.sf((wins - pairs / 2 - 0.5) / sd), 1.0)
+        p_values = np.where(sd > 0, special.ndtr(-(wins - pairs / 2 - 0.5) / sd), 1.0)
     countable = (tied == 0) & (pairs <= EXACT_PAIRS)
     for here in np.unique(members[countable]):
         chosen = countable & (members == here)
@@ -182,7 +183,7 @@ def _weakened(p_values: NDArray[np.float64], inflation: float) -> NDArray[np.flo
         return p_values
     # A p-value of 1 has no finite quantile, and stays.
     weakened: NDArray[np.float64] = np.where(
-        p_values < 1, stats.norm.sf(stats.norm.isf(np.minimum(p_values, 1 - 1e-16)) / np.sqrt(inflation)), 1.0
+        p_values < 1, special.ndtr(special.ndtri(np.minimum(p_values, 1 - 1e-16)) / np.sqrt(inflation)), 1.0
     )
     return weakened
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from tmi.errors import TmiError
 
@@ -34,8 +34,8 @@ def clopper_pearson(
         raise TmiError("successes and trials are not whole numbers with 0 <= successes <= trials and trials >= 1")
     tail = (1 - confidence) / 2
     # The beta distribution degenerates at either end, where the bound is known. Its parameters are kept legal there.
-    low = np.where(k == 0, 0.0, stats.beta.ppf(tail, np.maximum(k, 1), n - k + 1))
-    high = np.where(k == n, 1.0, stats.beta.ppf(1 - tail, k + 1, np.maximum(n - k, 1)))
+    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
+    high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
     return low, high
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from tmi.errors import TmiError
 from tmi.system.seeding import stream
@@ -186,8 +186,8 @@ def _prediction_test(target: float, shadows: NDArray[np.float64]) -> SetTest:
     size = len(shadows)
     excess = target - float(shadows.mean())
     error = float(shadows.std(ddof=1)) * np.sqrt(1 + 1 / size)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, size - 1)) * error
-    statistic, p = (excess / error, float(stats.t.sf(excess / error, size - 1))) if error > 0 else (0.0, 1.0)
+    half = float(special.stdtrit(size - 1, (1 + CONFIDENCE) / 2)) * error
+    statistic, p = (excess / error, float(special.stdtr(size - 1, -excess / error))) if error > 0 else (0.0, 1.0)
     return SetTest(p, statistic, size, excess, excess - half, excess + half)
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from tmi import __version__
 from tmi.attacks.check import Finding, check_answers, require_sound
 from tmi.attacks.without_shadows import ProbedTarget, probe_target
 from tmi.config import TargetFiles, WithoutShadowsConfig, with_values, without_shadows_config
 from tmi.errors import TmiError
+from tmi.metrics.ranks import q_values
 from tmi.metrics.set_test import ShuffledSetTest, shuffled_set_test
 from tmi.metrics.unknown_target import SUSPECTED_POINTS
 from tmi.predictions.arrays import Predictions
@@ -85,7 +85,7 @@ class AuditWithoutShadows:
 
         Benjamini and Hochberg 1995; float64 ``[candidates]``, None where no non-members are known.
         """
-        return None if self.p_values is None else np.asarray(stats.false_discovery_control(self.p_values))
+        return None if self.p_values is None else q_values(self.p_values)
 
     @property
     def verdict(self) -> str:
@@ -311,9 +311,11 @@ def _files(files: TargetFiles | None) -> list[ReadFile]:
 
 def _about_labels(labels: NDArray[np.int64], candidates: NDArray[np.bool_]) -> list[Finding]:
     """Whether candidates and known non-members, if there are any, have the labels in the same proportions."""
+    from scipy.stats import chi2_contingency  # most commands need nothing of scipy.stats, which is slow to import
+
     _, which = np.unique(labels, return_inverse=True)
     counts = np.stack([np.bincount(which[side], minlength=which.max() + 1) for side in (candidates, ~candidates)])
-    if candidates.all() or (p_value := float(stats.chi2_contingency(counts).pvalue)) >= SHIFTED:
+    if candidates.all() or (p_value := float(chi2_contingency(counts).pvalue)) >= SHIFTED:
         return []
     message = (
         f"candidates and known non-members have them in other proportions (p = {p_value:.1g}): the p-values of single "
@@ -338,8 +340,7 @@ def _found(
     ranked |= {"id": np.array(ids)} if ids else {}
     about: dict[str, Any] = {}
     if p_values is not None:
-        q_values = stats.false_discovery_control(p_values)
-        ranked |= {"p_value": p_values, "q_value": q_values, "called": p_values <= rate}
+        ranked |= {"p_value": p_values, "q_value": q_values(p_values), "called": p_values <= rate}
         about = {
             "calls": {
                 f"{each:g}": CallsAlone(
@@ -349,7 +350,9 @@ def _found(
                 )
                 for each in sorted({*evaluation.false_positive_rates, rate})
             },
-            "exposed": Exposed(fdr=EXPOSURE_FDR, count=int((q_values <= EXPOSURE_FDR).sum()), tested=len(asked)),
+            "exposed": Exposed(
+                fdr=EXPOSURE_FDR, count=int((ranked["q_value"] <= EXPOSURE_FDR).sum()), tested=len(asked)
+            ),
             "set_test": _set_test(probed.alike, candidates, labels, config),
         }
     return WithoutShadows(

@@ -72,7 +72,7 @@ pub fn roc_metrics(
     let mut limits = Limits::default();
     limits.set(&rates, others);
     let mut metrics = vec![0.0; LEADING + rates.len()];
-    let mut sweep = Sweep::new(&limits, members, others, &mut metrics);
+    let mut sweep = Sweep::<i128>::new(&limits, members, others, &mut metrics);
     sorted.for_each_group(|_, members, others| sweep.pass(members, others));
     sweep.finish();
     Ok(metrics.into())
