@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RELEASE := .venv-release
 FUZZ_SECONDS ?= 60
+FAULTS ?= 240
+FAULTS_SEED ?= 0
 WHEEL_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 SOURCES := Cargo.toml Cargo.lock pyproject.toml $(shell find rust python -name '*.rs' -o -name 'Cargo.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-rust test-python lint slow fuzz bench docs wheels wheel-test audit format clean
+.PHONY: help demo install test test-rust test-python lint slow faults fuzz bench docs wheels wheel-test audit format clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,6 +50,9 @@ test-python: $(VENV)/developed ## Tests of the package
 
 slow: $(VENV)/developed fuzz ## The tests that repeat whole experiments, and fuzz
 	$(BIN)/pytest --slow -m slow
+
+faults: $(VENV)/developed ## Kills, full disks and damaged files on a tiny run, FAULTS=240 within 15 minutes
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m made.faults --faults $(FAULTS) --seed $(FAULTS_SEED)
 
 fuzz: ## Hostile input for every kernel, FUZZ_SECONDS=60 each
 	cargo run --quiet --profile fuzz --package tmi-fuzz -- --seconds $(FUZZ_SECONDS)

@@ -122,7 +122,8 @@ class Answers:
             yield
         except (sqlite3.Error, OSError) as error:
             raise TmiError(
-                f"{self.path}: the kept answers cannot be read or written ({error}); expected an SQLite file of tmi"
+                f"{self.path}: the kept answers cannot be read or written ({error}); expected an SQLite file of tmi; "
+                "without it, all is asked for again"
             ) from None
 
 
