@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,11 +14,12 @@ from tmi.predictions.attack_input import AttackInput
 PART_ENTRIES = 20_000_000
 
 
-def in_parts(answers: AttackInput) -> list[AttackInput]:
+@lru_cache(maxsize=1)  # all targets ask for the same parts, one after another
+def in_parts(answers: AttackInput) -> tuple[AttackInput, ...]:
     """The answers, so many points at a time that the confidences of all models in them fit the memory."""
     models, points, augmentations, _ = answers.predictions.shape
     size = max(1, PART_ENTRIES // (models * augmentations))
-    return [answers.at(slice(start, start + size)) for start in range(0, points, size)]
+    return tuple(answers.at(slice(start, start + size)) for start in range(0, points, size))
 
 
 def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
@@ -32,8 +35,14 @@ def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
         target: the model whose answers choose the classes.
 
     Returns:
-        float64 ``[models, points, augmentations]``, ``log(p / (1 - p))`` of the class.
+        float64 ``[models, points, augmentations]``, ``log(p / (1 - p))`` of the class; not to be written to.
     """
+    return _confidences(answers, target if answers.labels is None else None)
+
+
+# With labels, all targets ask for the same.
+@lru_cache(maxsize=1)
+def _confidences(answers: AttackInput, target: int | None) -> NDArray[np.float64]:
     result = np.empty(answers.predictions.shape[:3])
     for points, block in answers.predictions.blocks():
         scaled = _core.scale_logits(block.reshape(-1, block.shape[-1]), threads=answers.threads).reshape(block.shape)
@@ -42,4 +51,5 @@ def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
         else:
             classes = np.broadcast_to(answers.labels[points, None], block.shape[1:3])
         result[:, points] = np.take_along_axis(scaled, classes[None, :, :, None], axis=-1)[..., 0]
+    result.flags.writeable = False
     return result

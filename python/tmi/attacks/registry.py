@@ -200,7 +200,8 @@ _loaded: set[str] = set()
 def _find() -> dict[str, str]:
     """Register all attacks; what is wrong with those of other distributions, by name."""
     for module in pkgutil.iter_modules(attacks.__path__):
-        import_module(f"tmi.attacks.{module.name}")
+        if module.name != "estimator":  # it has no attack, and scikit-learn takes longer to import than all of them
+            import_module(f"tmi.attacks.{module.name}")
     for name, plugin in plugins(GROUP).items():
         if name in _loaded:
             continue
