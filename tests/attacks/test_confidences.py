@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
 from made.labelled import TARGET, made_up, scaled_logits, unlabelled, with_membership
+from tmi.attacks.confidences import confidences
 from tmi.attacks.lira import LiraOffline, LiraOnline
 from tmi.attacks.registry import attack_named
 from tmi.attacks.rmia import Rmia, RmiaOffline
@@ -211,3 +212,10 @@ def test_labels_go_with_their_points() -> None:
     assert answers.labels is not None
     assert list(answers.at(slice(3, 6)).labels) == list(answers.labels[3:6])  # type: ignore[arg-type]
     assert answers.restricted([0, 1, 4]).labels is answers.labels
+
+
+def test_confidences_of_labels_are_computed_once_for_all_targets() -> None:
+    labelled = made_up()
+    assert confidences(labelled, 0) is confidences(labelled, 1)
+    own = unlabelled(labelled)
+    assert not np.array_equal(confidences(own, 0), confidences(own, 1))
