@@ -21,7 +21,7 @@ from tmi.runs.pipeline import run_attack
 from tmi.system.progress import Silent
 
 ray = pytest.importorskip("ray", reason="needs Ray")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 # As little as Ray takes: shared memory is that of the machine.
 STORE = 80 << 20
@@ -73,6 +73,7 @@ class Kills(Silent):
         self.notes.append(message)
 
 
+@pytest.mark.slow
 def test_runs_end_in_the_same_bytes_whatever_is_killed_meanwhile(cluster: Any, tmp_path: Path) -> None:
     config = tiny(
         "digits",
@@ -115,6 +116,7 @@ def test_language_models_end_in_the_same_bytes(cluster: Any, tmp_path: Path) -> 
     assert len(scores_of(tmp_path / "there")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_ends_leaves_no_process_and_is_gone_on_with(ending: signal.Signals, tmp_path: Path) -> None:
     out, there = tmp_path / "run", tmp_path / "there"
