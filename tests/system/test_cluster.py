@@ -143,7 +143,7 @@ def test_errors_of_a_node_are_told_with_the_paths_of_the_driver(
 ) -> None:
     ray = install(monkeypatch, FakeRay([CORE]))
     with Cluster(Silent(), "auto", home) as cluster:
-        with pytest.raises(TmiError, match=rf"^{home}/in: is no good$"):
+        with pytest.raises(TmiError, match=rf"^{home}/in: is no good \(on the node node-0\)$"):
             cluster.map("score", "", refusing, Folder(home), jobs(home, 1))
         assert ray.jobs == 1, "it would be the same elsewhere"
         with pytest.raises(TmiError, match=r"failing 0 failed 3 times.* node-0.*No space left on device"):

@@ -384,7 +384,8 @@ class _Map:
     def _done(self, member: _Member, index: int, outcome: Outcome) -> None:
         self._cluster._trained(member, outcome.samples)
         if outcome.refused is not None:
-            raise TmiError(outcome.refused)
+            # A file that is here may be missing there.
+            raise TmiError(f"{outcome.refused} (on the node {member.node})")
         if outcome.failed is not None:
             self._lost(member, index, outcome.failed)
             return
