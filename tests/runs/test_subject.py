@@ -45,7 +45,7 @@ def test_all_that_a_run_writes_is_known_and_cleared(tiny: Any, tmp_path: Path) -
     assert subject.variants[0].stages() == ["finetune", "query", "score"]
     (tmp_path / "run" / "mine.txt").write_text("precious")
     subject.directory.clear()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "mine.txt"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", ".tmi-run", "mine.txt"]
 
 
 def test_a_changed_attack_has_its_scores_made_anew_and_no_other(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:

@@ -109,6 +109,10 @@ def test_a_run_of_an_earlier_version_can_be_attacked_together(run: Path, finishe
     document = results_in(run)
     del document["together"]
     (run / "results.json").write_text(json.dumps(document))
+    # Manifests knew less, and had no seal.
+    manifest = json.loads((run / "manifest.json").read_text())
+    earlier = {key: manifest[key] for key in ("seconds", "packages", "keys")}
+    (run / "manifest.json").write_text(json.dumps(earlier))
     written = (run / "scores" / "tmi.npy").stat().st_mtime_ns
     assert "+ halves" not in command("report", run)
     assert "together" not in results_in(run)

@@ -232,7 +232,7 @@ def _draw_downstream(
         )
     if runs is not None and len(outside):
         outside = outside[~WordRuns.of(source.raw[outside], config.pool.overlap_words).also_in(runs)]
-    if not len(outside):
+    if classes and not len(outside):
         raise TmiError(
             f"downstream.source {wanted.source!r} has no point of its classes that the pool does not have as well, "
             "expected some to finetune on"
