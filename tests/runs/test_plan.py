@@ -151,3 +151,10 @@ def test_the_smallest_auc_is_that_of_independent_scores(tiny: Tiny, tmp_path: Pa
     expected = 2.8 * math.sqrt((members + others + 1) / (12 * members * others))
     # Few targets also make the width uncertain, for which the interval allows.
     assert 0.85 * expected < smallest_auc(run, 1) - 0.5 < (2.0 if models == 6 else 1.3) * expected
+
+
+def test_more_models_may_be_finetuned_side_by_side_than_pretrained(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny(model__kind="cnn", model__channels=[4], compute__device="cpu")
+    run = Run(config, RunDirectory(tmp_path / "run"))
+    assert len(run.maker.groups("pretrain")) > len(run.maker.groups("finetune"))
+    assert needs_of(run, 1).seconds["finetuning"] > 0

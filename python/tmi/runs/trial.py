@@ -5,7 +5,6 @@ The piece is trained, finetuned and queried by the maker of the run's own models
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -253,7 +252,7 @@ class Trial:
             # More models may be made side by side than in the step before: the first one stands for the others.
             for first, own in zip(maker.reads(step, 0), maker.reads(step, model), strict=True):
                 if first.is_file() and not own.exists():
-                    shutil.copy(first, own)
+                    maker.files.copy(first, own)
         # What others do on this machine meanwhile is no time of a processor that trains on one thread.
         config = maker.experiment.config
         is_own = config.recipe is None and config.compute.device == "cpu"

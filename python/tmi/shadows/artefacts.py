@@ -10,6 +10,7 @@ and renamed, the sidecar last: killed at any moment, a directory holds only whol
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,6 +131,12 @@ class Artefacts:
         with whole_tree(path, where) as directory:
             yield directory
         self._record(path, key, facts)
+
+    def copy(self, path: Path, to: Path) -> None:
+        """Take an artefact for that of another model as well; a TmiError where it has no sidecar."""
+        record = self._required(path)
+        shutil.copy(path, to)
+        self._record(to, record["key"], record["facts"])
 
     def load_array(self, path: Path) -> NDArray[Any]:
         """Open an array as a read-only memory map; a TmiError where it is missing or not what was written."""
