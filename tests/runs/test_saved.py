@@ -133,6 +133,12 @@ def test_the_points_that_nobody_challenges_come_with_a_run(tmp_path: Path, tiny:
     assert "run/reference_membership.npy" in refused
 
 
+def test_saved_predictions_of_a_run_do_not_go_into_its_directory(tmp_path: Path, tiny: Any) -> None:
+    tmi.run_attack(tiny(attack__names=["gaussian"], evaluation__resamples=200), tmp_path / "runs" / "digits")
+    refused = command("attack", "--predictions", "runs/digits", folder=tmp_path, code=2)
+    assert "holds a run, no place for an audit of saved predictions; choose another --out" in " ".join(refused.split())
+
+
 def test_torch_is_not_imported(saved: Path) -> None:
     script = (
         "import sys\n"

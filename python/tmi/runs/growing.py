@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tmi.config import AttackedConfig, Config, differences, load_any_config
+from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, differences, load_any_config
 from tmi.errors import TmiError
 from tmi.runs.directory import RunDirectory
 from tmi.runs.keys import TO_NO_MODEL
+
+KINDS: dict[type[AttackedConfig], str] = {
+    Config: "a run",
+    SavedConfig: "an audit of saved predictions",
+    WithoutShadowsConfig: "an audit without shadow models",
+}
+# Keys that an error message names.
+MOST_DIFFERENCES = 5
 
 
 def earlier_config(directory: RunDirectory) -> AttackedConfig | None:
@@ -64,6 +72,9 @@ def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) 
     earlier = earlier_config(directory)
     if earlier is None:
         return
+    if type(earlier) is not type(config):
+        held, wanted = (KINDS[type(each)] for each in (earlier, config))
+        raise TmiError(f"{directory.root}: holds {held}, no place for {wanted}; choose another --out")
     differing = [line for line in differences(earlier, config) if not line.startswith(TO_NO_MODEL)]
     if isinstance(earlier, Config) and isinstance(config, Config):
         others = [line for line in differing if not line.startswith("models ")]
@@ -74,7 +85,10 @@ def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) 
             )
         differing = others if config.models > earlier.models else differing
     if differing:
+        shown = differing[:MOST_DIFFERENCES]
+        if len(differing) > len(shown):
+            shown.append(f"{len(differing) - len(shown)} more keys")
         raise TmiError(
-            f"{directory.root}: holds a run of another configuration: {'; '.join(differing)}; "
+            f"{directory.root}: holds a run of another configuration: {'; '.join(shown)}; "
             "choose another --out, or --fresh to throw that run away"
         )
