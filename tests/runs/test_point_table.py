@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def test_ids_of_saved_predictions(arrays: dict[str, Any], tmp_path: Path) -> Non
     assert "1007" in {row["id"] for row in rows_of(tmp_path / "audit")}
     assert "expected (30,), an id per point" in refused(*ask, "--ids", tmp_path / "membership.npy")
     assert "there is no such file" in refused(*ask, "--ids", tmp_path / "nowhere.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert "pipe.txt: is a pipe or device" in " ".join(refused(*ask, "--ids", tmp_path / "pipe.txt").split())
 
 
 def test_a_run_names_points_by_the_array_that_the_pool_names(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.intake import as_ids
-from tmi.system.files import file_size
+from tmi.system.files import file_size, read_text
 from tmi.system.memory import require_room
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -42,6 +42,8 @@ ENTRIES = {
 LENGTH = re.compile(r"(\d{1,30})L?")
 # Booleans, numbers and texts.
 DTYPE = re.compile(r"[<>|=]?[biufcSU]\d{1,9}")
+# Of a file of ids, in bytes.
+LARGEST_TEXT = 1 << 28
 # No number has as many characters; a column of texts is as wide as its longest.
 LONGEST_CELL = 1000
 # As many as there are ways in which an archive can be damaged.
@@ -91,8 +93,8 @@ def read_ids(path: Path, points: int) -> tuple[str, ...]:
     if path.suffix != ".txt":
         return as_ids(read_array(path, ["ids"]), points, str(path))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, LARGEST_TEXT).splitlines()
+    except OSError as error:
         raise _unreadable(path, "text in UTF-8", error) from None
     return as_ids(np.array(lines, dtype=object), points, str(path))
 
