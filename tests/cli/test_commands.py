@@ -26,11 +26,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def test_attack_leaves_what_the_documentation_promises(finished: Path) -> None:
     for name in ("config.toml", "manifest.json", "results.json", "report.html", "roc.png", "roc.svg"):
         assert (finished / name).stat().st_size > 100

@@ -269,11 +269,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def test_every_view_has_scores_and_results_of_every_attack(finished: Path) -> None:
     results = json.loads((finished / "results.json").read_text())
     attacks = list(results["attacks"])

@@ -26,6 +26,7 @@ from tmi.shadows.experiment import _in_this_process
 from tmi.system.cluster import Cluster
 from tmi.system.executor import Executor, InProcess, Job, Kind, Movable, Result
 from tmi.system.progress import Silent
+from tmi.system.shipping import remove
 from tmi.system.worker import working
 
 Configured = Callable[..., Config]
@@ -79,12 +80,6 @@ def copy(path: Path, to: Path) -> None:
         shutil.copytree(path, to)
     else:
         shutil.copy(path, to)
-
-
-def remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def finished(config: Config, out: Path, executor: Executor) -> Run:

@@ -126,7 +126,7 @@ def query(directory: Path, cluster: str | None) -> None:
         pipeline.trained(directory, changes(cluster=cluster)) as run,
         pipeline.crew(run, bars(run.directory.root)) as workers,
     ):
-        pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.require(run, pipeline.TRAINING, _training(directory))
         pipeline.run_stages(run, workers, pipeline.QUERYING)
     click.echo(f"Queried. Next: tmi score {directory}")
 
@@ -144,7 +144,7 @@ def score(directory: Path, force: bool, attacks: tuple[str, ...], **options: Any
         pipeline.reopened(directory, changes(**options), attacks) as run,
         pipeline.crew(run, bars(run.directory.root)) as workers,
     ):
-        pipeline.require(run, pipeline.DRAWING, f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.require(run, pipeline.DRAWING, _training(directory))
         pipeline.require(run, pipeline.QUERYING, f"tmi query {directory}")
         pipeline.run_stages(run, workers, pipeline.SCORING, force=force)
     click.echo(f"Scored. Next: tmi report {directory}")
@@ -164,7 +164,7 @@ def report(directory: Path, show_points: bool, gate: Gate, as_json: bool) -> Non
     with pipeline.reopened(directory) as run, pipeline.crew(run, bars(run.directory.root), only_here=True) as workers:
         known = isinstance(run.config, Config) and run.config.given
         gate.require(run.config.evaluation.false_positive_rates, has_epsilon=not known, how=RATES_OF_RUN)
-        pipeline.require(run, pipeline.DRAWING, f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.require(run, pipeline.DRAWING, _training(directory))
         pipeline.require(run, pipeline.SCORING, f"tmi score {directory}")
         results = pipeline.report(run, workers, show_points=show_points)
         show_results(results, directory, gate, as_json=as_json)
@@ -184,7 +184,7 @@ def export(directory: Path, directory_to_make: Path, model: int) -> None:
     from tmi.runs.export import export_pretrained
 
     with pipeline.trained(directory) as run:
-        pipeline.require(run, pipeline.TRAINING, f"tmi train {directory / 'config.toml'} --out {directory}")
+        pipeline.require(run, pipeline.TRAINING, _training(directory))
         export_pretrained(run, model, directory_to_make)
     click.echo(f"Wrote {directory_to_make}")
 
@@ -245,3 +245,8 @@ def show_preset(name: str) -> None:
     from tmi.config import preset_text
 
     click.echo(preset_text(name), nl=False)
+
+
+def _training(directory: Path) -> str:
+    """The command that makes what is missing of a run's models."""
+    return f"tmi train {directory / 'config.toml'} --out {directory}"

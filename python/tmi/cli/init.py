@@ -99,13 +99,12 @@ def source_of(data: str, folder: Path) -> dict[str, Any]:
     Raises:
         TmiError: there is no such file, or it is not known what it holds.
     """
-    from tmi.system.plugins import SOURCES
+    from tmi.system.plugins import SOURCES, reads_files
 
     kind, colon, name = data.partition(":")
     path = Path(data).expanduser()
     if colon and kind in SOURCES.names() and not path.exists():
-        is_path = getattr(SOURCES.load(kind, "load"), "READS_FILES", False)
-        return {"source": f"{kind}:{_seen_from(folder, Path(name).expanduser()) if is_path else name}"}
+        return {"source": f"{kind}:{_seen_from(folder, Path(name).expanduser()) if reads_files(kind) else name}"}
     if path.is_dir():
         kind = _kind_of_folder(path)
     elif path.is_file():
@@ -167,11 +166,11 @@ def _looked_at(keys: dict[str, Any], folder: Path, fewest: int) -> tuple[Found, 
     from tmi.config import SourceConfig
     from tmi.config.starting import Found
     from tmi.data.sources import load_points
-    from tmi.system.plugins import SOURCES
+    from tmi.system.plugins import reads_files
 
     kind, _, name = keys["source"].partition(":")
-    is_path = kind in SOURCES.names() and getattr(SOURCES.load(kind, "load"), "READS_FILES", False)
-    points = load_points(SourceConfig(**keys | ({"source": f"{kind}:{folder.resolve() / name}"} if is_path else {})))
+    whole = {"source": f"{kind}:{folder.resolve() / name}"} if reads_files(kind) else {}
+    points = load_points(SourceConfig(**keys | whole))
     if len(points) < fewest:
         raise TmiError(f"{keys['source']}: has {len(points)} points, expected {fewest} or more")
     shape = tuple(points.raw.shape[-2:]) if points.kind == "image" else ()

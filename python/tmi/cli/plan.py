@@ -35,6 +35,7 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     """
     from tempfile import TemporaryDirectory
 
+    from tmi.report.wording import counted
     from tmi.runs import pipeline
     from tmi.runs.directory import usual_place
     from tmi.runs.plan import needs_of
@@ -49,13 +50,14 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
     assert isinstance(run, Run)
     run.directory.refuse_foreign()
     config = run.config
-    _line(console, OK, "configuration", f"{preset}: {_models(run)}, {_counted(len(config.attack.names), 'attack')}")
+    attacking = counted(len(config.attack.names), "attack", "attacks")
+    _line(console, OK, "configuration", f"{preset}: {_models(run)}, {attacking}")
     task = run.task
     asked, more = len(task.challenge_points), len(task.reference_points)
     _line(
         console, OK, "pool", f"{task.pool.description}, {asked:,} attacked{f', {more:,} for reference' if more else ''}"
     )
-    left_out = f"; {_counted(task.left_out, 'point')} of the pool left out" if task.left_out else ""
+    left_out = f"; {counted(task.left_out, 'point', 'points')} of the pool left out" if task.left_out else ""
     _line(console, OK, "task", f"{task.downstream.description}{left_out}")
     run.check()
     if not is_here(run.device):
@@ -129,9 +131,11 @@ def _spread(run: Run, executor: Executor, needs: Needs) -> str:
 
 
 def _estimates(run: Run, needs: Needs) -> dict[str, str]:
+    from tmi.report.wording import counted
+
     stages = ", ".join(f"{name} {_duration(each)}" for name, each in needs.seconds.items() if each >= 1)
     whole = needs.processes * needs.memory
-    memory = f"about {_bytes(whole)}: {_counted(needs.processes, 'process', 'es')} of {_bytes(needs.memory)}"
+    memory = f"about {_bytes(whole)}: {counted(needs.processes, 'process', 'processes')} of {_bytes(needs.memory)}"
     if needs.device_memory:
         memory += f", and {_bytes(needs.device_memory)} of {run.device}"
     if run.config.compute.cluster is None and needs.memory_here and whole > 0.9 * needs.memory_here:
@@ -158,7 +162,3 @@ def _duration(seconds: float) -> str:
 
 def _bytes(size: float) -> str:
     return f"{size / GIB:.1f} GB" if size >= GIB / 10 else f"{max(size / 2**20, 1):.0f} MB"
-
-
-def _counted(number: int, thing: str, ending: str = "s") -> str:
-    return f"{number:,} {thing}{'' if number == 1 else ending}"

@@ -99,7 +99,7 @@ def attack_without_shadows(
                 raise TmiError(f"{_flag(name)} makes no sense without shadow models: leave it out")
             options.pop(name)
     from tmi.runs.directory import RunDirectory, usual_place
-    from tmi.runs.growing import refuse_other_configuration
+    from tmi.runs.growing import earlier_config, refuse_other_configuration
     from tmi.runs.without_shadows import ATTACK, audit_of_files, audited_files
     from tmi.system.files import sidecar
     from tmi.system.machine import available_cores
@@ -115,7 +115,7 @@ def attack_without_shadows(
     with directory.locked():
         if fresh:
             directory.clear()
-        refuse_other_configuration(directory, config)
+        refuse_other_configuration(directory.root, earlier_config(directory), config)
         scores = directory.target_scores(ATTACK)
         directory.begin([scores, sidecar(scores), *directory.documents], config.to_toml())
         for note in directory.notes:

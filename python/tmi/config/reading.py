@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tmi.config.attacking import AttackedConfig
-from tmi.config.base import ContradictionsError
-from tmi.config.recipe import UNUSED_TRAINING
+from tmi.config.mistakes import mistakes, table_of
 from tmi.config.saved import SavedConfig, WithoutShadowsConfig
 from tmi.config.tables import Config
 from tmi.config.training import FinetuneConfig
-from tmi.errors import MOST_OF_A_MESSAGE, TmiError, did_you_mean, first_line
+from tmi.errors import TmiError, did_you_mean, first_line
 from tmi.system.files import depth_of, read_text
-from tmi.system.plugins import SOURCES
+from tmi.system.plugins import reads_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,8 +32,6 @@ AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 VARIED = ("downstream", "finetune")
 # The keys of a private recipe that say how private it is.
 BUDGETS = ("epsilon", "noise_multiplier")
-# For required keys that are missing or wrong, while it is looked for what else is wrong.
-PLACEHOLDERS = UNUSED_TRAINING | {"name": "?", "source": "?", "kind": "pixels"}
 # Of a TOML file: bytes, enough for the names of all of ImageNet's classes, and tables within one another.
 LARGEST_TOML = 4 << 20
 DEEPEST_TOML = 20
@@ -99,13 +95,13 @@ def load_config(
             document["code"] = str((Path(preset_or_file).parent / str(document.get("code", ""))).resolve())
     _anchor_paths(document, folder, preset_or_file)
     with_values(document, overrides)
-    targets, models = _table(document, "evaluation").get("targets"), overrides.get("models")
+    targets, models = table_of(document, "evaluation").get("targets"), overrides.get("models")
     if isinstance(targets, int) and isinstance(models, int) and "evaluation.targets" not in overrides:
         document["evaluation"]["targets"] = targets if targets <= models else "all"
     if variants is not None:
         document["variants"] = _chosen(document.get("variants", {}), variants, preset_or_file)
     for epsilon in epsilons:
-        recipe = {key: value for key, value in _table(document, "finetune", "private").items() if key not in BUDGETS}
+        recipe = {key: value for key, value in table_of(document, "finetune", "private").items() if key not in BUDGETS}
         name = f"epsilon-{epsilon:g}"
         document.setdefault("variants", {})[name] = {"finetune": {"private": recipe | {"epsilon": float(epsilon)}}}
     return validate(document, preset_or_file)
@@ -165,10 +161,10 @@ def _checked(kind: type[AnyConfig], document: dict[str, Any], origin: str) -> An
     try:
         return kind.model_validate(document)
     except (ValidationError, TmiError):
-        problems = _problems(kind, document)
-    if len(problems) == 1:
-        raise TmiError(f"{origin}: {problems[0]}")
-    raise TmiError("\n  - ".join([f"{origin}: {len(problems)} mistakes", *problems]))
+        found = mistakes(kind, document)
+    if len(found) == 1:
+        raise TmiError(f"{origin}: {found[0]}")
+    raise TmiError("\n  - ".join([f"{origin}: {len(found)} mistakes", *found]))
 
 
 def _require_plain(document: dict[str, Any], origin: str) -> None:
@@ -329,7 +325,7 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
             continue
         for key in ("source", "non_members"):
             kind, _, name = str(table.get(key, "")).partition(":")
-            if kind in SOURCES.names() and getattr(SOURCES.load(kind, "load"), "READS_FILES", False):
+            if reads_files(kind):
                 table[key] = f"{kind}:{_anchored(name, folder, origin)}"
         if isinstance(table.get("relabel"), str):
             table["relabel"] = _anchored(table["relabel"], folder, origin)
@@ -337,13 +333,14 @@ def _anchor_paths(document: dict[str, Any], folder: Path | None, origin: str) ->
 
 def _names_functions(document: dict[str, Any]) -> bool:
     """Whether a configuration names functions of the user's own."""
-    varied = [_table(value, "downstream") for value in _table(document, "variants").values() if isinstance(value, dict)]
+    variants = table_of(document, "variants").values()
+    varied = [table_of(variant, "downstream") for variant in variants if isinstance(variant, dict)]
     sources = [
         table.get(key)
-        for table in (_table(document, "pool"), _table(document, "downstream"), *varied)
+        for table in (table_of(document, "pool"), table_of(document, "downstream"), *varied)
         for key in ("source", "non_members")
     ]
-    kinds = [_table(document, table).get("kind") for table in ("model", "target")]
+    kinds = [table_of(document, table).get("kind") for table in ("model", "target")]
     return "recipe" in document or "python" in kinds or any(str(source).startswith("python:") for source in sources)
 
 
@@ -354,14 +351,6 @@ def _anchored(name: str, folder: Path | None, origin: str) -> str:
     if folder is None:
         raise TmiError(f"{origin} reads data of yours: say with --data DIR in which directory it is")
     return str(folder.resolve() / path)
-
-
-def _table(document: dict[str, Any], *names: str) -> dict[str, Any]:
-    """A table of a document, empty if there is none."""
-    for name in names:
-        value = document.get(name)
-        document = value if isinstance(value, dict) else {}
-    return document
 
 
 def _chosen(variants: dict[str, Any], names: Sequence[str], origin: str) -> dict[str, Any]:
@@ -378,107 +367,6 @@ def _override(document: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(document, dict):
             raise TmiError(f"--set {key}: {name!r} is a value, not a table")
     document[last] = value
-
-
-def _problems(kind: type[AnyConfig], document: dict[str, Any]) -> list[str]:
-    """A sentence for everything that is wrong: unknown keys, missing ones, values, and values that contradict."""
-    try:
-        kind.model_validate(document)
-        return []
-    except TmiError as error:
-        # Of the target, whose values are never shown. What else is wrong is found without it.
-        rest = {key: value for key, value in document.items() if key != "target"}
-        return [*(_problems(kind, rest) if "target" in document else []), str(error)]
-    except ValidationError as error:
-        problems = error.errors()
-    unknown, missing, wrong, together = dict[str, str](), dict[str, str](), dict[str, str](), list[str]()
-    # What was meant, as far as it can be told, to see whether the rest of it fits together.
-    meant = copy.deepcopy(document)
-    for problem in problems:
-        # A union reports its alternatives as extra parts of the location ("classes", "int"): keep what is a key.
-        key, table = _resolve([part for part in problem["loc"] if isinstance(part, str)], kind)
-        path, _, name = key.rpartition(".")
-        contradiction = problem.get("ctx", {}).get("error")
-        if isinstance(contradiction, ContradictionsError):
-            together += [sentence for _, sentence in contradiction.found]
-        elif problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, table.model_fields, n=1, cutoff=0.5)
-            unknown[key] = (
-                f"unknown key {key!r}{_belongs(name, kind) or did_you_mean(name, table.model_fields, brief=True)}"
-            )
-            value = _table(meant, *path.split(".") if path else ()).pop(name, None)
-            if near:
-                _table(meant, *path.split(".") if path else ()).setdefault(near[0], value)
-        elif problem["type"] == "missing":
-            missing[key] = f"the key {key!r} is missing"
-        elif key not in wrong:
-            message = str(problem["msg"]).removeprefix("Value error, ")
-            # A table as a whole is not shown: the message names the key.
-            is_table = isinstance(problem["input"], dict | BaseModel) or not key
-            shown = (
-                f"the key {key!r} is {repr(problem['input'])[:MOST_OF_A_MESSAGE]}: {message[0].lower()}{message[1:]}"
-            )
-            wrong[key] = message if is_table else shown
-            _table(meant, *path.split(".") if path else ()).pop(name, None)
-    for key in list(missing):
-        # A key that is only misspelt is not missing as well.
-        if _holds(meant, key):
-            del missing[key]
-    if unknown or missing or wrong:
-        for key in (*missing, *wrong):
-            path, _, name = key.rpartition(".")
-            if name in PLACEHOLDERS:
-                _table(meant, *path.split(".") if path else ()).setdefault(name, PLACEHOLDERS[name])
-        together += _contradictions(kind, meant, {*missing, *wrong})
-    return [*unknown.values(), *missing.values(), *wrong.values(), *together]
-
-
-def _contradictions(kind: type[AnyConfig], document: dict[str, Any], wrong: set[str]) -> list[str]:
-    """What does not fit together in a document that lacks keys with wrong values, about other keys than these."""
-    try:
-        kind.model_validate(document)
-    except TmiError as error:
-        return [str(error)]
-    except ValidationError as error:
-        raised = [problem.get("ctx", {}).get("error") for problem in error.errors()]
-        found = [each for some in raised if isinstance(some, ContradictionsError) for each in some.found]
-        return [
-            sentence for keys, sentence in found if not any(_overlap(key, other) for key in keys for other in wrong)
-        ]
-    return []
-
-
-def _overlap(key: str, other: str) -> bool:
-    """Whether one dotted key is the other, or a table that holds it."""
-    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
-
-
-def _holds(document: dict[str, Any], key: str) -> bool:
-    *tables, name = key.split(".")
-    return name in _table(document, *tables)
-
-
-def _belongs(name: str, root: type[BaseModel]) -> str:
-    """`` (it belongs to pretrain)``, for a key of other tables; empty where there is none."""
-    tables = [table for table in root.model_fields if name in _resolve([table], root)[1].model_fields]
-    tables = [table for table in tables if _resolve([table], root)[1] is not root]
-    return f" (it belongs to {' or '.join(tables)})" if tables else ""
-
-
-def _resolve(location: list[str], root: type[BaseModel]) -> tuple[str, type[BaseModel]]:
-    """The dotted key of an error's location, and the table that should hold it."""
-    table = root
-    parts: list[str] = []
-    for part in location:
-        parts.append(part)
-        annotation = table.model_fields[part].annotation if part in table.model_fields else None
-        # The table itself, or one that may be left out.
-        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
-        if inner is None:
-            break
-        table = inner
-    return ".".join(parts), table
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

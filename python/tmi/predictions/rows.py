@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.errors import TmiError
+from tmi.system.files import file_state
 
 
 @dataclass
@@ -74,8 +75,3 @@ def _file_of(array: np.memmap[Any, Any]) -> str | None:
     # A part of a map knows the file but not where in it the part begins: its base is the map.
     is_whole = not isinstance(array.base, np.ndarray) and array.flags.c_contiguous
     return str(array.filename) if array.mode == "r" and array.filename is not None and is_whole else None
-
-
-def file_state(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, differences, load_any_config
 from tmi.errors import TmiError
@@ -63,24 +64,28 @@ def attack_names(
     return list(named) or list(dict.fromkeys([*usual, *there]))
 
 
-def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) -> None:
+def refuse_other_configuration(root: Path, earlier: AttackedConfig | None, config: AttackedConfig) -> None:
     """Never mix two audits in one directory; a run may be given more models, but not fewer.
 
+    Args:
+        root: the directory.
+        earlier: the configuration of what it holds, see `earlier_config`.
+        config: what is wanted.
+
     Raises:
-        TmiError: it holds one whose models, points or answers are others.
+        TmiError: its models, points or answers are others.
     """
-    earlier = earlier_config(directory)
     if earlier is None:
         return
     if type(earlier) is not type(config):
         held, wanted = (KINDS[type(each)] for each in (earlier, config))
-        raise TmiError(f"{directory.root}: holds {held}, no place for {wanted}; choose another --out")
+        raise TmiError(f"{root}: holds {held}, no place for {wanted}; choose another --out")
     differing = [line for line in differences(earlier, config) if not line.startswith(TO_NO_MODEL)]
     if isinstance(earlier, Config) and isinstance(config, Config):
         others = [line for line in differing if not line.startswith("models ")]
         if not others and config.models < earlier.models:
             raise TmiError(
-                f"{directory.root}: the run has {earlier.models} models, more than the {config.models} asked for: say "
+                f"{root}: the run has {earlier.models} models, more than the {config.models} asked for: say "
                 f"--models {earlier.models}, with --targets or --shadows to attack fewer; or choose another --out"
             )
         differing = others if config.models > earlier.models else differing
@@ -89,6 +94,6 @@ def refuse_other_configuration(directory: RunDirectory, config: AttackedConfig) 
         if len(differing) > len(shown):
             shown.append(f"{len(differing) - len(shown)} more keys")
         raise TmiError(
-            f"{directory.root}: holds a run of another configuration: {'; '.join(shown)}; "
+            f"{root}: holds a run of another configuration: {'; '.join(shown)}; "
             "choose another --out, or --fresh to throw that run away"
         )

@@ -99,9 +99,8 @@ def subject_of(config: AttackedConfig, out: Path, *, fresh: bool = False, added:
     from tmi.shadows.experiment import on_this_machine
 
     config = on_this_machine(with_more_models(config, earlier))
-    if earlier is not None:
-        # Before anything of it is taken over, or any data is read.
-        refuse_other_configuration(directory, config)
+    # Before anything of it is taken over, or any data is read.
+    refuse_other_configuration(out, earlier, config)
     run = Run(with_attacks(_attacked_by(config, names)), directory)
     return run if names else run.with_usual_attacks([] if earlier is None else earlier.attack.names)
 
@@ -129,7 +128,7 @@ def opened(subject: StoredSubject, *, fresh: bool = False, force: bool = False) 
     with directory.locked():
         if fresh:
             directory.clear()
-        refuse_other_configuration(directory, config)
+        refuse_other_configuration(directory.root, earlier_config(directory), config)
         directory.begin(subject.leaves, config.to_toml())
         yield subject
 

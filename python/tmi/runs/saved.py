@@ -364,8 +364,7 @@ def audit_of(
     config = saved_config(with_values(document, changes), "--predictions")
     directory = RunDirectory(out or usual_place(config.name))
     earlier = None if fresh else earlier_config(directory)
-    if earlier is not None:
-        refuse_other_configuration(directory, config)
+    refuse_other_configuration(directory.root, earlier, config)
     names = attack_names(config.attack.names, usual, added, earlier)
     attack = config.attack.model_copy(update={"names": names})
     subject = SavedPredictions(config.model_copy(update={"attack": attack}), directory)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tmi.errors import TmiError, first_line
 from tmi.system.executor import REFRESH_SECONDS, Executor, Job, Kind, Movable, Result
+from tmi.system.files import file_state
 from tmi.system.machine import available_cores
 from tmi.system.node import LAST_LINES, Hello, Outcome, Read, Worker, versions
 from tmi.system.progress import Progress
@@ -105,7 +106,7 @@ class Cluster(Executor):
         # References to what is in the object store: what was sent apart, by key, and files by path, with what tells
         # whether they are still the same.
         self._apart: dict[str, Any] = {}
-        self._files: dict[Path, tuple[tuple[int, int, int], tuple[str, Any]]] = {}
+        self._files: dict[Path, tuple[tuple[int, ...], tuple[str, Any]]] = {}
         self._put = 0
 
     def __enter__(self) -> Self:
@@ -280,8 +281,7 @@ class Cluster(Executor):
 
     def _stored(self, path: Path) -> tuple[str, Any]:
         """A name for the content of a file, and a reference to it in the object store."""
-        status = path.stat()
-        state = status.st_mtime_ns, status.st_size, status.st_ino
+        state = file_state(path.stat())
         found = self._files.get(path)
         if found is None or found[0] != state:
             self._put += 1

@@ -120,13 +120,18 @@ def file_hash(path: Path) -> str | None:
         return None
 
 
+def file_state(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def known_hash(path: Path) -> str | None:
     """As `file_hash`; a file that is as this process last saw it is not read again, a directory always is."""
     try:
         status = path.stat()
     except OSError:
         return None
-    seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    seen = (*file_state(status), status.st_ctime_ns)
     before = _hashes.get(str(path))
     if before is not None and before[0] == seen:
         return before[1]

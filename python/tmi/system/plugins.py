@@ -88,3 +88,8 @@ class Modules:
 
 SOURCES = Modules("data source", "tmi.data.sources", "tmi.sources")
 TRANSFERS = Modules("finetuning method", "tmi.shadows.networks.transfer", "tmi.transfers")
+
+
+def reads_files(source: str) -> bool:
+    """Whether there is a data source of that name whose data are named by a path."""
+    return source in SOURCES.names() and bool(getattr(SOURCES.load(source, "load"), "READS_FILES", False))
