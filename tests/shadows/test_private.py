@@ -98,6 +98,38 @@ def test_every_point_is_clipped_by_itself(ghost: bool, clip: float) -> None:
     torch.testing.assert_close(trained(settings), by_hand(settings, 3), rtol=1e-4, atol=1e-5)
 
 
+def features(width: int = 6) -> TrainingSet:
+    generator = torch.Generator().manual_seed(2)
+    inputs = 3 * torch.randn(1, 60, width, generator=generator)
+    labels = torch.randint(4, (60,), generator=generator)
+    return TrainingSet(inputs, labels, torch.arange(50)[None], per_model=True)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        recipe(epsilon=math.inf, clip=0.5),
+        recipe(epsilon=math.inf, clip=1e3).model_copy(update={"label_smoothing": 0.3, "weight_decay": 0.1}),
+        recipe(noise_multiplier=1.3, clip=0.7),
+        recipe(batch_size=1, noise_multiplier=0.8, ghost_clipping=True).model_copy(update={"optimizer": "adamw"}),
+        recipe(noise_multiplier=1.0).model_copy(update={"precision": "bfloat16"}),
+    ],
+    ids=["clipped", "not-clipped", "noise", "empty-batches", "bfloat16"],
+)
+def test_a_head_is_trained_as_opacus_would(settings: FinetuneConfig, bias: bool) -> None:
+    """A single linear layer has a closed form; inside another module it is Opacus that updates it."""
+    torch.manual_seed(0)
+    head = nn.Linear(6, 4, bias=bias)
+    start, by_opacus = weights(head), nn.Sequential(copy.deepcopy(head))
+    for module in (head, by_opacus):
+        train_privately(module, features(), settings, 5, lambda samples: None)
+    rounding = 1e-2 if settings.precision == "bfloat16" else 1e-5
+    torch.testing.assert_close(weights(head), weights(by_opacus), rtol=rounding, atol=rounding / 10)
+    assert (weights(head) - start).abs().max() > 0.01
+    assert all(parameter.grad is None for parameter in head.parameters())
+
+
 @pytest.mark.parametrize("ghost", [False, True])
 def test_batches_may_be_empty(ghost: bool) -> None:
     settings = recipe(batch_size=1, noise_multiplier=1.0, ghost_clipping=ghost)

@@ -1,7 +1,8 @@
 """Differentially private training of one network: DP-SGD (Abadi et al. 2016, algorithm 1) through Opacus.
 
 Opacus clips every point's gradient, adds the noise and accounts for it; batches are Poisson samples, as its accountant
-assumes. The noise comes from a seeded generator, so that a run can be repeated: this measures what a private
+assumes. A single linear layer, as a head on frozen features is, needs Opacus to account alone: what it clips has a
+closed form. The noise comes from a seeded generator, so that a run can be repeated: this measures what a private
 finetuning leaks, it is no way to release a model.
 """
 
@@ -24,6 +25,8 @@ from tmi.shadows.training.data import TrainingSet, epoch_seed
 from tmi.shadows.training.recipe import autocast, learning_rate, loss_of, optimizer_of, set_learning_rate, trainable
 
 ACCOUNTANT = "prv"
+# What Opacus adds to a norm before it divides by it.
+CLIP_MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
@@ -75,28 +78,67 @@ def train_privately(
         raise ValueError("recipe.private is None, expected a privacy budget")
     guarantee = guarantee_of(private, data.size, recipe.batch_size, recipe.epochs)
     network.train()
-    learner = _Updates(network, recipe, private, guarantee, seed)
+    # The noise of every step; the batches have a generator of their own.
+    noise = torch.Generator(data.labels.device).manual_seed(epoch_seed(seed, 0))
+    how = (recipe, private, guarantee, noise)
+    # That very class only: a subclass may do something else with its weights.
+    learner = _HeadUpdates(network, *how) if type(network) is nn.Linear else _Updates(network, *how)
     # For the points of a batch, each of which is in it with the sampling rate's probability; a batch may be empty.
     generator, points = torch.Generator().manual_seed(seed), data.subsets[0]
-    with warnings.catch_warnings():
-        # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
-        warnings.filterwarnings("ignore", "Full backward hook is firing")
-        for number in range(guarantee.steps):
-            drawn = torch.rand(data.size, generator=generator) < guarantee.sampling_rate
-            chosen = points[drawn.to(points.device)]
-            set_learning_rate(learner.optimizer, learning_rate(recipe, number / guarantee.steps))
-            if len(chosen):
-                inputs = (data.inputs[0] if data.per_model else data.inputs)[chosen]
-                with autocast(data.labels.device, recipe):
-                    logits = learner.module(inputs)
-                learner.backward(loss_of(logits, data.labels[chosen], recipe))
-            else:
-                learner.nothing_to_learn()
-            learner.optimizer.step()
-            learner.optimizer.zero_grad()
-            samples_done(recipe.batch_size)
-    learner.module.to_standard_module()
+    inputs = data.inputs[0] if data.per_model else data.inputs
+    for number in range(guarantee.steps):
+        drawn = torch.rand(data.size, generator=generator) < guarantee.sampling_rate
+        chosen = points[drawn.to(points.device)]
+        set_learning_rate(learner.optimizer, learning_rate(recipe, number / guarantee.steps))
+        learner.step(inputs[chosen], data.labels[chosen])
+        samples_done(recipe.batch_size)
+    learner.done()
     return guarantee
+
+
+class _HeadUpdates:
+    """Updates of a single linear layer, whose gradient at a point is that at its logits times its features.
+
+    Neither the norm nor the sum over a batch needs the gradients of single points themselves (Goodfellow 2015,
+    "Efficient per-example gradient computations"). All else is what Opacus's optimiser does, in its order.
+    """
+
+    def __init__(
+        self,
+        head: nn.Linear,
+        recipe: FinetuneConfig,
+        private: PrivacyConfig,
+        guarantee: Guarantee,
+        noise: torch.Generator,
+    ) -> None:
+        self._head, self._recipe, self._clip, self._noise = head, recipe, private.clip, noise
+        self._deviation = guarantee.noise_multiplier * private.clip
+        self.optimizer = optimizer_of(trainable(head), recipe)
+
+    @torch.no_grad()
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from features ``[points, width]`` and labels ``[points]``, of which none is left out."""
+        head, smoothing = self._head, self._recipe.label_smoothing
+        with autocast(labels.device, self._recipe):
+            logits = head(inputs)
+        # The derivative of `loss_of`: the probabilities less the smoothed target.
+        at_logits = logits.float().softmax(dim=1).sub_(smoothing / logits.shape[1])
+        at_logits.scatter_add_(1, labels[:, None], at_logits.new_full((len(labels), 1), smoothing - 1))
+        # The bias is the weight of one feature more, which is 1 at all points.
+        lengths = torch.linalg.vector_norm(inputs, dim=1).square_().add_(0 if head.bias is None else 1).sqrt_()
+        norms = torch.linalg.vector_norm(at_logits, dim=1).mul_(lengths)
+        clipped = at_logits.mul_((self._clip / norms.add_(CLIP_MARGIN)).clamp_(max=1)[:, None])
+        for parameter, total in ((head.weight, clipped.T @ inputs), (head.bias, clipped.sum(dim=0))):
+            if parameter is None:
+                continue
+            if self._deviation:
+                total += torch.normal(0.0, self._deviation, total.shape, generator=self._noise, device=total.device)
+            parameter.grad = total / self._recipe.batch_size
+        self.optimizer.step()
+
+    def done(self) -> None:
+        """Leave nothing behind."""
+        self.optimizer.zero_grad()
 
 
 class _Updates:
@@ -107,38 +149,60 @@ class _Updates:
     """
 
     def __init__(
-        self, network: nn.Module, recipe: FinetuneConfig, private: PrivacyConfig, guarantee: Guarantee, seed: int
+        self,
+        network: nn.Module,
+        recipe: FinetuneConfig,
+        private: PrivacyConfig,
+        guarantee: Guarantee,
+        noise: torch.Generator,
     ) -> None:
         from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
         from opacus.optimizers import DPOptimizer, DPOptimizerFastGradientClipping
 
-        self._ghost = private.ghost_clipping
+        self._recipe, self._ghost = recipe, private.ghost_clipping
         # Not strict: buffers are refused there, and the constants of a scaling layer are some.
         how: dict[str, Any] = {"loss_reduction": "sum", "strict": False}
         if self._ghost:
             how |= {"max_grad_norm": private.clip, "use_ghost_clipping": True}
-        self.module = (GradSampleModuleFastGradientClipping if self._ghost else GradSampleModule)(network, **how)
+        self._module = (GradSampleModuleFastGradientClipping if self._ghost else GradSampleModule)(network, **how)
         # The sum of clipped gradients, noise, and the expected batch size.
-        device = next(network.parameters()).device
         self.optimizer = (DPOptimizerFastGradientClipping if self._ghost else DPOptimizer)(
             optimizer_of(trainable(network), recipe),
             noise_multiplier=guarantee.noise_multiplier,
             max_grad_norm=private.clip,
             expected_batch_size=recipe.batch_size,
             loss_reduction="mean",
-            generator=torch.Generator(device).manual_seed(epoch_seed(seed, 0)),
+            generator=noise,
         )
 
-    def backward(self, losses: Tensor) -> None:
+    def step(self, inputs: Tensor, labels: Tensor) -> None:
+        """One update from inputs ``[points, ...]`` and labels ``[points]``."""
+        with warnings.catch_warnings():
+            # Opacus's hooks sit on layers whose inputs need no gradient, as those of a first layer never do.
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
+            if len(inputs):
+                with autocast(labels.device, self._recipe):
+                    logits = self._module(inputs)
+                self._backward(loss_of(logits, labels, self._recipe))
+            else:
+                self._nothing_to_learn()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def done(self) -> None:
+        """Take Opacus's hooks from the network."""
+        self._module.to_standard_module()
+
+    def _backward(self, losses: Tensor) -> None:
         """Gradients from the losses ``[points]`` of a batch."""
         if self._ghost:
             from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 
-            DPTensorFastGradientClipping(self.module, self.optimizer, losses, "sum").backward()
+            DPTensorFastGradientClipping(self._module, self.optimizer, losses, "sum").backward()
         else:
             torch.autograd.backward(losses.sum())
 
-    def nothing_to_learn(self) -> None:
+    def _nothing_to_learn(self) -> None:
         """The gradients of a batch without points, which gets its noise like any other."""
         for parameter in self.optimizer.params:
             if self._ghost:
