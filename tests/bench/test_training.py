@@ -30,6 +30,7 @@ from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.data import Masking
 from tmi.shadows.training.recipe import mean_loss
 from tmi.system.executor import InProcess
+from tmi.system.files import read_json
 from tmi.system.progress import Silent
 
 SMALL = {"models": 1, "points": 16, "epochs": 1}
@@ -69,14 +70,19 @@ def test_the_command_times_a_preset_without_its_data(
     preset: str, rival: str, unit: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = command(monkeypatch, preset)
+    result = command(monkeypatch, preset, "--json=times.json")
     assert result.exit_code == 0, result.output
+    written = read_json(tmp_path / "times.json") or {}
+    (plain_loop, fast_loop), size = written["rounds"][0], {name: written[name] for name in SMALL}
+    assert (written["preset"], written["device"], size) == (preset, "cpu", SMALL)
+    assert (plain_loop["name"], fast_loop["name"], fast_loop["samples"]) == (rival, "tmi", 16)
+    assert min(plain_loop["seconds"], fast_loop["seconds"]) > 0
     rows = result.stdout.splitlines()
     assert unit in result.stdout
     assert [row for row in rows if row.startswith(rival)], result.stdout
     assert re.search(r"^tmi .*\[[\d,]+-[\d,]+\].* h *$", result.stdout, re.MULTILINE), result.stdout
     assert "train_runtime" not in result.output, "the Trainer prints nothing"
-    assert not list(tmp_path.iterdir()), "nothing is left behind"
+    assert [path.name for path in tmp_path.iterdir()] == ["times.json"], "nothing else is left behind"
 
 
 class Counted:

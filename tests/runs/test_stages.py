@@ -40,18 +40,30 @@ def test_groups_cover_the_models_in_order(tiny: Configured) -> None:
     assert groups(convolutional, "finetune") == [range(0, 3)]
 
 
-def test_out_of_memory_halves_the_group_until_it_fits(tiny: Configured, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("too much"), RuntimeError("CUDA error: out of memory\nCUDA kernel errors might")]
+)
+def test_out_of_memory_halves_the_group_until_it_fits(tiny: Configured, tmp_path: Path, error: RuntimeError) -> None:
     done: list[range] = []
 
     class Needy(OwnNetworks):
         def pretrain(self, models: range) -> None:
             if len(models) > 2:
-                raise torch.OutOfMemoryError("too much")
+                raise error
             done.append(models)
 
     notes = make(Needy(Experiment(tiny()), {}, RunDirectory(tmp_path)), "pretrain", range(0, 7))
     assert [model for group in done for model in group] == list(range(7))
     assert notes[0] == "the memory of the device does not hold 7 models: 3 at once now"
+
+
+def test_other_errors_halve_nothing(tiny: Configured, tmp_path: Path) -> None:
+    class Broken(OwnNetworks):
+        def pretrain(self, models: range) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        make(Broken(Experiment(tiny()), {}, RunDirectory(tmp_path)), "pretrain", range(0, 4))
 
 
 def test_a_model_that_does_not_fit_alone_is_an_error(tiny: Configured, tmp_path: Path) -> None:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tmi.bench.rivals import train_plainly, train_with_trainer
+from tmi.bench.run import SCHEMA, machine, versions
 from tmi.config import Config
 from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
@@ -135,6 +138,22 @@ def _fast(executor: Executor, load: Load, epochs: int) -> Speed:
     seconds = time.perf_counter() - started
     tokens = tokens_in(load, made_up(load)[0])
     return Speed("tmi", load.models * load.points * epochs, seconds, load.models * tokens * epochs)
+
+
+def training_document(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> dict[str, Any]:
+    """What was trained and how fast, as it is written to a JSON file: of every round the plain loop and this one's."""
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions() | {"torch": torch.__version__},
+        "preset": load.config.name,
+        "device": on_this_machine(load.config).compute.device,
+        "models": load.models,
+        "points": load.points,
+        "epochs": load.epochs,
+        "rounds": [[asdict(speed) for speed in both] for both in rounds],
+    }
 
 
 @on_one_thread

@@ -80,9 +80,19 @@ def bench(
 @click.option("--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is timed.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps or auto.")
 @click.option("--workers", type=click.IntRange(min=0), help="Worker processes; 0: one per core.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the times there."
+)
 @debuggable
 def bench_train(
-    preset: str, models: int, points: int, epochs: int, repeat: int, device: str | None, workers: int | None
+    preset: str,
+    models: int,
+    points: int,
+    epochs: int,
+    repeat: int,
+    device: str | None,
+    workers: int | None,
+    json_file: Path | None,
 ) -> None:
     """Time the pretraining of a preset's network on made-up points, next to training as it is usually written.
 
@@ -90,8 +100,9 @@ def bench_train(
     trains one model at a time in float32, with a DataLoader whose worker processes prepare the batches. The preset's
     own data is not needed.
     """
+    from tmi.bench.run import write
     from tmi.bench.table import machine_line, training_table
-    from tmi.bench.training import Load, bench_training
+    from tmi.bench.training import Load, bench_training, training_document
     from tmi.config import load_config
     from tmi.system.screen import Screen
 
@@ -99,4 +110,7 @@ def bench_train(
     load = Load(config, models, points, epochs)
     console = Screen()
     console.print(machine_line(), highlight=False)
-    console.print(training_table(load, bench_training(load, repeat, bars())))
+    rounds = bench_training(load, repeat, bars())
+    console.print(training_table(load, rounds))
+    if json_file is not None:
+        write(json_file, training_document(load, rounds))

@@ -12,6 +12,9 @@ import torch
 from tmi.errors import TmiError
 from tmi.system.worker import worker_index
 
+# What CUDA itself, cuBLAS and cuDNN say where their memory ran out.
+OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def actual_device(name: str) -> str:
     """The device that ``auto`` stands for, or the name itself."""
@@ -54,6 +57,13 @@ def _any_of_several(device: torch.device) -> bool:
     return device.type == "cuda" and device.index is None and torch.cuda.device_count() > 1
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of an accelerator ran out: torch's own of it, or what its libraries and graphs take beside."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sentence in str(error) for sentence in OUT_OF_MEMORY)
+    )
+
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -85,7 +95,8 @@ def actual_precision(precision: str, device: str) -> str:
         return precision
     kind, fast = torch.device(device).type, False
     if kind == "cuda":
-        fast = torch.cuda.is_bf16_supported()
+        with torch.cuda.device(device):
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif kind == "cpu":
         # Older versions of torch cannot tell.
         capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -155,9 +156,13 @@ def make(maker: ShadowMaker, step: Step, models: range) -> list[str]:
     """Make a group of models, fewer at a time where the device's memory does not hold them all; notes for the user."""
     import torch
 
+    from tmi.system.devices import is_out_of_memory
+
     try:
         getattr(maker, step)(models)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         if len(models) == 1:
             raise TmiError(
                 f"the memory of {maker.experiment.config.compute.device} does not hold the training of one model; "
@@ -165,7 +170,8 @@ def make(maker: ShadowMaker, step: Step, models: range) -> list[str]:
             ) from None
     else:
         return []
-    # Only here is the error gone, and with it its frames, which hold the tensors.
+    # Only here is the error gone, and with it its frames, which hold the tensors; networks refer to themselves.
+    gc.collect()
     torch.cuda.empty_cache()
     middle = models.start + len(models) // 2
     note = f"the memory of the device does not hold {len(models)} models: {len(models) // 2} at once now"

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from tmi.config import TrainingConfig
-from tmi.shadows.training.recipe import autocast, loss_of, mean_loss, optimizer_of, trainable
+from tmi.shadows.training.recipe import autocast, loss_of, mean_loss, optimizer_of, set_learning_rate, trainable
+from tmi.system.devices import is_out_of_memory
 
 # Steps before the capture, in which libraries choose their kernels and allocate their workspaces.
 WARM_UP_STEPS = 3
@@ -27,8 +28,11 @@ class Learner(Protocol):
 
     optimizer: torch.optim.Optimizer
 
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
-        """One update from inputs and labels ``[networks, batch, ...]``."""
+    def draw_from(self, seed: int) -> None:
+        """What the networks draw while they are evaluated, for instance for dropout, follows from a seed now."""
+
+    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> None:
+        """One update from inputs and labels ``[networks, batch, ...]`` with a learning rate."""
 
     def mean_losses(self) -> Tensor:
         """The mean losses ``[networks]`` of the steps since the last call."""
@@ -40,11 +44,36 @@ class Learner(Protocol):
         """Make sure that the networks themselves have the trained weights."""
 
 
-class CapturedStep:
-    """Calls an update; from the first full batch on, replays its graph on a stream of its own.
+def update_of(
+    network: nn.Module, optimizer: torch.optim.Optimizer, recipe: TrainingConfig
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """An ordinary update of a network from inputs and labels ``[batch, ...]``, which returns the loss before it.
 
-    The graph is used only if its first replay gives the loss that the update itself gives from the same state. A
-    network that cannot be captured, for instance because it moves data to the processor, is trained step by step.
+    A function that knows of no learner: in a cycle of references, graphs and their memory would outlive the training.
+    """
+    device = next(network.parameters()).device
+
+    def update(inputs: Tensor, labels: Tensor) -> Tensor:
+        # Entered and left within a captured graph: weights that are cast once in it are cast again in every replay.
+        with autocast(device, recipe):
+            logits = network(inputs)
+        loss = mean_loss(logits, labels, recipe)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        # Gradients begin as none, so that those of a graph are allocated in its own memory.
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return update
+
+
+class CapturedStep:
+    """Calls an update on a stream of its own; from the first batch on, replays its graph for batches of that shape.
+
+    The graph is used only if its replays give the loss that updates themselves give from the same state. A network that
+    cannot be captured, for instance because it moves data to the processor, is trained step by step.
+
+    Everything that a step reads or changes is done on that stream, in its order: the processor runs ahead of it.
     """
 
     def __init__(
@@ -53,37 +82,59 @@ class CapturedStep:
         self._update = update
         self._network = network
         self._optimizer = optimizer
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._device = next(network.parameters()).device
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._refused = False
         self._inputs = self._labels = self._loss = torch.empty(0)
+        # Networks share the device's one generator, and take turns with it: each has its seed and how far it has drawn.
+        self._seed = self._drawn = 0
         # The graph reads the learning rate from the device, where it can change between replays.
         for group in optimizer.param_groups:
-            group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+            group["lr"] = torch.tensor(group["lr"], device=self._device)
             group["capturable"] = True
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """One update; the loss before it."""
-        self._stream.wait_stream(torch.cuda.current_stream())
+    def draw_from(self, seed: int) -> None:
+        """See `Learner.draw_from`; what others draw on this device changes nothing."""
+        self._seed, self._drawn = seed, 0
+
+    def __call__(self, inputs: Tensor, labels: Tensor, rate: float) -> Tensor:
+        """One update with a learning rate; the loss before it."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             # The allocator must not hand the batch's memory to others while this stream reads it.
             inputs.record_stream(self._stream)
             labels.record_stream(self._stream)
             if self._graph is None and not self._refused:
                 self._capture(inputs, labels)
+            set_learning_rate(self._optimizer, rate)
+            generator = self._drawing()
             if self._graph is None or inputs.shape != self._inputs.shape:
-                return self._update(inputs, labels)
-            self._inputs.copy_(inputs)
-            self._labels.copy_(labels)
-            self._graph.replay()
-            return self._loss.clone()
+                loss = self._update(inputs, labels)
+            else:
+                self._inputs.copy_(inputs)
+                self._labels.copy_(labels)
+                self._graph.replay()
+                loss = self._loss.clone()
+            self._drawn = generator.get_offset()
+            return loss
+
+    def _drawing(self) -> torch.Generator:
+        """The device's generator, put where this network's draws have come to."""
+        generator: torch.Generator = torch.cuda.default_generators[self._device.index]
+        generator.manual_seed(self._seed)
+        generator.set_offset(self._drawn)
+        return generator
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
         tensors = [*self._network.parameters(), *self._network.buffers(), *self._gathered()]
         before = [(tensor, tensor.detach().clone()) for tensor in tensors]
+        # In a warm-up from zero the updates would change nothing, and so compare nothing.
+        set_learning_rate(self._optimizer, self._optimizer.defaults["lr"])
         for _ in range(WARM_UP_STEPS):
             self._update(inputs, labels)
         self._restore(before)
+        self._drawing()
         self._update(inputs, labels)
         expected = self._update(inputs, labels)
         self._restore(before)
@@ -94,11 +145,15 @@ class CapturedStep:
             with torch.cuda.graph(graph, stream=self._stream):
                 self._loss = self._update(self._inputs, self._labels)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+            # The end of a capture that went wrong raises too, and hides why.
+            for cause in (error, error.__context__):
+                if cause is not None and is_out_of_memory(cause):
+                    raise torch.OutOfMemoryError(str(cause)) from None
             self._refused = True
+            self._optimizer.zero_grad()
             self._restore(before)
             return
+        self._drawing()
         graph.replay()
         graph.replay()
         self._refused = not torch.isclose(self._loss, expected, rtol=TOLERANCE).item()
@@ -129,21 +184,32 @@ class Solo:
 
     def __init__(self, network: nn.Module, recipe: TrainingConfig) -> None:
         self._network = network
-        self._recipe = recipe
         # The layout of images that convolutions are fastest with, on processors as on accelerators.
         network.to(memory_format=torch.channels_last)
         self.optimizer = optimizer_of(trainable(network), recipe)
         network.train()
         self._device = next(network.parameters()).device
         self._losses: list[Tensor] = []
+        self._update = update_of(network, self.optimizer, recipe)
         self._captured: CapturedStep | None = None
         if self._device.type == "cuda":
             self._captured = CapturedStep(self._update, network, self.optimizer)
 
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
+    def draw_from(self, seed: int) -> None:
+        """See `Learner.draw_from`."""
+        if self._captured is not None:
+            self._captured.draw_from(seed)
+        else:
+            torch.manual_seed(seed)
+
+    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> None:
         """One update from inputs and labels ``[1, batch, ...]``."""
-        update = self._captured or self._update
-        self._losses.append(update(inputs[0], labels[0]))
+        if self._captured is not None:
+            loss = self._captured(inputs[0], labels[0], rate)
+        else:
+            set_learning_rate(self.optimizer, rate)
+            loss = self._update(inputs[0], labels[0])
+        self._losses.append(loss)
 
     def mean_losses(self) -> Tensor:
         """The mean loss ``[1]`` of the steps since the last call."""
@@ -159,15 +225,6 @@ class Solo:
         """Wait until the network has its last weights."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-
-    def _update(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        with autocast(self._device, self._recipe):
-            logits = self._network(inputs)
-        loss = mean_loss(logits, labels, self._recipe)
-        torch.autograd.backward(loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss.detach()
 
 
 class Stack:
@@ -200,8 +257,13 @@ class Stack:
         outputs: Tensor = self._forward(self.parameters, self._buffers, inputs)
         return outputs
 
-    def step(self, inputs: Tensor, labels: Tensor) -> None:
+    def draw_from(self, seed: int) -> None:
+        """See `Learner.draw_from`; the same for all networks."""
+        torch.manual_seed(seed)
+
+    def step(self, inputs: Tensor, labels: Tensor, rate: float) -> None:
         """One update of every network from inputs and labels ``[networks, batch, ...]``."""
+        set_learning_rate(self.optimizer, rate)
         losses = loss_of(self(inputs), labels, self._recipe).sum(dim=1)
         # The sum over models of each model's mean: every model gets the gradient that it would have alone.
         torch.autograd.backward(losses.sum() / labels.shape[1])

@@ -11,7 +11,7 @@ from tmi.config import TrainingConfig
 from tmi.errors import TmiError
 from tmi.shadows.training.data import Epoch, TrainingSet, epoch_seed, epochs
 from tmi.shadows.training.learners import Learner, Solo, Stack
-from tmi.shadows.training.recipe import learning_rate, set_learning_rate
+from tmi.shadows.training.recipe import learning_rate
 from tmi.shadows.training.state import Watch, load_state
 
 # Networks, and what updates them together.
@@ -49,18 +49,19 @@ def train(
     else:
         lanes += [(slice(index, index + 1), Solo(network, recipe)) for index, network in enumerate(networks)]
     # By turns where the steps of all networks overlap, on an accelerator; else one after another.
-    turns = [lanes] if data.inputs.device.type == "cuda" else [[lane] for lane in lanes]
+    device = data.inputs.device
+    turns = [lanes] if device.type == "cuda" else [[lane] for lane in lanes]
     first = 0
     if (saved := watch.saved()) is not None:
         first, state = saved
         load_state([learner for _, learner in lanes], state)
         watch.samples_done(first * data.size * len(networks))
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for number, epoch in enumerate(epochs(data, recipe, seeds, first), start=first):
             for turn in turns:
-                # What a network draws while it is evaluated, for instance for dropout.
-                torch.manual_seed(epoch_seed(seeds[turn[0][0].start], number))
+                for models, learner in turn:
+                    learner.draw_from(epoch_seed(seeds[models.start], number))
                 _run_epoch(turn, epoch, number, recipe, watch)
             losses = torch.cat([learner.mean_losses() for _, learner in lanes])
             if not torch.isfinite(losses).all():
@@ -75,6 +76,5 @@ def _run_epoch(lanes: list[Lane], epoch: Epoch, number: int, recipe: TrainingCon
     for step, batches in enumerate(zip(*(epoch.batches(models) for models, _ in lanes), strict=True)):
         rate = learning_rate(recipe, (number * steps + step) / (recipe.epochs * steps))
         for (_, learner), (inputs, labels) in zip(lanes, batches, strict=True):
-            set_learning_rate(learner.optimizer, rate)
-            learner.step(inputs, labels)
+            learner.step(inputs, labels, rate)
             watch.samples_done(labels.shape[0] * labels.shape[1])
