@@ -7,8 +7,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi import _core
+from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.tokens import TOKEN
+from tmi.predictions.views import View
 
 # Numbers of type float64 that are held of the points that are worked on together.
 PART_ENTRIES = 20_000_000
@@ -28,7 +30,8 @@ def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
     The class is the label of the point where `AttackInput.labels` knows it, as in Carlini et al. 2022. Pretraining
     points mostly have no label among the downstream classes; then it is, for each augmentation, the class that the
     target itself holds most likely (of equal ones the first), as in the adapted LiRA of Abascal et al. 2024. All models
-    are asked about the class of this target.
+    are asked about the class of this target. Of models that write it is the confidence in the text, the log-odds of the
+    geometric mean of its tokens' probabilities.
 
     Args:
         answers: of all models.
@@ -40,16 +43,25 @@ def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
     return _confidences(answers, target if answers.labels is None else None)
 
 
+def of_whole_texts(predictions: Predictions) -> Predictions:
+    """The same predictions; those about the tokens of texts in one number for each text, how sure a model is of it."""
+    return predictions.seen_through(View("loss")) if predictions.are_log_odds else predictions
+
+
 # With labels, all targets ask for the same.
 @lru_cache(maxsize=1)
 def _confidences(answers: AttackInput, target: int | None) -> NDArray[np.float64]:
     result = np.empty(answers.predictions.shape[:3])
-    for points, block in answers.predictions.blocks():
-        scaled = _core.scale_logits(block.reshape(-1, block.shape[-1]), threads=answers.threads).reshape(block.shape)
-        if answers.labels is None:
-            classes = block[target].argmax(axis=-1)
-        else:
+    predictions = of_whole_texts(answers.predictions)
+    for points, block in predictions.blocks():
+        scaled = predictions.log_odds(block, threads=answers.threads)
+        if answers.labels is not None:
             classes = np.broadcast_to(answers.labels[points, None], block.shape[1:3])
+        elif predictions.dtype == TOKEN:
+            # The first of the two is that the text is right.
+            classes = np.zeros(block.shape[1:3], dtype=np.int64)
+        else:
+            classes = block[target].argmax(axis=-1)
         result[:, points] = np.take_along_axis(scaled, classes[None, :, :, None], axis=-1)[..., 0]
     result.flags.writeable = False
     return result

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi import _core
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError
@@ -114,7 +113,7 @@ def answer_features(answers: AttackInput) -> Features:
     """
     columns = []
     for _, block in answers.predictions.blocks():
-        scaled = _core.scale_logits(block.reshape(-1, block.shape[-1]), threads=answers.threads).reshape(block.shape)
+        scaled = answers.predictions.log_odds(block, threads=answers.threads)
         mean = scaled.mean(axis=(0, 2))
         ordered = -np.sort(-scaled, axis=-1)[..., :TOP_CLASSES]
         itself, others = ordered[:, :, :1].mean(axis=(0, 2)), ordered[:, :, 1:]

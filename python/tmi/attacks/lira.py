@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from tmi import _core
-from tmi.attacks.confidences import confidences, in_parts
+from tmi.attacks.confidences import confidences, in_parts, of_whole_texts
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -46,7 +46,7 @@ class _AdaptedLira(Attack):
         """Log N(answer | IN) - log N(answer | OUT), the answer being one scaled logit per augmentation."""
         wanted = np.asarray(targets, dtype=np.int64)
         scores = np.empty((len(wanted), answers.membership.shape[1]))
-        for points, block in answers.predictions.blocks():
+        for points, block in of_whole_texts(answers.predictions).blocks():
             scores[:, points] = _core.adapted_lira(
                 block, answers.membership[:, points], wanted, covariance=self.covariance, threads=answers.threads
             )

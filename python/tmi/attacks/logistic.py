@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tmi import _core
 from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput, neutral
 
@@ -44,9 +43,8 @@ class RidgeLogistic(Attack):
         for start in range(0, points, size):
             here = slice(start, min(start + size, points))
             block = answers.predictions.block(here)
-            scaled = _core.scale_logits(block.reshape(-1, classes), threads=answers.threads).reshape(
-                models, -1, augmentations * classes
-            )
+            scaled = answers.predictions.log_odds(block, threads=answers.threads)
+            scaled = scaled.reshape(models, -1, augmentations * classes)
             x = scaled.transpose(1, 0, 2).astype(np.float64)
             for row, target in enumerate(targets):
                 members = np.delete(answers.membership[:, here], target, axis=0).T

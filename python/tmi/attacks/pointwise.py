@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from tmi import _core
 from tmi.attacks.metaclassifiers.lightgbm import fit_and_score
 from tmi.attacks.registry import Attack, register
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -46,7 +44,8 @@ class TmiPointwise(Attack):
         """Mean probability of membership over the target's augmentations."""
         scores = np.empty((len(targets), answers.membership.shape[1]))
         for chosen, block in answers.predictions.blocks():
-            clipped = _clipped(block, answers.threads)
+            # The norm of each answer is clipped to 1.
+            clipped = answers.predictions.log_odds(block, clip_norm=1.0, threads=answers.threads)
             for point in range(*chosen.indices(answers.membership.shape[1])):
                 at_point = clipped[:, point - chosen.start]
                 for row, target in enumerate(targets):
@@ -82,7 +81,9 @@ class TmiMlp(Attack):
         for start in range(0, points, POINTS_AT_ONCE):
             chosen = range(start, min(start + POINTS_AT_ONCE, points))
             here = slice(chosen.start, chosen.stop)
-            clipped = _clipped(answers.predictions.block(here), answers.threads)
+            block = answers.predictions.block(here)
+            # The norm of each answer is clipped to 1.
+            clipped = answers.predictions.log_odds(block, clip_norm=1.0, threads=answers.threads)
             for row, target in enumerate(targets):
                 scores[row, here] = _score_points(answers, clipped, chosen, target)
         scores[neutral(answers.membership, targets)] = 0.5
@@ -101,8 +102,3 @@ def _score_points(
     members = np.delete(answers.membership[:, points.start : points.stop], target, axis=0).T
     randoms = [stream(answers.seed, "tmi-mlp", target, point) for point in points]
     return fit_networks(rows, np.repeat(members, augmentations, axis=1), clipped[target], randoms)
-
-
-def _clipped(block: NDArray[Any], threads: int) -> NDArray[np.float32]:
-    """The scaled logits ``[models, points, augmentations, classes]`` with the norm of each answer clipped to 1."""
-    return _core.scale_logits(block.reshape(-1, block.shape[-1]), clip_norm=1.0, threads=threads).reshape(block.shape)

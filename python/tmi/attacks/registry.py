@@ -36,6 +36,7 @@ class Needs(Enum):
     PRETRAINED_MODEL = "the pretrained model"
     KNOWN_MEMBERS = "known members"
     PRETRAINING_LABELS = "pretraining labels of the challenge points"
+    TOKENS = "no shadow models, but the log-probability of every token"
     # No attack fails without these two, but some are about them.
     LABELS = "labels of the challenge points"
     TOP_CLASS = "predictions of which one class is the likeliest"

@@ -81,6 +81,8 @@ def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArr
         float64 ``[targets, points]``, higher = member; the same as of ``attack.score`` if models were drawn
         independently.
     """
+    if attack.needs is not Needs.TOKENS:
+        answers = answers.of_text_parts
     run = attack.score
     if attack.needs in COMPARING and not answers.design.is_independent:
         run = attack.score_matched if isinstance(attack, MatchesShadows) else partial(_score_matched, attack)
@@ -97,25 +99,28 @@ def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArr
 def _score_matched(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
     """Scores of each target against shadows of its own at every point, handed over as if they were the same models."""
     finetunings = (answers, *answers.companions)
-    read = [each.predictions.block(slice(None)) for each in finetunings]
-    pretrained = None if answers.pretrained is None else answers.pretrained.block(slice(None))
+    read = [each.predictions.records(slice(None)) for each in finetunings]
+    pretrained = None if answers.pretrained is None else answers.pretrained.records(slice(None))
     scores = np.zeros((len(targets), answers.membership.shape[1]))
     for row, target in enumerate(targets):
         models = answers.design.shadows_of(target, answers.membership, answers.seed).dealt
         if len(models) < 3:  # no attack can compare with a single shadow: neutral
             continue
 
-        def deal(block: NDArray[Any], models: NDArray[np.int64] = models) -> Predictions:
-            return Predictions(list(np.take_along_axis(block, models[..., None, None], axis=0)))
+        def deal(like: Predictions, block: NDArray[Any], models: NDArray[np.int64] = models) -> Predictions:
+            return like.with_models(list(np.take_along_axis(block, models[..., None, None], axis=0)))
 
         membership = np.take_along_axis(answers.membership, models, axis=0)
         own, *others = (
             replace(
-                each, predictions=deal(block), membership=membership, pretrained=None, reference=None, companions=()
+                each, predictions=deal(each.predictions, block), membership=membership, pretrained=None, reference=None, companions=()
             )
             for each, block in zip(finetunings, read, strict=True)
         )
-        dealt = replace(own, pretrained=None if pretrained is None else deal(pretrained), companions=tuple(others))
+        direct = None
+        if answers.pretrained is not None and pretrained is not None:
+            direct = deal(answers.pretrained, pretrained)
+        dealt = replace(own, pretrained=direct, companions=tuple(others))
         scores[row] = attack.score(dealt, [0])[0]
     return scores
 

@@ -46,6 +46,10 @@ class Config(AttackedConfig):
         """Where a given model is attacked or the user's functions train, nothing reads some tables."""
         if not isinstance(document, dict):
             return document
+        if isinstance(finetune := document.get("finetune"), dict) and finetune.get("objective") == "causal":
+            attack = document.get("attack", {})
+            # Of a model that writes there are no logits of classes to be seen.
+            document = document | {"attack": {"views": ["tokens"]} | attack if isinstance(attack, dict) else attack}
         if isinstance(pool := document.get("pool"), dict) and pool.get("non_members"):
             document = {"pretrain": UNUSED_TRAINING} | document
         return UNUSED_TABLES | document if isinstance(document.get("recipe"), dict) else document
@@ -65,6 +69,10 @@ class Config(AttackedConfig):
         if self.pretrain.objective != "classification" and self.encoder.kind != "tokens":
             sentence = f"pretrain.objective is {self.pretrain.objective!r}, which needs encoder.kind 'tokens'"
             yield ("pretrain.objective", "encoder.kind"), sentence
+        if self.finetune.objective == "causal" and self.pretrain.objective != "causal":
+            sentence = f"finetune.objective is 'causal', but pretrain.objective is {self.pretrain.objective!r}: \
+expected 'causal' as well, since the head that writes is that of pretraining"
+            yield ("finetune.objective", "pretrain.objective"), sentence
         if self.encoder.kind == "tokens" and self.model.kind not in ("transformers", "python"):
             sentence = f"model.kind is {self.model.kind!r}, which does not read encoder.kind 'tokens'"
             yield ("model.kind", "encoder.kind"), sentence

@@ -148,9 +148,12 @@ class PrivacyConfig(Table):
 class FinetuneConfig(TrainingConfig):
     """The recipe of finetuning and which part of the model it changes."""
 
+    objective: Literal["classification", "causal"] = "classification"
+    """The labels of the downstream task, or the next token of its texts: a language model that stays one."""
     transfer: str = "head"
     """``head``: a new linear head on the frozen backbone; ``last-K``: and the last K blocks; ``full``: everything;
-    ``lora``: and low-rank adapters of every layer."""
+    ``lora``: and low-rank adapters of every layer. With ``causal`` the head is that of pretraining, and ``lora`` trains
+    the adapters alone."""
     lora_rank: Annotated[int, Field(ge=1)] = 8
     """Of ``lora``."""
     private: PrivacyConfig | None = None

@@ -244,7 +244,7 @@ def _draw_downstream(
             "of the downstream task: the others measure the downstream accuracy"
         )
     task = _relabel(points, wanted, source.class_names)
-    if len(task.class_names) < 2:
+    if len(task.class_names) < 2 and config.finetune.objective == "classification":
         raise TmiError(f"the downstream task has {_classes_of(task)}, expected two or more to tell apart")
     return task, len(candidates) - len(outside) - int(np.isin(own, candidates).sum())
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tmi import _core
 from tmi.errors import TmiError
 from tmi.predictions.rows import FileRows, unmapped
-from tmi.predictions.views import LOGITS, View
+from tmi.predictions.tokens import TOKEN, in_parts, tokens_there
+from tmi.predictions.views import LOGITS, TOKENS, View
 from tmi.system.memory import DEFAULT_MEMORY
 
 # Larger blocks are slower: they fit no cache, and the system has to clear their memory first.
@@ -21,19 +23,22 @@ LARGEST_BLOCK = 32 << 20
 class Predictions:
     """Answers of all models, ``[models, points, augmentations, classes]``, read a block of points at a time.
 
+    Those of models that write are about the tokens of each text instead of classes.
+
     Args:
-        models: one array ``[points, augmentations, classes]`` per model, raw logits in float32 or float16, memory
-            maps or not. Read-only maps are read from their files, a block at a time.
+        models: one array ``[points, augmentations, classes]`` per model, raw logits in float32 or float16, or of type
+            `tmi.predictions.tokens.TOKEN`, memory maps or not. Read-only maps are read from their files, a block at a
+            time.
         memory: bytes that working on a block of points may take.
-        view: what the adversary sees of the logits; applied to each block as it is read.
+        view: what the adversary sees of the answers, all if left out; applied to each block as it is read.
 
     Raises:
         TmiError: the arrays differ in shape or type, are of another rank or type, or have too few classes for the view.
     """
 
-    def __init__(self, models: Sequence[NDArray[Any]], memory: int = DEFAULT_MEMORY, view: View = LOGITS) -> None:
+    def __init__(self, models: Sequence[NDArray[Any]], memory: int = DEFAULT_MEMORY, view: View | None = None) -> None:
         first = models[0]
-        if first.ndim != 3 or first.dtype not in (np.float32, np.float16):
+        if first.ndim != 3 or first.dtype not in (np.float32, np.float16, TOKEN):
             raise TmiError(
                 f"predictions of model 0 have type {first.dtype} and shape {first.shape}, "
                 "expected float32 or float16 [points, augmentations, classes]"
@@ -44,15 +49,23 @@ class Predictions:
                     f"predictions of model {model} have type {array.dtype} and shape {array.shape}, "
                     f"expected {first.dtype} {first.shape} as for model 0"
                 )
-        view.require_classes(first.shape[-1])
+        view = view or (TOKENS if first.dtype == TOKEN else LOGITS)
+        view.require(first.dtype, first.shape[-1])
         self._models = [unmapped(model) for model in models]
         self.memory, self.view = memory, view
+        self._parts: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """``(models, points, augmentations, classes)``."""
+        """``(models, points, augmentations, classes)`` as they are seen."""
         points, augmentations, classes = self._models[0].shape
-        return len(self._models), points, augmentations, classes
+        width = self.view.width(self.dtype, classes) if self._parts is None else self._parts
+        return len(self._models), points, augmentations, width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the answers before anything is made of them."""
+        return self._models[0].dtype
 
     @property
     def points_in_memory(self) -> int:
@@ -69,11 +82,11 @@ class Predictions:
 
     def at(self, points: slice) -> Predictions:
         """The predictions at some points, not copied."""
-        return self._with([model[points] for model in self._models])
+        return self.with_models([model[points] for model in self._models])
 
     def restricted(self, models: Sequence[int]) -> Predictions:
         """The predictions of some models, in that order, not copied."""
-        return self._with([self._models[model] for model in models])
+        return self.with_models([self._models[model] for model in models])
 
     def with_first(self, model: NDArray[Any]) -> Predictions:
         """The predictions with one more model before all others, in their type.
@@ -81,19 +94,41 @@ class Predictions:
         Raises:
             TmiError: its answers have another shape.
         """
-        if model.shape != self.shape[1:]:
+        if model.shape != self._models[0].shape:
             raise TmiError(
-                f"the target's predictions have shape {model.shape}, expected {self.shape[1:]} "
+                f"the target's predictions have shape {model.shape}, expected {self._models[0].shape} "
                 "(points, augmentations, classes) as those of the shadow models"
             )
-        return self._with([np.ascontiguousarray(model, dtype=self._models[0].dtype), *self._models])
+        return self.with_models([np.ascontiguousarray(model, dtype=self._models[0].dtype), *self._models])
 
     def seen_through(self, view: View) -> Predictions:
-        """The same logits in another view, not copied."""
-        view.require_classes(self.shape[-1])
-        other = self._with(self._models)
-        other.view = view
+        """The same answers in another view, those about texts as a whole, not copied."""
+        view.require(self.dtype, self._models[0].shape[-1])
+        other = self.with_models(self._models)
+        other.view, other._parts = view, None
         return other
+
+    def in_parts(self, parts: int) -> Predictions:
+        """The predictions about texts in so many numbers for each, one for each part of it; others as they are.
+
+        Tokens are more than models, and most of what tells a member is spread over all of them.
+        """
+        if not self.are_log_odds:
+            return self
+        other = self.with_models(self._models)
+        other._parts = parts
+        return other
+
+    def records(self, points: slice) -> NDArray[Any]:
+        """The answers about some points as they were given, whatever the view."""
+        rows = range(self.shape[1])[points]
+        block = np.empty((len(self._models), len(rows), *self._models[0].shape[1:]), dtype=self.dtype)
+        for answers, model in zip(block, self._models, strict=True):
+            if isinstance(source := model[points], FileRows):
+                source.read_into(answers)
+            else:
+                answers[...] = source
+        return block
 
     def block(self, points: slice) -> NDArray[Any]:
         """The view of the answers about some points, ``[models, points, augmentations, classes]``.
@@ -101,14 +136,10 @@ class Predictions:
         Raises:
             TmiError: they hold NaN.
         """
-        rows = range(self.shape[1])[points]
-        block = np.empty((len(self._models), len(rows), *self.shape[2:]), dtype=self._models[0].dtype)
-        for answers, model in zip(block, self._models, strict=True):
-            if isinstance(source := model[points], FileRows):
-                source.read_into(answers)
-            else:
-                answers[...] = source
-        if holds_nan(block):
+        block = self.records(points)
+        if self._parts is not None:
+            return in_parts(self.view.apply(block), tokens_there(block), self._parts)
+        if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return self.view.apply(block)
 
@@ -127,6 +158,24 @@ class Predictions:
                 answers[... if whole else np.searchsorted(points, chosen.start)] = read if whole else read[0]
         return rows
 
+    @property
+    def are_log_odds(self) -> bool:
+        """Whether what is seen are log-odds already, of the tokens of texts."""
+        return self.view.shows_log_odds(self.dtype)
+
+    def log_odds(self, block: NDArray[Any], clip_norm: float | None = None, threads: int = 1) -> NDArray[np.float32]:
+        """The log-odds of every class, or token, of a block of the view, float32 of its shape.
+
+        Args:
+            block: ``[..., classes]``, as `block` returns it.
+            clip_norm: limits the norm of the logits, see `tmi._core.scale_logits`; of tokens it has no meaning.
+            threads: for the kernel; never changes a result.
+        """
+        if self.are_log_odds:
+            return block
+        rows = block.reshape(-1, block.shape[-1])
+        return _core.scale_logits(rows, clip_norm=clip_norm, threads=threads).reshape(block.shape)
+
     def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
         """All answers in blocks of points that fit the working memory, with the points of each block."""
         points, size = self.shape[1], self.points_in_memory
@@ -134,10 +183,10 @@ class Predictions:
             chosen = slice(start, min(start + size, points))
             yield chosen, self.block(chosen)
 
-    def _with(self, models: list[NDArray[Any] | FileRows]) -> Predictions:
-        """Parts of the same arrays, which need not be checked again."""
+    def with_models(self, models: Sequence[NDArray[Any] | FileRows]) -> Predictions:
+        """Others, or parts of the same, that are read and seen in the same way; they are not checked."""
         other = copy.copy(self)
-        other._models = models
+        other._models = list(models)
         return other
 
 

@@ -15,6 +15,9 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.designs import Design
 from tmi.predictions.views import View
 
+# Numbers that most attacks see of what is said about the tokens of a text.
+TEXT_PARTS = 16
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -131,6 +134,20 @@ class AttackInput:
         """How the membership was drawn, as seen at all points."""
         return self.of_all_points or Design.of(self.membership)
 
+    @cached_property
+    def of_text_parts(self) -> AttackInput:
+        """The same with what is said about texts in ``TEXT_PARTS`` numbers for each; itself where models see classes."""
+        reference, pretrained = self.reference, self.pretrained
+        if not self.predictions.are_log_odds:
+            return self
+        return replace(
+            self,
+            predictions=self.predictions.in_parts(TEXT_PARTS),
+            pretrained=pretrained and pretrained.in_parts(TEXT_PARTS),
+            reference=reference and replace(reference, predictions=reference.predictions.in_parts(TEXT_PARTS)),
+            companions=tuple(companion.of_text_parts for companion in self.companions),
+        )
+
     @property
     def points_in_memory(self) -> int:
         """How many points the working memory has room for, at least 1."""
@@ -174,12 +191,12 @@ class AttackInput:
         companions = tuple(companion.with_reference_points() for companion in self.companions)
         if (reference := self.reference) is None:
             return replace(self, companions=companions) if companions else self
-        blocks = (self.predictions.block(slice(None)), reference.predictions.block(slice(None)))
+        blocks = [each.records(slice(None)) for each in (self.predictions, reference.predictions)]
         labels = None
         if self.pretraining_labels is not None and reference.pretraining_labels is not None:
             labels = np.concatenate([self.pretraining_labels, reference.pretraining_labels])
         return AttackInput(
-            Predictions(list(np.concatenate(blocks, axis=1)), self.predictions.memory),
+            self.predictions.with_models(list(np.concatenate(blocks, axis=1))),
             np.concatenate([self.membership, reference.membership], axis=1),
             seed=self.seed,
             threads=self.threads,

@@ -1,7 +1,8 @@
 """What the adversary sees of a model's answers: everything from raw logits down to the label alone.
 
-A view is a function of a prediction. Its result is again logit-like, the logarithm of the probability that is seen of
-every class, so that every attack works on every view unchanged. ``docs/views.md`` says what each one means.
+A view is a function of a prediction. Of classes its result is again logit-like, the logarithm of the probability that
+is seen of each, so that every attack works on every view unchanged; of the tokens of a text it is the log-odds of each,
+or one number for the text, as logits of two classes. ``docs/views.md`` says what each one means.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError, did_you_mean
+from tmi.predictions import tokens
 
-Kind: TypeAlias = Literal["logits", "probabilities", "top", "top-unnamed", "label", "rounded"]
+Kind: TypeAlias = Literal["logits", "probabilities", "top", "top-unnamed", "label", "rounded", "tokens", "loss", "text"]
 
 # The pattern of every view's name, with the letter that stands for its number.
 NAMES: dict[str, Kind] = {
@@ -25,7 +28,13 @@ NAMES: dict[str, Kind] = {
     "top-K-unnamed": "top-unnamed",
     "label": "label",
     "rounded-D": "rounded",
+    "tokens": "tokens",
+    "loss": "loss",
+    "text": "text",
 }
+# What is seen of models that write, and what of those that tell classes apart.
+OF_TOKENS: tuple[Kind, ...] = ("tokens", "top", "loss", "text")
+OF_CLASSES: tuple[Kind, ...] = ("logits", "probabilities", "top", "top-unnamed", "label", "rounded")
 # A float32 probability has no more decimals than that.
 MOST_DECIMALS = 7
 
@@ -80,15 +89,31 @@ class View:
             "top-unnamed": f"{largest}, without the class name{plural}",
             "label": "the name of the most likely class, nothing else",
             "rounded": f"the probabilities of all classes, rounded to {number} decimal{plural}",
+            "tokens": "the log-probability of every token of the text",
+            "loss": "the mean log-probability of the text's tokens",
+            "text": "how much of the text's second half a model writes that is given the first",
         }
         return descriptions[self.kind]
 
-    def require_classes(self, classes: int) -> None:
-        """Refuse to show more classes than there are.
+    def require(self, dtype: np.dtype[Any], classes: int) -> None:
+        """Refuse what cannot be shown of such answers.
+
+        Args:
+            dtype: of the answers, ``TOKEN`` where they are about the tokens of texts.
+            classes: how many there are, of answers about classes.
 
         Raises:
-            TmiError: the view shows more than ``classes``.
+            TmiError: the view is for answers of another kind, or shows more than ``classes``.
         """
+        is_written = dtype == tokens.TOKEN
+        if self.kind not in (allowed := OF_TOKENS if is_written else OF_CLASSES):
+            what = "the tokens of texts" if is_written else "classes"
+            names = [name for name, kind in NAMES.items() if kind in allowed]
+            raise TmiError(
+                f"there is no view {self.name!r} of answers about {what}, expected one of {', '.join(names)}"
+            )
+        if is_written:
+            return
         if self.kind.startswith("top") and self.number > classes:
             raise TmiError(
                 f"the view {self.name!r} shows {self.number} classes, expected at most {classes}, all there are"
@@ -98,25 +123,41 @@ class View:
         """The same view of models that may have fewer classes: it shows all of them rather than too many."""
         return View(self.kind, min(self.number, classes)) if self.kind.startswith("top") else self
 
+    def shows_log_odds(self, dtype: np.dtype[Any]) -> bool:
+        """Whether what is seen of answers are log-odds already, not logits whose scale says nothing."""
+        return dtype == tokens.TOKEN and self.kind in ("tokens", "top")
+
+    def width(self, dtype: np.dtype[Any], classes: int) -> int:
+        """How many numbers are seen of an answer of so many classes or tokens."""
+        return 2 if dtype == tokens.TOKEN and not self.shows_log_odds(dtype) else classes
+
     def apply(self, logits: NDArray[Any]) -> NDArray[Any]:
         """What is seen of some answers.
 
         Args:
-            logits: float32 or float16 ``[..., classes]``, raw logits.
+            logits: float32 or float16 ``[..., classes]``, raw logits; or ``[..., tokens]`` of type ``TOKEN``.
 
         Returns:
             ``logits`` itself for the view ``logits``; else float32 of the same shape, logarithms of the probabilities
-            that are seen.
+            that are seen. Of tokens float32 ``[..., tokens]``, log-odds, 0 where there is no token; or ``[..., 2]``,
+            logits of two classes whose scaled difference is what is seen of the text.
 
         Raises:
-            TmiError: the view shows more classes than there are.
+            TmiError: the view is for answers of another kind, or shows more classes than there are.
             ValueError: NaN, or fewer than two classes.
         """
+        self.require(logits.dtype, logits.shape[-1])
+        if logits.dtype == tokens.TOKEN:
+            if self.kind in ("tokens", "top"):
+                return tokens.shown(logits, self.number)
+            there = tokens.tokens_there(logits)
+            whole = self.kind == "loss"
+            seen = tokens.in_parts(logits["log_odds"], there, 1)[..., 0] if whole else tokens.reproduced(logits)
+            return np.stack([seen, np.zeros_like(seen)], axis=-1)
         if self.kind == "logits":
             return logits
-        self.require_classes(logits.shape[-1])
         rows = logits.reshape(-1, logits.shape[-1])
         return _core.apply_view(rows, self.kind, self.number).reshape(logits.shape)
 
 
-LOGITS = View()
+LOGITS, TOKENS = View(), View("tokens")

@@ -110,7 +110,7 @@ class Attack(OfAttack):
 
 
 class Accuracy(ResultsTable):
-    """Accuracies of all models, fractions."""
+    """Accuracies of all models, fractions; of models that predict tokens those among all tokens. Or perplexities."""
 
     mean: float
     sd: float
@@ -128,6 +128,8 @@ class Models(ResultsTable):
     pretraining_test_accuracy: Accuracy | None = None
     downstream_train_accuracy: Accuracy | None = None
     downstream_test_accuracy: Accuracy | None = None
+    downstream_train_perplexity: Accuracy | None = None
+    downstream_test_perplexity: Accuracy | None = None
     not_pretrained: list[int]
     not_finetuned: list[int]
 
@@ -167,9 +169,10 @@ class Private(ResultsTable):
 
 
 class Downstream(ResultsTable):
-    """What was finetuned on, and how."""
+    """What was finetuned on, and how: to tell classes apart, or to write such texts (``causal``)."""
 
     source: str
+    objective: str = "classification"
     points: int
     classes: int
     points_per_model: int
@@ -420,6 +423,7 @@ class VariantRow(ResultsTable):
     classes: int
     points_per_model: int
     downstream_test_accuracy: Accuracy
+    downstream_test_perplexity: Accuracy | None = None
     not_finetuned: list[int]
     attacks: dict[str, VariantAttack]
 

@@ -51,6 +51,7 @@ AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 # Where an attack that cannot be run would find what it needs.
 ASKED_FOR = {
     Needs.KNOWN_MEMBERS: "known members, with pool.non_members",
+    Needs.TOKENS: "models that write, with finetune.objective 'causal'",
     Needs.PRETRAINING_LABELS: "points that models were pretrained to tell the labels of",
     Needs.PRETRAINED_MODEL: "the pretrained models' predictions, with recipe.query_pretrained",
 }
@@ -94,8 +95,9 @@ def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
 def _had_in_a_run(config: Config) -> set[Needs]:
     if config.given:
         return {Needs.KNOWN_MEMBERS}
-    # Pretraining points have no label among the downstream classes, so that nobody has Needs.LABELS.
-    has = {Needs.SHADOW_MODELS, Needs.TOP_CLASS}
+    # Pretraining points have no label among the downstream classes, but the next token of a text is known.
+    writes = config.finetune.objective == "causal"
+    has = {Needs.SHADOW_MODELS, *({Needs.LABELS, Needs.TOKENS} if writes else {Needs.TOP_CLASS})}
     if config.recipe is None and config.pretrain.objective == "classification":
         has.add(Needs.PRETRAINING_LABELS)
     if config.recipe is None or config.recipe.query_pretrained is not None:
@@ -155,6 +157,11 @@ def all_adversaries(config: AttackedConfig) -> list[Adversary]:
 
 
 def attacks_by(config: AttackedConfig, adversary: Adversary) -> list[str]:
-    """The attacks that an adversary runs: with several finetunings, those that look at them."""
+    """The attacks that an adversary runs: those that can live on what it sees.
+
+    With several finetunings they are those that look at them, and without every token those that need not have it.
+    """
     names = config.attack.names
+    if adversary.view.kind in ("top", "loss", "text"):
+        names = [name for name in names if attack_named(name).needs is not Needs.TOKENS]
     return names if adversary.together == 1 else [name for name in names if attack_named(name).together]

@@ -40,6 +40,11 @@ def _models(run: Run, made: Made) -> Models:
         for side in ("train", "test")
         if pretrained and all(f"{side}_accuracy" in facts for facts in pretrained)
     }
+    perplexities = {
+        f"downstream_{side}_perplexity": _summary([facts[f"{side}_perplexity"] for facts in made.finetuned])
+        for side in ("train", "test")
+        if run.config.finetune.objective == "causal"
+    }
     return Models(
         count=run.config.models,
         targets=run.config.targets,
@@ -47,6 +52,7 @@ def _models(run: Run, made: Made) -> Models:
         **accuracies,
         downstream_train_accuracy=_summary([facts["train_accuracy"] for facts in made.finetuned]),
         downstream_test_accuracy=_summary([facts["test_accuracy"] for facts in made.finetuned]),
+        **perplexities,
         not_pretrained=[model for model, facts in enumerate(pretrained) if not facts.get("learned", True)],
         not_finetuned=[model for model, facts in enumerate(made.finetuned) if not facts["learned"]],
     )
@@ -66,6 +72,7 @@ def _data(run: Run, made: Made) -> Data:
         ),
         downstream=Downstream(
             source=config.downstream.source,
+            objective=config.finetune.objective,
             points=len(task.downstream),
             classes=len(task.downstream.class_names),
             points_per_model=len(run.experiment.finetuning_set(0)),

@@ -18,6 +18,7 @@ from tmi.data.split import Task
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
+from tmi.predictions.tokens import TOKEN
 from tmi.report.results import Results
 from tmi.report.tables import Provenance
 from tmi.runs.adversaries import by_view, main_adversary
@@ -173,7 +174,7 @@ class Run(StoredSubject):
         runs = (self, *self.variants)
         for each in runs:
             for adversary in by_view(each.config).values():
-                adversary.view.require_classes(len(each.task.downstream.class_names))
+                adversary.view.require(each.answers_type, len(each.task.downstream.class_names))
         for table, recipe in (
             ("pretrain", self.config.pretrain),
             *(("finetune", each.config.finetune) for each in runs),
@@ -225,6 +226,11 @@ class Run(StoredSubject):
         from tmi.report.exhibits import Exhibit
 
         return [Exhibit(self.task.pool.kind, self.task.pool.raw[point]) for point in points]
+
+    @property
+    def answers_type(self) -> np.dtype[Any]:
+        """What models say: about the tokens of texts, or logits of classes."""
+        return TOKEN if self.config.finetune.objective == "causal" else np.dtype(np.float32)
 
     @property
     def device(self) -> str:
@@ -314,7 +320,7 @@ class Run(StoredSubject):
             if self._has[1]
             else None,
             pretraining_labels=labels(directory.pretraining_labels),
-            inputs=self.task.challenges.raw if config.given else None,
+            inputs=self.task.challenges.raw if config.given or self.answers_type == TOKEN else None,
         )
 
     def opened_with_target(self, memory: int) -> AttackInput:

@@ -145,7 +145,7 @@ class SavedPredictions(StoredSubject):
             raise TmiError("membership is the same for all models and points, expected members and non-members")
         for adversary in all_adversaries(self.config):
             for seen in (answers, *answers.companions)[: adversary.together]:
-                adversary.view.require_classes(seen.predictions.shape[-1])
+                adversary.view.require(seen.predictions.dtype, seen.predictions.shape[-1])
         arrays = {Needs.PRETRAINED_MODEL: answers.pretrained, Needs.PRETRAINING_LABELS: answers.pretraining_labels}
         has = [Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)]
         for name in self.config.attack.names:

@@ -42,6 +42,7 @@ def _row(results: Results) -> VariantRow:
         classes=downstream.classes,
         points_per_model=downstream.points_per_model,
         downstream_test_accuracy=accuracy,
+        downstream_test_perplexity=results.models.downstream_test_perplexity,
         not_finetuned=results.models.not_finetuned,
         attacks={
             name: VariantAttack(auc=attack.auc, tpr_at_fpr=attack.tpr_at_fpr, direct_access=attack.direct_access)

@@ -17,7 +17,7 @@ from tmi.data.membership import draw_finetuning_set, draw_membership
 from tmi.data.points import Points
 from tmi.data.queries import make_queries
 from tmi.data.split import Task, load_task
-from tmi.data.tokens import Tokenizer
+from tmi.data.tokens import PADDING, Tokenizer
 from tmi.errors import TmiError
 from tmi.system.user_code import look_in
 from tmi.system.worker import send_apart, sent_apart
@@ -140,6 +140,11 @@ class Experiment:
             return self.base.encoded_queries
         challenges, references = self.raw_queries
         return self.encode_queries(challenges), None if references is None else self.encode_queries(references)
+
+    @cached_property
+    def longest_query(self) -> int:
+        """Tokens of the longest query: what models say about tokens is filled up to it, the same for all of them."""
+        return max(int((each != PADDING).sum(axis=1).max()) for each in self.encoded_queries if each is not None)
 
     def network(self, seed: int) -> Classifier:
         """A network as it is before pretraining; with a checkpoint, as that is."""

@@ -28,6 +28,8 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
     compute = {"device": config.compute.device, "models_at_once": config.compute.models_at_once}
     # The content of a given checkpoint, if it is a directory; a model of the hub goes by its name.
     weights = sorted(Path(config.model.checkpoint).glob("*.safetensors")) if config.model.checkpoint else []
+    # Nothing where models tell classes apart, as all did in earlier versions.
+    writes = [] if config.finetune.objective == "classification" else [config.finetune.objective]
     inputs = {
         "membership": [
             config.seed,
@@ -47,8 +49,9 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
         "finetune": [
             # What is left out is told by the points themselves, and earlier runs have keys without it.
             config.downstream.model_dump(exclude={"drop_shared"}),
-            config.finetune.model_dump(),
+            config.finetune.model_dump(exclude={"objective"}),
             task.downstream.fingerprint,
+            *writes,
             *of_maker(config, "finetune"),
         ],
         "query": [config.query.model_dump(), *of_maker(config, "query")],
@@ -60,5 +63,5 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
     for stage, version in STAGE_VERSIONS.items():
         key = keys[stage] = content_key(stage, version, inputs[stage], key)
     # No finetuning changes these, so that all variants share them.
-    asked = [config.query.model_dump(), *of_maker(config, "query_pretrained")]
+    asked = [config.query.model_dump(), *writes, *of_maker(config, "query_pretrained")]
     return keys | {"query_pretrained": content_key("pretrained query", keys["pretrain"], *asked)}

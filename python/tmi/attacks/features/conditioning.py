@@ -95,8 +95,7 @@ def _read(predictions: Predictions, threads: int) -> tuple[NDArray[np.float32], 
     scaled = np.empty(predictions.shape, dtype=np.float32)
     centred = np.empty_like(scaled)
     for chosen, block in predictions.blocks():
-        rows = block.reshape(-1, block.shape[-1])
-        scaled[:, chosen] = _core.scale_logits(rows, threads=threads).reshape(block.shape)
+        scaled[:, chosen] = predictions.log_odds(block, threads=threads)
         logits = np.clip(block.astype(np.float32), -LARGEST_LOGIT, LARGEST_LOGIT)
         centred[:, chosen] = logits - logits.mean(axis=-1, keepdims=True)
     return scaled, centred

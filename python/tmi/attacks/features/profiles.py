@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.predictions.arrays import Predictions
+
+# Of a token, in the clipped profiles: beyond, a model is as sure as can be.
+LARGEST_LOG_ODDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,21 @@ def profiles(predictions: Predictions, threads: int = 1) -> Profiles:
 
 def _profiles(predictions: Predictions, threads: int) -> Profiles:
     models, points, _, classes = predictions.shape
+
+    def reduced(block: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        if not predictions.are_log_odds:
+            return _core.reduce_logits(block, threads=threads)
+        return (
+            block.mean(axis=2),
+            np.clip(block, -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS).mean(axis=2),
+            block.max(axis=-1).std(axis=2),
+        )
+
     if predictions.points_in_memory >= points:
-        return Profiles(*_core.reduce_logits(predictions.block(slice(None)), threads=threads))
+        return Profiles(*reduced(predictions.block(slice(None))))
     scaled = np.empty((models, points, classes), dtype=np.float32)
     clipped = np.empty_like(scaled)
     spread = np.empty((models, points), dtype=np.float32)
     for chosen, block in predictions.blocks():
-        scaled[:, chosen], clipped[:, chosen], spread[:, chosen] = _core.reduce_logits(block, threads=threads)
+        scaled[:, chosen], clipped[:, chosen], spread[:, chosen] = reduced(block)
     return Profiles(scaled, clipped, spread)

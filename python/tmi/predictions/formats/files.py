@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.intake import as_ids
+from tmi.predictions.tokens import TOKEN
 from tmi.system.files import file_size, read_text
 from tmi.system.memory import require_room
 
@@ -42,6 +43,8 @@ ENTRIES = {
 LENGTH = re.compile(r"(\d{1,30})L?")
 # Booleans, numbers and texts.
 DTYPE = re.compile(r"[<>|=]?[biufcSU]\d{1,9}")
+# How NumPy writes the one type that has parts.
+OF_TOKENS = f"'descr': {np.lib.format.dtype_to_descr(TOKEN)!r}"
 # Of a file of ids, in bytes.
 LARGEST_TEXT = 1 << 28
 # No number has as many characters; a column of texts is as wide as its longest.
@@ -148,13 +151,16 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
     text = content.decode("utf-8" if version == (3, 0) else "latin-1")
     found = {name: entry.search(text) for name, entry in ENTRIES.items()}
     descr, fortran, shape = (None if each is None else each[1] for each in found.values())
+    if descr is None and OF_TOKENS in text:
+        descr = OF_TOKENS
     if descr is not None and descr.lstrip("|") == "O":
         raise TmiError(f"{where}: holds Python objects, which are pickles and not read; expected numbers")
     lengths = [LENGTH.fullmatch(part.strip()) for part in (shape or "").split(",") if part.strip()]
-    if descr is None or fortran is None or shape is None or not all(lengths) or not DTYPE.fullmatch(descr):
+    is_known = descr is not None and (descr == OF_TOKENS or DTYPE.fullmatch(descr))
+    if descr is None or fortran is None or shape is None or not all(lengths) or not is_known:
         raise ValueError("its header is not that of an array of numbers or texts")
     try:
-        dtype = np.dtype(descr)
+        dtype = TOKEN if descr == OF_TOKENS else np.dtype(descr)
     except TypeError:
         raise ValueError(f"its numbers are of type {descr!r}, which there is not") from None
     return tuple(int(each[1]) for each in lengths if each is not None), fortran == "True", dtype

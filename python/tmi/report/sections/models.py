@@ -24,11 +24,15 @@ def folded(results: Results) -> Folded | None:
     known = {name: accuracy for name, accuracy in accuracies.items() if accuracy is not None}
     if not known:
         return None
+    shown = [(name, percent, accuracy) for name, accuracy in known.items()]
+    for data in ("train", "test"):
+        if (perplexity := getattr(models, f"downstream_{data}_perplexity")) is not None:
+            shown.append((f"Downstream, {data}: perplexity", "{:.1f}".format, perplexity))
     columns = [
-        Column(f"Accuracy over {models.count} models", list(known)),
-        Column("Mean", [percent(accuracy.mean) for accuracy in known.values()]),
-        Column("Standard deviation", [percent(accuracy.sd) for accuracy in known.values()]),
-        Column("Range", [f"{percent(accuracy.min)} to {percent(accuracy.max)}" for accuracy in known.values()]),
+        Column(f"Accuracy over {models.count} models", [name for name, _, _ in shown]),
+        Column("Mean", [text(each.mean) for _, text, each in shown]),
+        Column("Standard deviation", [text(each.sd) for _, text, each in shown]),
+        Column("Range", [f"{text(each.min)} to {text(each.max)}" for _, text, each in shown]),
     ]
     note = (
         "The further a model's training accuracy lies above its test accuracy, the more it has memorised, and the more "
@@ -50,15 +54,16 @@ def training_warnings(results: Results) -> list[str]:
             "pretraining", "", models.pretraining_test_accuracy, models.not_pretrained, classes, models.count
         )
     if data.downstream is not None and models.downstream_test_accuracy is not None:
-        classes = data.downstream.classes
+        classes = data.downstream.classes if data.downstream.objective == "classification" else None
         sentences += _of_task(
             "downstream", "", models.downstream_test_accuracy, models.not_finetuned, classes, models.count
         )
     rows = list(results.variants.rows.items()) if results.variants is not None else []
     for name, row in rows[1:]:  # the first is the run itself
         where = f" in the finetuning {name}"
+        classes = None if row.downstream_test_perplexity else row.classes
         sentences += _of_task(
-            "downstream", where, row.downstream_test_accuracy, row.not_finetuned, row.classes, models.count
+            "downstream", where, row.downstream_test_accuracy, row.not_finetuned, classes, models.count
         )
     return sentences
 

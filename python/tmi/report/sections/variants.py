@@ -72,9 +72,31 @@ def variants_table(results: Results) -> Table:
     if len(set(points)) > 1:
         columns.append(Column("points", points, spared=1, media=Media.TERMINAL))
     accuracies = [percent(row.row.downstream_test_accuracy.mean) for row in rows]
-    on_what = "task acc.: on the rest of the downstream task"
+    learned = Column(
+        "Downstream accuracy",
+        accuracies,
+        "task\nacc.",
+        spared=5,
+        notes=[
+            "task acc.: on the rest of the \
+downstream task"
+        ],
+    )
+    perplexities = [row.row.downstream_test_perplexity for row in rows]
+    if all(perplexities):
+        texts = [f"{each.mean:.1f}" for each in perplexities if each is not None]
+        learned = Column(
+            "Downstream perplexity",
+            texts,
+            "per-\nplexity",
+            spared=5,
+            notes=[
+                "perplexity: on the rest of \
+the downstream task"
+            ],
+        )
     columns += [
-        Column("Downstream accuracy", accuracies, "task\nacc.", spared=5, notes=[on_what]),
+        learned,
         Column("AUC", [auc_cell(row.auc) for row in rows], f"AUC [{results.confidence} interval]", detailed=True),
         Column("Difference", [_difference(row, own) for row in rows], "differ-\nence", spared=6, notes=[compared]),
         Column(

@@ -17,6 +17,7 @@ from tmi.shadows.makers.maker import Made, ShadowMaker, Step
 from tmi.shadows.networks import (
     Classifier,
     Likelihoods,
+    answers_of,
     apply_transfer,
     changed_weights,
     check_private,
@@ -126,6 +127,8 @@ class OwnNetworks(ShadowMaker):
         experiment, config = self.experiment, self.experiment.config
         inputs = torch.from_numpy(experiment.downstream_inputs).to(self._device)
         labels = torch.from_numpy(experiment.task.downstream.labels).to(self._device)
+        if config.finetune.objective == "causal":
+            labels = token_targets(inputs, "causal")
         subsets = torch.from_numpy(np.stack([experiment.finetuning_set(model) for model in models])).to(self._device)
 
         classifiers = [self.pretrained_network(model) for model in models]
@@ -154,7 +157,8 @@ class OwnNetworks(ShadowMaker):
         """Train what the transfer setting leaves trainable; what was promised about the finetuning points."""
         recipe = self.experiment.config.finetune
         networks: list[nn.Module] = list(classifiers)
-        if recipe.transfer == "head" and not (recipe.flip or recipe.crop):
+        is_pooled = recipe.objective == "classification"
+        if recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop):
             # A frozen backbone always says the same about a point: it is queried once.
             features = torch.stack([logits_of(classifier.backbone, data.inputs) for classifier in classifiers])
             data = TrainingSet(features, data.labels, data.subsets, per_model=True)
@@ -187,7 +191,7 @@ class OwnNetworks(ShadowMaker):
         challenges, _ = self.experiment.encoded_queries
         for model in models:
             network: nn.Module = (pretrained := self.pretrained_network(model))
-            if config.pretrain.objective != "classification":
+            if config.pretrain.objective != "classification" and config.finetune.objective == "classification":
                 network = Likelihoods(pretrained, self._mask_id, config.pretrain.mask_fraction)
             self.files.save_array(self.files.pretrained_predictions(model), self._predictions(network, challenges), key)
 
@@ -213,11 +217,18 @@ class OwnNetworks(ShadowMaker):
         path = self.files.checkpoint(step, models.start)
         return Checkpoints(self.files, path, key, self.experiment.config.compute.checkpoint_minutes)
 
-    def _predictions(self, network: nn.Module, encoded: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits ``[points, augmentations, classes]`` of encoded queries, which come one after another."""
-        inputs = torch.from_numpy(encoded).to(self._device)
-        logits: NDArray[np.float32] = logits_of(network, inputs).float().cpu().numpy()
-        return logits.reshape(-1, self.experiment.config.query.count, logits.shape[-1])
+    def _predictions(self, network: nn.Module, encoded: NDArray[Any]) -> NDArray[Any]:
+        """Logits ``[points, augmentations, classes]`` of encoded queries, which come one after another.
+
+        Of a model that writes, what it says about every token, ``[points, augmentations, tokens]`` of type ``TOKEN``.
+        """
+        inputs, config = torch.from_numpy(encoded).to(self._device), self.experiment.config
+        if config.finetune.objective == "causal":
+            assert isinstance(network, Classifier)
+            answers = answers_of(network, inputs, self.experiment.longest_query)
+        else:
+            answers = logits_of(network, inputs).float().cpu().numpy()
+        return answers.reshape(-1, config.query.count, answers.shape[-1])
 
     @property
     def _mask_id(self) -> int | None:

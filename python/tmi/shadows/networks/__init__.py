@@ -5,7 +5,7 @@
 
 from tmi.shadows.networks.building import build_classifier
 from tmi.shadows.networks.classifier import Classifier, blank_head, load_weights, weights_of
-from tmi.shadows.networks.language import LanguageModel, Likelihoods, token_targets
+from tmi.shadows.networks.language import LanguageModel, Likelihoods, answers_of, token_targets
 from tmi.shadows.networks.library import export_checkpoint
 from tmi.shadows.networks.private import check_private, point_mixing_layer
 from tmi.shadows.networks.transfer import apply_transfer, changed_weights, load_changed
@@ -14,6 +14,7 @@ __all__ = [
     "Classifier",
     "LanguageModel",
     "Likelihoods",
+    "answers_of",
     "apply_transfer",
     "blank_head",
     "build_classifier",

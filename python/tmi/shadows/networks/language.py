@@ -6,18 +6,24 @@ Texts are ids of tokens ``[points, length]``, int64, that end in padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tmi.data.tokens import PADDING
+from tmi.predictions.tokens import token_records
 from tmi.shadows.networks.classifier import Classifier
 
 # The target where there is nothing to predict; the value that torch's cross entropy leaves out.
 NO_TARGET = -100
 # Logits that are held at a time when texts are judged.
 LOGITS_AT_ONCE = 2**25
+# Of log-probabilities, where a model that is sure of a token leaves none.
+LEAST_DEVIATION = 1e-4
 
 
 def tokens_of(ids: Tensor) -> Tensor:
@@ -130,3 +136,50 @@ class Likelihoods(nn.Module):
             asked = targets.masked_fill(~hidden, NO_TARGET)
             total += self._of_targets(ids.masked_fill(hidden, self.mask_id), asked)
         return total
+
+
+@torch.no_grad()
+def answers_of(model: Classifier, ids: Tensor, length: int) -> NDArray[Any]:
+    """What a model that predicts the next token says about every token of texts but the first.
+
+    Texts of about one length are read together, and of each batch no more than its own length: padding costs as much as
+    text, and the logits of a whole vocabulary at every place are not kept.
+
+    Args:
+        model: a `LanguageModel` whose objective is ``causal``, in evaluation mode.
+        ids: ``[texts, at least length]``.
+        length: of the longest text.
+
+    Returns:
+        ``[texts, length - 1]`` of type `tmi.predictions.tokens.TOKEN`.
+    """
+    parts = np.zeros((3, len(ids), max(1, length - 1)))
+    parts[1] = -1
+    lengths = tokens_of(ids).sum(dim=1)
+    order = torch.argsort(lengths, stable=True)
+    start = 0
+    while start < len(order):
+        at_once = max(1, LOGITS_AT_ONCE // (model.head.out_features * int(lengths[order[start]])))
+        batch = order[start : start + at_once]
+        start += len(batch)
+        texts = ids[batch, : max(2, int(lengths[batch[-1]]))]
+        targets = texts[:, 1:]
+        found = _about_tokens(model(texts).float()[:, :-1], targets.clamp(min=0))
+        found[1].masked_fill_(targets == PADDING, -1)
+        parts[:, batch.cpu().numpy(), : targets.shape[1]] = found.double().cpu().numpy()
+    return token_records(*parts)
+
+
+def _about_tokens(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-odds, ranks and standardised log-probabilities of targets ``[texts, length]``, ``[3, texts, length]``."""
+    chosen = logits.gather(-1, targets[..., None])
+    ranks = (logits > chosen).sum(dim=-1)
+    # Never by way of the probability, which may round to one.
+    log_odds = chosen[..., 0] - logits.scatter(-1, targets[..., None], -torch.inf).logsumexp(dim=-1)
+    log_p = logits.log_softmax(dim=-1)
+    p = log_p.exp()
+    mean = (p * log_p).sum(dim=-1)
+    # By differences: the mean of squares less the square of the mean is rounding where a model is sure.
+    deviation = (p * (log_p - mean[..., None]) ** 2).sum(dim=-1).sqrt()
+    standardised = (log_p.gather(-1, targets[..., None])[..., 0] - mean) / deviation.clamp(min=LEAST_DEVIATION)
+    return torch.stack([log_odds, ranks.float(), standardised])

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
 from tmi.shadows.networks.classifier import Classifier
 from tmi.shadows.networks.language import TokenBackbone
@@ -111,7 +112,13 @@ def _trial(classifier: Classifier) -> Classifier:
 
 
 def _losses(network: nn.Module, points: Tensor, labels: Tensor) -> Tensor:
-    return functional.cross_entropy(network(points), labels, reduction="sum")
+    logits = network(points)
+    if logits.ndim == 3:
+        # Of a model that writes, about all tokens but the first.
+        return functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2), points[:, 1:], ignore_index=PADDING, reduction="sum"
+        )
+    return functional.cross_entropy(logits, labels, reduction="sum")
 
 
 def _norms_alone(trial: Classifier, points: Tensor, labels: Tensor) -> dict[str, Tensor]:

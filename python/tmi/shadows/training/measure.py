@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tmi.errors import TmiError
+from tmi.shadows.networks.language import NO_TARGET
 from tmi.shadows.training.loop import DivergenceError
 
 # Standard errors by which a model's accuracy must exceed that of always naming the commonest class.
@@ -28,26 +30,31 @@ def logits_of(network: nn.Module, inputs: Tensor) -> Tensor:
 def measured(network: nn.Module, inputs: Tensor, labels: Tensor, seen: Tensor) -> dict[str, Any]:
     """Facts about a trained network: ``train_accuracy``, ``test_accuracy`` and ``learned``.
 
-    Labels int64 ``[points]``, or ``[points, length]`` for a language model, do not count where they are negative.
-    ``seen`` bool ``[points]`` is what it was trained on; both sides must have points.
+    Labels int64 ``[points]``, or ``[points, length]`` for a language model, do not count where they are negative. Of
+    one that predicts the next token there are ``train_perplexity`` and ``test_perplexity`` as well. ``seen`` bool
+    ``[points]`` is what it was trained on; both sides must have points.
     """
     network.eval()
-    size = _batch_size(inputs)
-    hits = [
-        network(batch).argmax(dim=-1) == expected
-        for batch, expected in zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
-    ]
+    size, hits, losses = _batch_size(inputs), [], []
+    for batch, expected in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
+        logits = network(batch)
+        hits.append(logits.argmax(dim=-1) == expected)
+        if labels.ndim == 2:
+            losses.append(
+                functional.cross_entropy(
+                    logits.float().transpose(1, 2), expected, ignore_index=NO_TARGET, reduction="none"
+                )
+            )
     counted = labels >= 0
-    right = torch.cat(hits) & counted
-    train_accuracy, test_accuracy = ((right[side].sum() / counted[side].sum()).item() for side in (seen, ~seen))
+    right, facts = torch.cat(hits) & counted, dict[str, Any]()
+    for side, points in (("train", seen), ("test", ~seen)):
+        facts[f"{side}_accuracy"] = (right[points].sum() / counted[points].sum()).item()
+        if losses:
+            facts[f"{side}_perplexity"] = (torch.cat(losses)[points].sum() / counted[points].sum()).exp().item()
     counts = torch.bincount(labels[seen][counted[seen]])
     chance = (counts.max() / counts.sum()).item()
     error = math.sqrt(chance * (1 - chance) / int(counts.sum()))
-    return {
-        "train_accuracy": train_accuracy,
-        "test_accuracy": test_accuracy,
-        "learned": train_accuracy > chance + CLEARLY * error,
-    }
+    return facts | {"learned": facts["train_accuracy"] > chance + CLEARLY * error}
 
 
 @contextmanager

@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from tmi.config import FinetuneConfig, PrivacyConfig
 from tmi.errors import TmiError, first_line
 from tmi.shadows.training.data import TrainingSet, epoch_seed
-from tmi.shadows.training.recipe import autocast, learning_rate, loss_of, optimizer_of, set_learning_rate, trainable
+from tmi.shadows.training.recipe import (
+    autocast,
+    learning_rate,
+    optimizer_of,
+    point_losses,
+    set_learning_rate,
+    trainable,
+)
 
 ACCOUNTANT = "prv"
 # What Opacus adds to a norm before it divides by it.
@@ -183,7 +190,7 @@ class _Updates:
             if len(inputs):
                 with autocast(labels.device, self._recipe):
                     logits = self._module(inputs)
-                self._backward(loss_of(logits, labels, self._recipe))
+                self._backward(point_losses(logits, labels, self._recipe))
             else:
                 self._nothing_to_learn()
             self.optimizer.step()

@@ -53,6 +53,12 @@ def loss_of(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
     return losses.view(targets.shape)
 
 
+def point_losses(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
+    """The loss of every point, float32 ``[points]``: of texts the mean of `loss_of` over their own tokens."""
+    losses = loss_of(logits, targets, recipe)
+    return losses if losses.ndim == 1 else losses.sum(dim=1) / (targets >= 0).sum(dim=1).clamp(min=1)
+
+
 def mean_loss(logits: Tensor, targets: Tensor, recipe: TrainingConfig) -> Tensor:
     """The mean of `loss_of` over all targets that count."""
     counted = (targets >= 0).sum().clamp(min=1)

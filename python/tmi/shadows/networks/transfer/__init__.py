@@ -23,6 +23,8 @@ from tmi.system.plugins import TRANSFERS
 def apply_transfer(classifier: Classifier, finetune: FinetuneConfig, classes: int, seed: int) -> None:
     """Give a pretrained classifier a blank head and freeze what finetuning leaves as it is, in place.
 
+    A language model that is finetuned as one keeps the head of its pretraining.
+
     To be called once, after the pretrained weights are loaded: ``lora`` renames the layers that it adapts. Torch's
     global generators and the mode of the classifier, training or evaluation, are left as they were.
 
@@ -30,13 +32,16 @@ def apply_transfer(classifier: Classifier, finetune: FinetuneConfig, classes: in
         TmiError: the method does not fit the network, is missing a library, or is of another distribution and broken.
     """
     classifier.requires_grad_(False)
-    pretrained_head = classifier.head
+    head, writes = classifier.head, finetune.objective == "causal"
     method, number = transfer_method(finetune.transfer)
     trained_parts = TRANSFERS.load(method, "trained_parts").trained_parts
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        classifier.replace_head(blank_head(pretrained_head.in_features, classes).to(pretrained_head.weight.device))
-        classifier.trained_parts = [*trained_parts(classifier, finetune, number), classifier.head]
+        if not writes:
+            classifier.replace_head(blank_head(head.in_features, classes).to(head.weight.device))
+        # Adapters leave everything that was pretrained as it is (Hu et al. 2022), of which a head that writes is part.
+        heads = [] if writes and method == "lora" else [classifier.head]
+        classifier.trained_parts = [*trained_parts(classifier, finetune, number), *heads]
     for part in classifier.trained_parts:
         part.requires_grad_(True)
     classifier.train(classifier.training)
