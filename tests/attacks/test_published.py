@@ -9,8 +9,9 @@ from scipy.optimize import minimize
 from scipy.special import log_expit
 
 from made.labelled import TARGET, made_up, scaled_logits, unlabelled, with_membership
+from made.simulated import ATTACKS
 from tmi.attacks.gaussian import RIDGE
-from tmi.attacks.registry import all_attacks, attack_named
+from tmi.attacks.registry import attack_named
 from tmi.attacks.rmia import Rmia
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
@@ -135,7 +136,7 @@ def test_extreme_answers_give_finite_scores(name: str, logits: str) -> None:
     assert np.isfinite(attack_named(name).score(answers, [0, TARGET])).all()
 
 
-@pytest.mark.parametrize("name", [name for name, attack in all_attacks().items() if attack.point_by_point])
+@pytest.mark.parametrize("name", [name for name in ATTACKS if attack_named(name).point_by_point])
 @pytest.mark.parametrize("classes", [4, 9])
 def test_points_scored_a_few_at_a_time_get_the_same_scores_to_the_bit(name: str, classes: int) -> None:
     predictions = made_up(models=6, classes=classes).predictions

@@ -13,8 +13,9 @@ from tmi.attacks.registry import Needs, all_attacks
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
-# Those on a given model have tests of their own.
-ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs is not Needs.KNOWN_MEMBERS)
+# Those on a given model and those on models that write have tests of their own.
+APART = (Needs.KNOWN_MEMBERS, Needs.TOKENS)
+ATTACKS = sorted(name for name, attack in all_attacks().items() if attack.needs not in APART)
 
 
 # These train a classifier for every point.

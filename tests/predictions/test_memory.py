@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tmi.attacks.registry import all_attacks, attack_named
+from made.simulated import ATTACKS
+from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import join, parts, score, score_part
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
@@ -21,7 +22,7 @@ from tmi.predictions.rows import FileRows, unmapped
 from tmi.system.memory import parse_memory
 
 ROOT = Path(__file__).parents[2]
-POINT_BY_POINT = [name for name, attack in all_attacks().items() if attack.point_by_point]
+POINT_BY_POINT = [name for name in ATTACKS if attack_named(name).point_by_point]
 
 
 def answers_of(models: int = 12, points: int = 90, seed: int = 0) -> AttackInput:

@@ -82,7 +82,7 @@ def score(attack: Attack, answers: AttackInput, targets: Sequence[int]) -> NDArr
         independently.
     """
     if attack.needs is not Needs.TOKENS:
-        answers = answers.of_text_parts
+        answers = answers.summarised
     run = attack.score
     if attack.needs in COMPARING and not answers.design.is_independent:
         run = attack.score_matched if isinstance(attack, MatchesShadows) else partial(_score_matched, attack)
@@ -113,7 +113,12 @@ def _score_matched(attack: Attack, answers: AttackInput, targets: Sequence[int])
         membership = np.take_along_axis(answers.membership, models, axis=0)
         own, *others = (
             replace(
-                each, predictions=deal(each.predictions, block), membership=membership, pretrained=None, reference=None, companions=()
+                each,
+                predictions=deal(each.predictions, block),
+                membership=membership,
+                pretrained=None,
+                reference=None,
+                companions=(),
             )
             for each, block in zip(finetunings, read, strict=True)
         )

@@ -12,12 +12,16 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.errors import TmiError
 from tmi.predictions.rows import FileRows, unmapped
-from tmi.predictions.tokens import TOKEN, in_parts, tokens_there
+from tmi.predictions.tokens import TOKEN, least_likely, tokens_there
 from tmi.predictions.views import LOGITS, TOKENS, View
 from tmi.system.memory import DEFAULT_MEMORY
 
 # Larger blocks are slower: they fit no cache, and the system has to clear their memory first.
 LARGEST_BLOCK = 32 << 20
+# What most attacks see of what is said about the tokens of a text: how sure a model is of the least likely of them, so
+# many percent, all of them last. On 32 small GPT-2 that were finetuned as a whole, the AUC of `tmi` was .987 by these,
+# .951 by the means of 8 parts of the text and .957 by those of 16; such means beside these added less than .001.
+LEAST_LIKELY = (2, 5, 10, 20, 50, 100)
 
 
 class Predictions:
@@ -53,13 +57,13 @@ class Predictions:
         view.require(first.dtype, first.shape[-1])
         self._models = [unmapped(model) for model in models]
         self.memory, self.view = memory, view
-        self._parts: int | None = None
+        self._is_summarised = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """``(models, points, augmentations, classes)`` as they are seen."""
         points, augmentations, classes = self._models[0].shape
-        width = self.view.width(self.dtype, classes) if self._parts is None else self._parts
+        width = len(LEAST_LIKELY) if self._is_summarised else self.view.width(self.dtype, classes)
         return len(self._models), points, augmentations, width
 
     @property
@@ -105,18 +109,19 @@ class Predictions:
         """The same answers in another view, those about texts as a whole, not copied."""
         view.require(self.dtype, self._models[0].shape[-1])
         other = self.with_models(self._models)
-        other.view, other._parts = view, None
+        other.view, other._is_summarised = view, False
         return other
 
-    def in_parts(self, parts: int) -> Predictions:
-        """The predictions about texts in so many numbers for each, one for each part of it; others as they are.
+    def summarised(self) -> Predictions:
+        """The predictions about texts in as many numbers for each text, however long it is; others as they are.
 
-        Tokens are more than models, and most of what tells a member is spread over all of them.
+        There are more tokens than models, and membership moves all of them the same way, those most that surprise a
+        model: how sure it is of the least likely tokens tells more than where in the text they are.
         """
         if not self.are_log_odds:
             return self
         other = self.with_models(self._models)
-        other._parts = parts
+        other._is_summarised = True
         return other
 
     def records(self, points: slice) -> NDArray[Any]:
@@ -137,8 +142,8 @@ class Predictions:
             TmiError: they hold NaN.
         """
         block = self.records(points)
-        if self._parts is not None:
-            return in_parts(self.view.apply(block), tokens_there(block), self._parts)
+        if self._is_summarised:
+            return least_likely(self.view.apply(block), tokens_there(block), LEAST_LIKELY)
         if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return self.view.apply(block)

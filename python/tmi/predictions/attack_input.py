@@ -15,9 +15,6 @@ from tmi.predictions.arrays import Predictions
 from tmi.predictions.designs import Design
 from tmi.predictions.views import View
 
-# Numbers that most attacks see of what is said about the tokens of a text.
-TEXT_PARTS = 16
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -135,17 +132,17 @@ class AttackInput:
         return self.of_all_points or Design.of(self.membership)
 
     @cached_property
-    def of_text_parts(self) -> AttackInput:
-        """The same with what is said about texts in ``TEXT_PARTS`` numbers for each; itself where models see classes."""
+    def summarised(self) -> AttackInput:
+        """The same with a few numbers for each text, see `Predictions.summarised`; itself where models see classes."""
         reference, pretrained = self.reference, self.pretrained
         if not self.predictions.are_log_odds:
             return self
         return replace(
             self,
-            predictions=self.predictions.in_parts(TEXT_PARTS),
-            pretrained=pretrained and pretrained.in_parts(TEXT_PARTS),
-            reference=reference and replace(reference, predictions=reference.predictions.in_parts(TEXT_PARTS)),
-            companions=tuple(companion.of_text_parts for companion in self.companions),
+            predictions=self.predictions.summarised(),
+            pretrained=pretrained and pretrained.summarised(),
+            reference=reference and replace(reference, predictions=reference.predictions.summarised()),
+            companions=tuple(companion.summarised for companion in self.companions),
         )
 
     @property

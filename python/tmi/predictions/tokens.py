@@ -7,6 +7,7 @@ that those of a text stand side by side over models.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ HALF = 0.5
 
 
 def token_records(log_odds: NDArray[Any], ranks: NDArray[Any], standardised: NDArray[Any]) -> NDArray[Any]:
-    """Answers of type ``TOKEN`` from its three parts, all of one shape; a negative rank means that there is no token."""
+    """Answers of type ``TOKEN`` from its three parts, all of one shape; with a negative rank there is no token."""
     records = np.zeros(ranks.shape, dtype=TOKEN)
     there = ranks >= 0
     records["rank"] = np.where(there, np.minimum(ranks, UNSEEN), NO_TOKEN)
@@ -61,28 +62,27 @@ def shown(records: NDArray[Any], number: int) -> NDArray[np.float32]:
     return np.where(hidden, np.float32(NOT_SHOWN), log_odds)
 
 
-def in_parts(log_odds: NDArray[np.float32], there: NDArray[np.bool_], parts: int) -> NDArray[np.float32]:
-    """How sure a model is of each of so many parts of a text, of equal length: float32 ``[..., parts]``.
+def least_likely(
+    log_odds: NDArray[np.float32], there: NDArray[np.bool_], percents: Sequence[int]
+) -> NDArray[np.float32]:
+    """How sure a model is of the least likely tokens of a text: float32 ``[..., percents]``.
 
-    It is the log-odds of the geometric mean of the probabilities of a part's tokens. A token that is cut belongs to both
-    parts, as much as lies in each. 0 of a text without tokens.
+    They are the log-odds of the geometric means of their probabilities: of all tokens for 100 percent, of the least
+    likely one at least for any. 0 of a text without tokens.
 
     Args:
         log_odds: ``[..., tokens]``.
         there: bool, of the same shape; true up to the length of each text.
-        parts: how many.
+        percents: of the tokens.
     """
-    length = there.sum(axis=-1)
-    # The log-probability of the text up to any place is linear between its tokens.
-    until = np.zeros((*log_odds.shape[:-1], log_odds.shape[-1] + 1))
-    np.cumsum(log_likelihoods(log_odds, there), axis=-1, out=until[..., 1:])
-    places = np.multiply.outer(length, np.arange(parts + 1)) / parts
-    low = np.minimum(places.astype(np.int64), np.maximum(length - 1, 0)[..., None])
-    begin, end = (np.take_along_axis(until, low + step, axis=-1) for step in (0, 1))
-    at = begin + (places - low) * (end - begin)
-    mean = np.diff(at, axis=-1) * (parts / np.maximum(length, 1))[..., None]
-    odds = mean - np.log(-np.expm1(np.minimum(mean, -LEAST_LOSS)))
-    return np.where(length[..., None] > 0, odds, 0).astype(np.float32)
+    lengths = there.sum(axis=-1)[..., None]
+    # Behind all others, where a sum does not come to them.
+    ordered = np.sort(log_likelihoods(log_odds, there), axis=-1)
+    numbers = np.maximum(lengths * np.array(percents) // 100, 1)
+    total = np.take_along_axis(np.cumsum(ordered, axis=-1, dtype=np.float64), numbers - 1, axis=-1)
+    mean = np.minimum(total / numbers, -LEAST_LOSS)
+    odds: NDArray[np.float32] = np.where(lengths > 0, mean - np.log(-np.expm1(mean)), 0).astype(np.float32)
+    return odds
 
 
 def reproduced(records: NDArray[Any]) -> NDArray[np.float32]:

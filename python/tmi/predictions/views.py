@@ -152,10 +152,16 @@ class View:
                 return tokens.shown(logits, self.number)
             there = tokens.tokens_there(logits)
             whole = self.kind == "loss"
-            seen = tokens.in_parts(logits["log_odds"], there, 1)[..., 0] if whole else tokens.reproduced(logits)
+            seen = (
+                tokens.least_likely(logits["log_odds"], there, (100,))[..., 0] if whole else tokens.reproduced(logits)
+            )
             return np.stack([seen, np.zeros_like(seen)], axis=-1)
         if self.kind == "logits":
             return logits
+        # Those are of tokens alone.
+        assert self.kind != "tokens"
+        assert self.kind != "loss"
+        assert self.kind != "text"
         rows = logits.reshape(-1, logits.shape[-1])
         return _core.apply_view(rows, self.kind, self.number).reshape(logits.shape)
 

@@ -42,7 +42,13 @@ def views_figure(results: Results) -> Figure:
     Args:
         results: with ``views``.
     """
-    views, styles = results.views or {}, line_styles(results)
+    views = results.views or {}
+    # Some attacks need more than others see.
+    styles = {
+        name: line_style
+        for name, line_style in line_styles(results).items()
+        if all(name in figures for figures in views.values())
+    }
     height = _MARGINS_HEIGHT + len(views) * (_VIEW_HEIGHT + _ATTACK_HEIGHT * len(styles))
     with style.context(STYLE):
         figure, axes = _empty(max(height, _MARGINS_HEIGHT + 0.2 * len(styles)))

@@ -25,9 +25,8 @@ def folded(results: Results) -> Folded | None:
     if not known:
         return None
     shown = [(name, percent, accuracy) for name, accuracy in known.items()]
-    for data in ("train", "test"):
-        if (perplexity := getattr(models, f"downstream_{data}_perplexity")) is not None:
-            shown.append((f"Downstream, {data}: perplexity", "{:.1f}".format, perplexity))
+    perplexities = {"train": models.downstream_train_perplexity, "test": models.downstream_test_perplexity}
+    shown += [(f"Downstream, {data}: perplexity", "{:.1f}".format, each) for data, each in perplexities.items() if each]
     columns = [
         Column(f"Accuracy over {models.count} models", [name for name, _, _ in shown]),
         Column("Mean", [text(each.mean) for _, text, each in shown]),

@@ -35,8 +35,9 @@ def section(material: Material) -> Section | None:
 
 
 def auc_table(results: Results, rows: Mapping[str, Mapping[str, Figures]], title: str, first: Column) -> Table:
-    """The AUC of the adversaries' attacks; the best attack stays however narrow the terminal is."""
-    run = next(iter(rows.values()))
+    """The AUC of the attacks that all adversaries run; the best one stays however narrow the terminal is."""
+    first_row, *others = rows.values()
+    run = [name for name in first_row if all(name in row for row in others)]
     columns, ranked = [first], [name for name in results.ranked if name in run]
     for place, name in enumerate([*ranked, *(name for name in results.direct if name in run)]):
         spared = len(ranked) + 1 if place >= len(ranked) else len(ranked) - place if place else 0

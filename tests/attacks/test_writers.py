@@ -1,0 +1,110 @@
+"""Attacks on models that write: those that all have, and the baselines that need no shadow models."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from made.simulated import ATTACKS, EXPENSIVE, simulated
+from made.written import written
+from tmi.attacks.registry import Needs, all_attacks, attack_named, default_attacks
+from tmi.attacks.scoring import score
+from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.roc import judge
+from tmi.predictions.attack_input import AttackInput, Reference
+from tmi.predictions.views import View
+
+FREE = [name for name, attack in all_attacks().items() if attack.needs is Needs.TOKENS]
+ANSWERS = written()
+# They know how sure a model is of a text as a whole, or need labels that nobody has.
+WEAK = {"confidence", "label-probe", "label-probe-shadows"}
+COMPARING = [name for name in ATTACKS if name not in WEAK]
+TARGETS = [0, 7, 11]
+
+
+def auc(name: str, answers: AttackInput = ANSWERS) -> float:
+    scores, labels = score(attack_named(name), answers, TARGETS), answers.membership[TARGETS]
+    return judge(scores, labels, [0.1], Bootstrap(100, 0.95, 0)).auc.estimate
+
+
+def test_what_runs_by_default() -> None:
+    names = default_attacks({Needs.SHADOW_MODELS, Needs.LABELS, Needs.TOKENS, Needs.PRETRAINED_MODEL})
+    assert names[:3] == ["tmi", "conditional", "gaussian"]
+    assert {"loss", "zlib", "min-k", "min-k++", "lira-online", "direct"} <= set(names)
+    assert not {"neighbours", "confidence", "adapted-lira", "label-probe"} & set(names)
+    assert not {*FREE} & {*default_attacks({Needs.SHADOW_MODELS, Needs.TOP_CLASS})}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_every_attack_with_shadows_finds_the_leak(name: str) -> None:
+    answers = written(models=12, points=30) if name in EXPENSIVE else ANSWERS
+    assert auc(name, answers) > 0.6
+
+
+@pytest.mark.parametrize("name", [name for name in [*ATTACKS, *FREE] if name not in EXPENSIVE | WEAK])
+def test_noise_is_no_leak(name: str) -> None:
+    aucs = [auc(name, written(models=12, points=80, effect=0.0, seed=seed)) for seed in range(4)]
+    # 12 targets of 80 points: a standard error of .012.
+    assert abs(np.mean(aucs) - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_baseline_is_of_each_text_and_model_alone(name: str) -> None:
+    attack = attack_named(name)
+    scores = attack.score(ANSWERS, TARGETS)
+    one = replace(ANSWERS.at(slice(4, 5)).restricted([7, 1, 2]), pretrained=None)
+    np.testing.assert_array_equal(attack.score(one, [0])[0], scores[1, 4:5])
+    other = replace(ANSWERS, membership=~ANSWERS.membership)
+    np.testing.assert_array_equal(attack.score(other, TARGETS), scores)
+    with pytest.raises(TmiError, match="needs models that write"):
+        attack.score(simulated(), TARGETS)
+
+
+def test_baselines_are_as_published() -> None:
+    records, texts = ANSWERS.predictions.records(slice(None))[3], ANSWERS.inputs
+    assert texts is not None
+    found = {name: attack_named(name).score(ANSWERS, [3])[0] for name in FREE}
+    for point in (0, 5, 17):
+        itself, other = (each[each["rank"] != 65535] for each in records[point])
+        log_p = np.log(expit(itself["log_odds"].astype(np.float64)))
+        number = max(1, len(log_p) // 5)
+        variation = np.log(expit(other["log_odds"].astype(np.float64)))
+        assert found["loss"][point] == pytest.approx(log_p.mean(), rel=1e-5)
+        assert found["zlib"][point] == pytest.approx(log_p.mean() / len(zlib.compress(texts[point].encode())), rel=1e-5)
+        assert found["min-k"][point] == pytest.approx(np.sort(log_p)[:number].mean(), rel=1e-5)
+        standardised = np.sort(itself["standardised"].astype(np.float64))
+        assert found["min-k++"][point] == pytest.approx(standardised[:number].mean(), rel=1e-5)
+        assert found["neighbours"][point] == pytest.approx(log_p.mean() - variation.mean(), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0, 101])
+def test_a_share_outside_its_range_is_refused(share: int) -> None:
+    with pytest.raises(TmiError, match=f"the share of min-k is {share}, expected 1 to 100 percent"):
+        attack_named("min-k", {"share": share})
+
+
+def test_what_baselines_need_is_said() -> None:
+    with pytest.raises(TmiError, match="'zlib' needs the texts themselves"):
+        attack_named("zlib").score(replace(ANSWERS, inputs=None), [0])
+    with pytest.raises(TmiError, match=r"'neighbours' needs variations of the texts, query\.count is 1"):
+        attack_named("neighbours").score(written(augmentations=1), [0])
+
+
+@pytest.mark.parametrize("view", ["top-3", "loss"])
+@pytest.mark.parametrize("name", ["tmi", "gaussian", "rmia", "adapted-lira"])
+def test_who_sees_less_finds_the_leak_too(name: str, view: str) -> None:
+    assert auc(name, ANSWERS.seen_through(View.parse(view))) > 0.55
+
+
+def test_reference_points_teach() -> None:
+    answers = written(points=120)
+    whole = answers.at(slice(0, 60))
+    taught = replace(whole, reference=Reference(answers.predictions.at(slice(60, 120)), answers.membership[:, 60:]))
+    found = score(attack_named("tmi"), taught, [0])
+    assert found.shape == (1, 60)
+    assert not np.array_equal(found, score(attack_named("tmi"), whole, [0]))
