@@ -8,8 +8,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use half::f16;
 use ndarray::{Array1, Array2, Array3, Array4, s};
 use tmi_kernels::{
-    Covariance, adapted_lira, gaussian_scores, label_probe, leave_one_out_features, reduce_logits,
-    roc_metrics, roc_resample,
+    Compared, Covariance, Prior, adapted_lira, gaussian_scores, label_probe, leave_one_out_features,
+    reduce_logits, roc_metrics, roc_resample,
 };
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -51,8 +51,18 @@ fn logits(criterion: &mut Criterion) {
 
 fn statistics(criterion: &mut Criterion) {
     let (x, membership): (Array3<f32>, _) = (predictions().slice_move(s![.., .., 0, ..]), membership());
+    let mut compared = Compared { target: 0, apart: None, wanted: None };
     criterion.bench_function("leave_one_out_features", |b| {
-        b.iter(|| leave_one_out_features(x.view(), membership.view(), 0, None, &[0.5, 2.0], ONE));
+        b.iter(|| leave_one_out_features(x.view(), membership.view(), &compared, &[0.5, 2.0], None, ONE));
+    });
+    // As the attack `tmi` asks for them: with a prior, of a third of the shadows.
+    let (mean, variance) = (Array2::zeros((SHAPE.1, SHAPE.3)), Array1::ones(SHAPE.3));
+    let prior = Prior { mean: mean.view(), variance: variance.view(), share: 0.6 };
+    let mut next = numbers(5);
+    let wanted = Array2::from_shape_simple_fn((SHAPE.0, SHAPE.1), || next() < 0.33);
+    compared.wanted = Some(wanted.view());
+    criterion.bench_function("leave_one_out_features of a third, with a prior", |b| {
+        b.iter(|| leave_one_out_features(x.view(), membership.view(), &compared, &[0.5], Some(&prior), ONE));
     });
     criterion.bench_function("gaussian_scores of 32 targets", |b| {
         b.iter(|| gaussian_scores(x.view(), membership.view(), targets().view(), 0.5, ONE));

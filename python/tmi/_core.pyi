@@ -28,7 +28,6 @@ __all__ = [
     "adapted_lira",
     "apply_view",
     "condition",
-    "empirical_bayes_features",
     "gaussian_scores",
     "label_probe",
     "leave_one_out_feature_names",
@@ -125,7 +124,10 @@ def leave_one_out_features(
     target: int,
     *,
     apart: NDArray[np.bool_] | None = None,
+    wanted: NDArray[np.bool_] | None = None,
     ridges: Sequence[float] = ...,
+    prior: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    share: float = 0.6,
     threads: int = 1,
 ) -> NDArray[np.float32]:
     """How each model's answers compare with those of the IN and the OUT shadows of each point.
@@ -146,28 +148,44 @@ def leave_one_out_features(
     - ``lda_<ridge>``: linear discriminant ``(mean_in - mean_out)' C^-1 (x - (mean_in + mean_out) / 2)`` where
       ``C = S + ridge * max(trace(S) / K, 1e-6) I`` and S is the pooled covariance, the model left out of all of it
 
-    Costs O(N K^2 + K^3) per point.
+    With a prior, ``EMPIRICAL_BAYES_FEATURES`` follow: likelihood ratios along an IN - OUT shift that is shrunken
+    towards an expected one. With the difference ``D`` of the means, its sampling variance ``v`` per class, the prior
+    mean ``f`` and variance ``t``, the shift is ``h = (D t + f v) / (t + v)`` (empirical Bayes) and the score
+    ``h^T C^-1 (x - m + (p - 1/2) h)`` with the mean ``m`` of the shadows, the share ``p`` of the IN ones and
+    ``C = (1 - share) S + share trace(S) / K I``.
+
+    - ``expected``: the score along ``f``; ``shrunken``: along ``h``; ``certainty``: the norm ``sqrt(h^T C^-1 h)``
+
+    Costs O(N K^2 + K^3) per point and O(K^2) per row.
 
     Args:
         x: finite numbers, float32 [N, P, K]; for example a mean of scaled logits.
         membership: bool [N, P]; the target's row has no influence.
         target: index of the target.
         apart: bool [N, P], other models that are treated as the target is: they get features and enter no statistic.
+        wanted: bool [N, P], the models and points that features are wanted of; all of them unless given.
         ridges: (0.5, 2.0) unless given; one discriminant each, between 1e-6 and 1e6.
+        prior: the expected shift, float64 [P, K], and how far true shifts lie from it, variances from 0, float64 [K].
+            ``x`` should be whitened by the mean covariance over points.
+        share: of the identity in the covariance, with a prior; in (0, 1).
         threads: number of threads.
 
     Returns:
-        float32 [N, P, 13 + len(ridges)], a view of an array with the axes P, N, features. Finite, limited to
-        ±1,000,000. Where no IN or no OUT shadow is left, all features but ``top_value`` are exactly 0.
+        float32 [rows, 13 + len(ridges)], or 3 more with a prior. A row is a model at a point, of those wanted, in the
+        order of the models and, within a model, of the points. Finite, limited to ±1,000,000. Where no IN or no OUT
+        shadow is left, all features but ``top_value`` are exactly 0.
 
     Raises:
-        ValueError: an axis of length zero, shapes that do not fit, NaN or infinity in x, no such target, a ridge
-            outside its domain.
-        TypeError: x or membership of another type.
+        ValueError: an axis of length zero, shapes that do not fit, NaN or infinity in x or the prior, no such target,
+            a ridge, a variance or a share outside its domain.
+        TypeError: an array of another type.
     """
 
 def leave_one_out_feature_names(ridges: Sequence[float] = ...) -> list[str]:
-    """Names of the last axis of ``leave_one_out_features``, in order."""
+    """Names of the last axis of ``leave_one_out_features`` without a prior, in order."""
+
+EMPIRICAL_BAYES_FEATURES: list[str]
+"""Names of the features that ``leave_one_out_features`` has with a prior besides, in order."""
 
 def gaussian_scores(
     x: NDArray[np.float32],
@@ -311,47 +329,6 @@ def roc_resample(
 
     Raises:
         ValueError: T or P of zero, shapes that do not fit, NaN in scores, rates outside [0, 1].
-        TypeError: an array of another type.
-    """
-
-EMPIRICAL_BAYES_FEATURES: list[str]
-"""Names of the features of `empirical_bayes_features`, in order."""
-
-def empirical_bayes_features(
-    x: NDArray[np.float32],
-    membership: NDArray[np.bool_],
-    target: int,
-    prior_mean: NDArray[np.float64],
-    prior_variance: NDArray[np.float64],
-    *,
-    apart: NDArray[np.bool_] | None = None,
-    share: float = 0.6,
-    threads: int = 1,
-) -> NDArray[np.float32]:
-    """Likelihood ratios along an IN - OUT shift that is shrunken towards an expected one.
-
-    The statistics of a model leave out the target and the model itself. With the difference ``D`` of the means, its
-    sampling variance ``v`` per class, the prior mean ``f`` and variance ``t``, the shift is
-    ``h = (D t + f v) / (t + v)`` (empirical Bayes) and the score
-    ``h^T C^-1 (x - m + (p - 1/2) h)`` with the mean ``m`` of the shadows, the share ``p`` of the IN ones and
-    ``C = (1 - share) S + share trace(S) / K I``.
-
-    Args:
-        x: float32 ``[models, points, classes]``, whitened by the mean covariance over points.
-        membership: bool ``[models, points]``; row ``target`` has no influence.
-        target: index of a model.
-        prior_mean: float64 ``[points, classes]``, the expected shift.
-        prior_variance: float64 ``[classes]``, from 0, how far true shifts lie from it.
-        apart: bool ``[models, points]``, other models that are treated as the target is.
-        share: of the identity in the covariance, in (0, 1).
-        threads: number of threads, from 1; never changes a bit of the result.
-
-    Returns:
-        float32 ``[models, points, 3]``: ``expected`` (the score along ``f``), ``shrunken`` (along ``h``) and
-        ``certainty``, the norm ``sqrt(h^T C^-1 h)``. 0 where no IN or no OUT shadow is left.
-
-    Raises:
-        ValueError: an axis of length zero, shapes that do not fit, an argument outside its domain, NaN or infinity.
         TypeError: an array of another type.
     """
 

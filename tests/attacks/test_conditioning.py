@@ -22,7 +22,7 @@ Floats = np.ndarray
 def plain_empirical_bayes(
     x: Floats, membership: Floats, target: int, mean: Floats, variance: Floats, share: float
 ) -> Floats:
-    """The features of `_core.empirical_bayes_features`, model by model from the formulae."""
+    """What a prior adds to `_core.leave_one_out_features`, model by model from the formulae."""
     models, points, classes = x.shape
     features = np.zeros((models, points, 3))
     for model in range(models):
@@ -64,7 +64,8 @@ def test_empirical_bayes_features_are_the_formulae(
     membership = random.random((models, 5)) < inside
     mean, variance = random.normal(size=(5, classes)), random.exponential(size=classes)
     target = int(random.integers(models))
-    found = _core.empirical_bayes_features(x, membership, target, mean, variance, share=share)
+    found = _core.leave_one_out_features(x, membership, target, prior=(mean, variance), share=share)
+    found = found.reshape(models, 5, -1)[..., -3:]
     expected = plain_empirical_bayes(x.astype(np.float64), membership, target, mean, variance, share)
     np.testing.assert_allclose(found, expected.clip(-1e6, 1e6), rtol=2e-5, atol=2e-5)
 
@@ -74,10 +75,11 @@ def test_empirical_bayes_features_with_threads_and_outliers() -> None:
     x = random.normal(size=(20, 50, 4)).astype(np.float32)
     x[3] *= 1e4
     membership = random.random((20, 50)) < 0.5
-    arguments = (x, membership, 1, np.zeros((50, 4)), np.ones(4))
-    one = _core.empirical_bayes_features(*arguments, threads=1)
+    prior = np.zeros((50, 4)), np.ones(4)
+    one = _core.leave_one_out_features(x, membership, 1, prior=prior, threads=1)
     assert np.isfinite(one).all()
-    np.testing.assert_array_equal(one, _core.empirical_bayes_features(*arguments, threads=3))
+    np.testing.assert_array_equal(one, _core.leave_one_out_features(x, membership, 1, prior=prior, threads=3))
+    one = one.reshape(20, 50, -1)[..., -3:]
     expected = plain_empirical_bayes(x.astype(np.float64), membership, 1, np.zeros((50, 4)), np.ones(4), 0.6)
     np.testing.assert_allclose(one, expected, rtol=1e-3, atol=1e-3)
 
@@ -140,9 +142,9 @@ def test_condition_names_what_is_wrong(change: dict[str, object], sentence: str)
     [
         ({"share": 1.0}, "share is 1; expected between 0 and 1"),
         ({"share": float("nan")}, "share is NaN"),
-        ({"prior_mean": np.full((3, 2), np.nan)}, "prior_mean is NaN"),
-        ({"prior_mean": np.zeros((3, 3))}, "prior_mean has shape"),
-        ({"prior_variance": np.full(2, -1.0)}, "prior_variance is -1"),
+        ({"prior": (np.full((3, 2), np.nan), np.zeros(2))}, "prior_mean is NaN"),
+        ({"prior": (np.zeros((3, 3)), np.zeros(2))}, "prior_mean has shape"),
+        ({"prior": (np.zeros((3, 2)), np.full(2, -1.0))}, "prior_variance is -1"),
         ({"target": 4}, "target is 4"),
     ],
 )
@@ -151,11 +153,10 @@ def test_empirical_bayes_names_what_is_wrong(change: dict[str, object], sentence
         "x": np.zeros((4, 3, 2), np.float32),
         "membership": np.zeros((4, 3), bool),
         "target": 0,
-        "prior_mean": np.zeros((3, 2)),
-        "prior_variance": np.zeros(2),
+        "prior": (np.zeros((3, 2)), np.zeros(2)),
     }
     with pytest.raises(ValueError, match=sentence):
-        _core.empirical_bayes_features(**(arguments | change))  # type: ignore[arg-type]
+        _core.leave_one_out_features(**(arguments | change))  # type: ignore[arg-type]
 
 
 def correlated(models: int = 40, points: int = 60, classes: int = 4, seed: int = 0) -> AttackInput:
@@ -232,7 +233,7 @@ def test_the_smoothed_membership_leaves_the_target_out_exactly() -> None:
 def test_ingredients_are_left_out() -> None:
     answers = correlated(models=10, points=20)
     width = {
-        ingredients: evidence_of(answers, ingredients).of_target(0).shape[-1]
+        ingredients: evidence_of(answers, ingredients).of_target(0, answers.membership).shape[-1]
         for ingredients in (
             Ingredients(),
             Ingredients(conditioning=False),

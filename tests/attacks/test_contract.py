@@ -138,10 +138,12 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
 
 def test_features_are_named_and_finite() -> None:
     answers = simulated(models=8)
-    assert evidence_of(answers, Ingredients(labels=False)).of_target(2).shape == (8, 60, 7 * 8)
-    features = evidence_of(answers).of_target(2)
+    everything = np.ones((8, 60), dtype=bool)
+    assert evidence_of(answers, Ingredients(labels=False)).of_target(2, everything).shape == (8 * 60, 7 * 8)
+    features = evidence_of(answers).of_target(2, everything)
     # The log odds of the labels as they are and conditioned, like the others, and the three of them.
-    assert features.shape == (8, 60, 9 * 8 + 4)
+    assert features.shape == (8 * 60, 9 * 8 + 4)
+    assert np.array_equal(evidence_of(answers).of_target(2, answers.membership), features[answers.membership.ravel()])
     names = _core.leave_one_out_feature_names([RIDGE])
     assert len(set(names)) == len(names)
     assert np.isfinite(features).all()

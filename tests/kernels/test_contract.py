@@ -34,7 +34,9 @@ def calls(points: int, scores: int) -> dict[str, Callable[[int], Any]]:
     return {
         "scale_logits": lambda n: _core.scale_logits(predictions.reshape(-1, 7), threads=n),
         "reduce_logits": lambda n: _core.reduce_logits(predictions, threads=n),
-        "leave_one_out_features": lambda n: _core.leave_one_out_features(x, membership, 2, threads=n),
+        "leave_one_out_features": lambda n: _core.leave_one_out_features(
+            x, membership, 2, wanted=shares < 0.5, prior=(x[0].astype(float), np.ones(7)), threads=n
+        ),
         "gaussian_scores": lambda n: _core.gaussian_scores(x, membership, targets, threads=n),
         "adapted_lira": lambda n: _core.adapted_lira(predictions, membership, targets, threads=n),
         "roc_metrics": lambda n: _core.roc_metrics(ranked, labels, rates, threads=n),
@@ -202,6 +204,7 @@ def test_arguments_outside_their_domain():
     apart = np.zeros((4, 4), dtype=bool)
     refuse(ValueError, "^apart has shape .*models and points of x", "leave_one_out_features", apart=apart)
     refuse(TypeError, "^apart has dtype.*bool", "leave_one_out_features", apart=apart.astype(int))
+    refuse(ValueError, "^wanted has shape .*models and points of x", "leave_one_out_features", wanted=apart)
     for ridge in (0.0, -1.0, np.nan, np.inf):
         refuse(ValueError, "^ridge is .*between", "gaussian_scores", ridge=ridge)
         refuse(ValueError, "^ridges is .*between", "leave_one_out_features", ridges=(0.5, ridge))
@@ -235,17 +238,15 @@ def test_what_no_machine_has_is_a_memory_error():
         _core.condition(x, x, np.ones((1, 1), np.float32))
 
 
-@pytest.mark.parametrize("kernel", ["gaussian_scores", "leave_one_out_features", "empirical_bayes_features"])
+@pytest.mark.parametrize("kernel", ["gaussian_scores", "leave_one_out_features"])
 def test_a_vocabulary_of_classes_takes_no_matrix_of_them(kernel):
     x, membership = predictions_like(6, (4, 6, 60_000)), membership_like(6, 4, 6)
     membership[:2], membership[2:] = True, False
     if kernel == "gaussian_scores":
         found = _core.gaussian_scores(x, membership, np.arange(4))
-    elif kernel == "leave_one_out_features":
-        found = _core.leave_one_out_features(x, membership, 0)[..., -1]
     else:
-        mean, variance = np.zeros((6, 60_000)), np.ones(60_000)
-        found = _core.empirical_bayes_features(x, membership, 0, mean, variance)[..., 1]
+        prior = np.zeros((6, 60_000)), np.ones(60_000)
+        found = _core.leave_one_out_features(x, membership, 0, prior=prior).reshape(4, 6, -1)[..., [-4, -2]]
     assert np.isfinite(found).all()
     assert (found != 0).any(axis=0).all()
 

@@ -104,8 +104,9 @@ def test_leave_one_out_features(seed, shape, share, scale, layout):
     membership = membership_like(seed, models, points, share)
     target, ridges = seed % models, (0.05, 0.5, 2.0)
     features = _core.leave_one_out_features(layout(x), layout(membership), target, ridges=ridges)
-    assert features.shape == (models, points, 13 + len(ridges))
+    assert features.shape == (models * points, 13 + len(ridges))
     assert features.shape[-1] == len(_core.leave_one_out_feature_names(ridges))
+    features = features.reshape(models, points, -1)
     for n in range(models):
         for p in range(points):
             inside, outside = sides(membership[:, p], {target, n})
@@ -120,7 +121,8 @@ def test_leave_one_out_ignores_the_target():
     changed[3] += 100
     flipped[3] ^= True
     before, after = (
-        np.delete(_core.leave_one_out_features(a, b, 3), 3, axis=0) for a, b in ((x, membership), (changed, flipped))
+        np.delete(_core.leave_one_out_features(a, b, 3).reshape(12, 7, -1), 3, axis=0)
+        for a, b in ((x, membership), (changed, flipped))
     )
     np.testing.assert_array_equal(before, after)
 
@@ -130,7 +132,7 @@ def test_an_outlier_is_left_out_exactly(size):
     x, membership = predictions_like(2, (20, 3, 6)), membership_like(2, 20, 3)
     x[5] = size * np.sign(x[5])
     names = _core.leave_one_out_feature_names()
-    lda = _core.leave_one_out_features(x, membership, 0)[5, :, names.index("lda_0.5")]
+    lda = _core.leave_one_out_features(x, membership, 0).reshape(20, 3, -1)[5, :, names.index("lda_0.5")]
     for p in range(3):
         inside, outside = sides(membership[:, p], {0, 5})
         row = x[:, p].astype(np.float64)

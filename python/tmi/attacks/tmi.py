@@ -60,7 +60,7 @@ class Tmi(Attack):
         """The classifier's log-odds of membership."""
 
         def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
-            return np.stack([_score_target(answers, evidence.of_target(target), target) for target in targets])
+            return np.stack([_score_target(answers, evidence, target) for target in targets])
 
         return _in_windows(answers, self.ingredients, score)
 
@@ -150,11 +150,11 @@ def _in_windows(
         )
 
 
-def _score_target(answers: AttackInput, features: NDArray[np.float32], target: int) -> NDArray[np.float64]:
-    models, _, columns = features.shape
-    shadows = np.arange(models) != target
-    rows = features[shadows].reshape(-1, columns)
-    return _learned(rows, answers.membership[shadows].reshape(-1), features[target], answers.seed)
+def _score_target(answers: AttackInput, evidence: Evidence, target: int) -> NDArray[np.float64]:
+    taught = np.ones_like(answers.membership)
+    taught[target] = False
+    rows, labels, queries = _rows(answers, evidence, target, _few_of(taught, answers.seed))
+    return _learned(rows, labels, queries, answers.seed)
 
 
 def _score_in_folds(answers: AttackInput, evidence: Evidence, target: int) -> NDArray[np.float64]:
@@ -169,25 +169,45 @@ def _score_in_folds(answers: AttackInput, evidence: Evidence, target: int) -> ND
     points, folds = answers.membership.shape[1], min(FOLDS, *answers.design.sizes[target])
     if folds < 2:
         return np.zeros(points)
-    rows, labels, queries = [], [], []
-    for fold in range(folds):
-        compared = ~shadows.apart & ((shadows.ranks - 1) % folds == fold)
-        features = evidence.of_target(target, shadows.apart | compared)
-        rows.append(features[compared])
-        labels.append(answers.membership[compared])
-        queries.append(features[target])
-    scores = _learned(np.concatenate(rows), np.concatenate(labels), np.concatenate(queries), answers.seed)
+    compared = np.stack([~shadows.apart & ((shadows.ranks - 1) % folds == fold) for fold in range(folds)])
+    learned = [
+        _rows(answers, evidence, target, taught, shadows.apart | apart)
+        for taught, apart in zip(_few_of(compared, answers.seed), compared, strict=True)
+    ]
+    rows, labels, queries = (np.concatenate(parts) for parts in zip(*learned, strict=True))
+    scores = _learned(rows, labels, queries, answers.seed)
     mean: NDArray[np.float64] = scores.reshape(folds, points).mean(axis=0)
     return mean
+
+
+def _few_of(rows: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
+    """Of the rows that are true at most so many, of any shape."""
+    flat = np.flatnonzero(rows)
+    if len(flat) <= MOST_ROWS:
+        return rows
+    few = np.zeros_like(rows)
+    few.reshape(-1)[flat[stream(seed, "metaclassifier rows").permutation(len(flat))[:MOST_ROWS]]] = True
+    return few
+
+
+def _rows(
+    answers: AttackInput,
+    evidence: Evidence,
+    target: int,
+    taught: NDArray[np.bool_],
+    apart: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """Features of the shadows at the points that teach, bool ``[models, points]``; their membership; the target's."""
+    wanted = taught.copy()
+    wanted[target] = True
+    features, is_query = evidence.of_target(target, wanted, apart), np.nonzero(wanted)[0] == target
+    return features[~is_query], answers.membership[taught], features[is_query]
 
 
 def _learned(
     rows: NDArray[np.float32], labels: NDArray[np.bool_], queries: NDArray[np.float32], seed: int
 ) -> NDArray[np.float64]:
     """The log-odds ``[queries]`` of a classifier that learns from the rows."""
-    if len(rows) > MOST_ROWS:
-        chosen = np.sort(stream(seed, "metaclassifier rows").permutation(len(rows))[:MOST_ROWS])
-        rows, labels = rows[chosen], labels[chosen]
     # Nothing to learn: one kind of label, or so few shadows that no row could be compared with others.
     if labels.all() or not labels.any() or not rows.any():
         return np.zeros(len(queries))

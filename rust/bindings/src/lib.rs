@@ -9,10 +9,10 @@ mod call;
 /// The kernels of tmi, in the order of the folders of `tmi_kernels`.
 #[pyo3::pymodule]
 mod _core {
-    use ndarray::{Array1, Array2, Array3};
+    use ndarray::{Array1, Array2};
     use numpy::{Ix1, Ix2, Ix3, Ix4};
     use pyo3::prelude::*;
-    use tmi_kernels::{Conditioned, Covariance, Prior, Reduced, RocCurve, View};
+    use tmi_kernels::{Compared, Conditioned, Covariance, Prior, Reduced, RocCurve, View};
 
     use crate::arguments::{array, flags, floats, thread_count, with_floats};
     use crate::call::{Arrays, call, refusal};
@@ -72,23 +72,46 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (x, membership, target, *, apart=None, ridges=vec![0.5, 2.0], threads=1))]
+    #[pyo3(signature = (
+        x, membership, target, *, apart=None, wanted=None, ridges=vec![0.5, 2.0], prior=None, share=0.6, threads=1
+    ))]
+    #[allow(clippy::too_many_arguments)]
     fn leave_one_out_features<'py>(
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
         membership: &Bound<'py, PyAny>,
         target: i64,
         apart: Option<&Bound<'py, PyAny>>,
+        wanted: Option<&Bound<'py, PyAny>>,
         ridges: Vec<f64>,
+        prior: Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        share: f64,
         threads: i64,
-    ) -> PyResult<Arrays<'py, Array3<f32>>> {
+    ) -> PyResult<Arrays<'py, Array2<f32>>> {
         let x = array::<f32, Ix3>("x", x, "float32")?;
         let membership = flags::<Ix2>("membership", membership)?;
         let apart = apart.map(|apart| flags::<Ix2>("apart", apart)).transpose()?;
+        let wanted = wanted.map(|wanted| flags::<Ix2>("wanted", wanted)).transpose()?;
+        let prior = match &prior {
+            Some((mean, variance)) => Some((
+                array::<f64, Ix2>("prior_mean", mean, "float64")?,
+                array::<f64, Ix1>("prior_variance", variance, "float64")?,
+            )),
+            None => None,
+        };
         let threads = thread_count(threads)?;
         let (x, membership) = (x.as_array(), membership.as_array());
         let apart = apart.as_ref().map(|apart| apart.as_array());
-        call(py, || tmi_kernels::leave_one_out_features(x, membership, target, apart, &ridges, threads))
+        let wanted = wanted.as_ref().map(|wanted| wanted.as_array());
+        let prior = prior.as_ref().map(|(mean, variance)| Prior {
+            mean: mean.as_array(),
+            variance: variance.as_array(),
+            share,
+        });
+        let compared = Compared { target, apart, wanted };
+        call(py, || {
+            tmi_kernels::leave_one_out_features(x, membership, &compared, &ridges, prior.as_ref(), threads)
+        })
     }
 
     #[pyfunction]
@@ -107,34 +130,6 @@ mod _core {
         let threads = thread_count(threads)?;
         let (x, membership, targets) = (x.as_array(), membership.as_array(), targets.as_array());
         call(py, || tmi_kernels::gaussian_scores(x, membership, targets, ridge, threads))
-    }
-
-    #[pyfunction]
-    #[pyo3(signature = (x, membership, target, prior_mean, prior_variance, *, apart=None, share=0.6, threads=1))]
-    #[allow(clippy::too_many_arguments)]
-    fn empirical_bayes_features<'py>(
-        py: Python<'py>,
-        x: &Bound<'py, PyAny>,
-        membership: &Bound<'py, PyAny>,
-        target: i64,
-        prior_mean: &Bound<'py, PyAny>,
-        prior_variance: &Bound<'py, PyAny>,
-        apart: Option<&Bound<'py, PyAny>>,
-        share: f64,
-        threads: i64,
-    ) -> PyResult<Arrays<'py, Array3<f32>>> {
-        let x = array::<f32, Ix3>("x", x, "float32")?;
-        let membership = flags::<Ix2>("membership", membership)?;
-        let mean = array::<f64, Ix2>("prior_mean", prior_mean, "float64")?;
-        let variance = array::<f64, Ix1>("prior_variance", prior_variance, "float64")?;
-        let apart = apart.map(|apart| flags::<Ix2>("apart", apart)).transpose()?;
-        let threads = thread_count(threads)?;
-        let (x, membership) = (x.as_array(), membership.as_array());
-        let apart = apart.as_ref().map(|apart| apart.as_array());
-        let prior = Prior { mean: mean.as_array(), variance: variance.as_array() };
-        call(py, || {
-            tmi_kernels::empirical_bayes_features(x, membership, target, apart, &prior, share, threads)
-        })
     }
 
     #[pyfunction]

@@ -13,7 +13,7 @@ mod outcome;
 
 use half::f16;
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView4, Ix1, Ix2, Ix3, Ix4};
-use tmi_kernels::{self as kernels, Covariance, EMPIRICAL_BAYES_FEATURES, Prior, View};
+use tmi_kernels::{self as kernels, Compared, Covariance, EMPIRICAL_BAYES_FEATURES, Prior, View};
 
 use crate::input::{Bytes, Laid, next};
 use crate::outcome::{expect, must_agree, on_any_threads, within};
@@ -22,13 +22,12 @@ use crate::outcome::{expect, must_agree, on_any_threads, within};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 11] = [
     ("scale_logits", scale_logits),
     ("reduce_logits", reduce_logits),
     ("apply_view", apply_view),
     ("leave_one_out_features", leave_one_out_features),
     ("gaussian_scores", gaussian_scores),
-    ("empirical_bayes_features", empirical_bayes_features),
     ("adapted_lira", adapted_lira),
     ("roc_curve", roc_curve),
     ("roc_metrics", roc_metrics),
@@ -169,13 +168,13 @@ impl Pool {
         features: &Array3<f32>,
         target: i64,
         apart: &Option<Laid<bool, Ix2>>,
-        own: Option<usize>,
+        own: usize,
     ) {
         let apart = apart.as_ref().map(Laid::view);
         for ((model, point, feature), &value) in features.indexed_iter() {
             let is_apart = |n| apart.is_some_and(|apart| apart[[n, point]]);
             let is_without = |n| n == model || n as i64 == target || is_apart(n);
-            let is_neutral = Some(feature) != own && !self.is_comparable(point, is_without);
+            let is_neutral = feature != own && !self.is_comparable(point, is_without);
             assert!(!is_neutral || value == 0.0, "{value} where nothing can be compared");
         }
     }
@@ -185,27 +184,61 @@ impl Pool {
 pub fn leave_one_out_features(bytes: &[u8]) {
     let bytes = &mut Bytes::new(bytes);
     let pool = Pool::new(bytes);
+    let (_, points, classes) = pool.x.view().dim();
     let target = bytes.target(pool.models());
     let ridges: Vec<f64> =
         (0..bytes.below(3)).map(|_| bytes.parameter(0.1..3.0, &[1e-6, 1e6, 0.0, f64::NAN])).collect();
+    let has_prior = bytes.once_in(2);
+    let (of_mean, of_variance) = (bytes.nearly([points, classes]), bytes.nearly([classes]));
+    let mean: Laid<f64, Ix2> = bytes.array(of_mean);
+    let mut variance = bytes.array::<f64, Ix1>(of_variance).plain();
+    if !bytes.once_in(20) {
+        variance.mapv_inplace(f64::abs);
+    }
+    let variance = bytes.lay(variance);
+    let share =
+        bytes.parameter(0.01..0.99, &[0.0, 1.0, 5e-324, 1e-300, 1e-9, 1.0 - f64::EPSILON / 2.0, f64::NAN]);
     let (apart, is_apart_legal) = pool.apart(bytes);
-    let run = |x, membership, apart| {
+    let (wanted, is_wanted_legal) = pool.apart(bytes);
+    let run = |x, membership, apart, wanted, mean, variance| {
+        let prior = has_prior.then_some(Prior { mean, variance, share });
+        let compared = Compared { target, apart, wanted };
         on_any_threads(|threads| {
-            kernels::leave_one_out_features(x, membership, target, apart, &ridges, threads)
+            kernels::leave_one_out_features(x, membership, &compared, &ridges, prior.as_ref(), threads)
         })
     };
-    let result = run(pool.x.view(), pool.membership.view(), apart.as_ref().map(Laid::view));
-    let plain = (pool.x.plain(), pool.membership.plain(), apart.as_ref().map(Laid::plain));
-    let again = run(plain.0.view(), plain.1.view(), plain.2.as_ref().map(|apart| apart.view()));
+    let flags = |flags: &Option<Laid<bool, Ix2>>| flags.as_ref().map(Laid::plain);
+    let (plain_apart, plain_wanted) = (flags(&apart), flags(&wanted));
+    let of_apart = apart.as_ref().map(Laid::view);
+    let (x, membership) = (pool.x.view(), pool.membership.view());
+    let result = run(x, membership, of_apart, wanted.as_ref().map(Laid::view), mean.view(), variance.view());
+    let plain = (pool.x.plain(), pool.membership.plain(), mean.plain(), variance.plain());
+    let of_apart = plain_apart.as_ref().map(|apart| apart.view());
+    let of_wanted = plain_wanted.as_ref().map(|wanted| wanted.view());
+    let again = run(plain.0.view(), plain.1.view(), of_apart, of_wanted, plain.2.view(), plain.3.view());
     must_agree("another layout", &result, &again);
+    let is_prior_legal = (of_mean, of_variance) == ([points, classes], [classes])
+        && !mean.any(|mean| !mean.is_finite())
+        && !variance.any(|variance| !(variance.is_finite() && variance >= 0.0))
+        && share > 0.0
+        && share < 1.0;
     let is_legal = pool.is_legal
         && is_apart_legal
+        && is_wanted_legal
         && (0..pool.models() as i64).contains(&target)
-        && ridges.iter().all(|ridge| (1e-6..=1e6).contains(ridge));
+        && ridges.iter().all(|ridge| (1e-6..=1e6).contains(ridge))
+        && (is_prior_legal || !has_prior);
     let Some(features) = expect(result, is_legal) else { return };
     within(&features, -1e6..=1e6);
-    assert_eq!(kernels::leave_one_out_feature_names(&ridges).len(), features.dim().2);
-    pool.must_be_neutral(&features, target, &apart, Some(12));
+    let of_prior = if has_prior { EMPIRICAL_BAYES_FEATURES.len() } else { 0 };
+    assert_eq!(kernels::leave_one_out_feature_names(&ridges).len() + of_prior, features.ncols());
+    let rows = plain_wanted.map_or(pool.models() * points, |wanted| wanted.iter().filter(|&&is| is).count());
+    assert_eq!(rows, features.nrows());
+    if wanted.is_none() {
+        let shape = (pool.models(), points, features.ncols());
+        let features = features.into_shape_with_order(shape).expect("a row for each model at each point");
+        pool.must_be_neutral(&features, target, &apart, 12);
+    }
 }
 
 /// The kernel of that name.
@@ -223,49 +256,6 @@ pub fn gaussian_scores(bytes: &[u8]) {
     let is_legal = pool.is_legal && are_models(&targets, pool.models()) && (1e-6..=1e6).contains(&ridge);
     let Some(scores) = expect(result, is_legal) else { return };
     must_be_scores(&scores, &targets, |point, target| pool.is_comparable(point, |n| n == target));
-}
-
-/// The kernel of that name.
-pub fn empirical_bayes_features(bytes: &[u8]) {
-    let bytes = &mut Bytes::new(bytes);
-    let pool = Pool::new(bytes);
-    let (_, points, classes) = pool.x.view().dim();
-    let target = bytes.target(pool.models());
-    let (of_mean, of_variance) = (bytes.nearly([points, classes]), bytes.nearly([classes]));
-    let mean: Laid<f64, Ix2> = bytes.array(of_mean);
-    let mut variance = bytes.array::<f64, Ix1>(of_variance).plain();
-    if !bytes.once_in(20) {
-        variance.mapv_inplace(f64::abs);
-    }
-    let variance = bytes.lay(variance);
-    let share =
-        bytes.parameter(0.01..0.99, &[0.0, 1.0, 5e-324, 1e-300, 1e-9, 1.0 - f64::EPSILON / 2.0, f64::NAN]);
-    let (apart, is_apart_legal) = pool.apart(bytes);
-    let run = |x, membership, apart, mean, variance| {
-        let prior = Prior { mean, variance };
-        on_any_threads(|threads| {
-            kernels::empirical_bayes_features(x, membership, target, apart, &prior, share, threads)
-        })
-    };
-    let of_apart = apart.as_ref().map(Laid::view);
-    let result = run(pool.x.view(), pool.membership.view(), of_apart, mean.view(), variance.view());
-    let plain = (pool.x.plain(), pool.membership.plain(), mean.plain(), variance.plain());
-    let of_apart = apart.as_ref().map(Laid::plain);
-    let of_apart = of_apart.as_ref().map(|apart| apart.view());
-    let again = run(plain.0.view(), plain.1.view(), of_apart, plain.2.view(), plain.3.view());
-    must_agree("another layout", &result, &again);
-    let is_legal = pool.is_legal
-        && is_apart_legal
-        && (0..pool.models() as i64).contains(&target)
-        && (of_mean, of_variance) == ([points, classes], [classes])
-        && !mean.any(|mean| !mean.is_finite())
-        && !variance.any(|variance| !(variance.is_finite() && variance >= 0.0))
-        && share > 0.0
-        && share < 1.0;
-    let Some(features) = expect(result, is_legal) else { return };
-    within(&features, -1e6..=1e6);
-    assert_eq!(features.dim().2, EMPIRICAL_BAYES_FEATURES.len());
-    pool.must_be_neutral(&features, target, &apart, None);
 }
 
 /// The kernel of that name.

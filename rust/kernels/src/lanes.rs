@@ -11,6 +11,12 @@ pub(crate) type Lane = [f64; LANES];
 /// Sum over all lanes of the products of `a` and `b`, always in the same order.
 #[multiversion(targets("x86_64+avx2"))]
 pub(crate) fn dot(a: &[Lane], b: &[Lane]) -> f64 {
+    dot_in_lanes(a, b)
+}
+
+/// The same within a function that is compiled for several instruction sets itself.
+#[inline(always)]
+pub(crate) fn dot_in_lanes(a: &[Lane], b: &[Lane]) -> f64 {
     let mut sums = [0.0; LANES];
     for (a, b) in a.iter().zip(b) {
         for l in 0..LANES {

@@ -20,7 +20,7 @@ pub use conditioning::{Conditioned, condition};
 pub use error::KernelError;
 pub use label_probe::label_probe;
 pub use leave_one_out::{
-    EMPIRICAL_BAYES_FEATURES, Prior, empirical_bayes_features, gaussian_scores, leave_one_out_feature_names,
+    Compared, EMPIRICAL_BAYES_FEATURES, Prior, gaussian_scores, leave_one_out_feature_names,
     leave_one_out_features,
 };
 pub use lira::{Covariance, adapted_lira};

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.attacks.features.profiles import profiles
 from tmi.attacks.features.shrinkage import (
+    IDENTITY_SHARE,
     Array,
     Sides,
-    empirical_bayes,
     expected_shift,
     parts,
     profile_regressors,
     remaining_variance,
     variances,
+    whitened,
 )
 from tmi.attacks.features.windows import PROBE, Window
 
@@ -71,38 +72,61 @@ class Evidence:
         self._odds = window.odds if ingredients.labels else None
         self._companions = [Evidence(companion, ingredients) for companion in window.companions]
 
-    def of_target(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-        """Features of all models as seen for one target, float32 ``[models, points, features]``.
+    def of_target(
+        self, target: int, wanted: NDArray[np.bool_], apart: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float32]:
+        """Features as seen for one target, float32 ``[rows, features]``.
 
         Args:
             target: index of a model.
+            wanted: bool ``[models, points]``, whose features, and where: a row for each, in the order of the models
+                and, within a model, of the points.
             apart: bool ``[models, points]``, models that are treated as the target is: compared, and part of nothing
                 that others are compared with.
         """
-        membership, threads = self._answers.membership, self._answers.threads
-        sides = Sides.of_target(membership, target, apart)
-        columns: list[NDArray[np.float32]] = []
-        for x, expected in self._representations(target, sides, apart):
-            white, shrunken = empirical_bayes(x, sides, expected, membership, target, threads, apart)
-            compared = _core.leave_one_out_features(
-                white, membership, target, apart=apart, ridges=[RIDGE], threads=threads
-            )
-            columns.append(compared.take(_statistics(), axis=-1))
-            if self._ingredients.shrinkage:
-                columns.append(shrunken)
+        sides = Sides.of_target(self._answers.membership, target, apart)
+        columns = [
+            self._compared(x, expected, sides, target, wanted, apart)
+            for x, expected in self._representations(target, sides, apart)
+        ]
         if self._telling_odds is not None:
-            columns.append(self._telling_odds)
-        columns += [companion.of_target(target, apart) for companion in self._companions]
+            columns.append(self._telling_odds[wanted])
+        columns += [companion.of_target(target, wanted, apart) for companion in self._companions]
         return np.concatenate(columns, axis=-1)
 
     def conditional_scores(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
-        membership, threads = self._answers.membership, self._answers.threads
-        sides = Sides.of_target(membership, target, apart)
+        sides = Sides.of_target(self._answers.membership, target, apart)
+        wanted = np.zeros_like(self._answers.membership)
+        wanted[target] = True
         x, expected = self._restored(IDENTITY, sides, self._smoothed(target, apart))
-        _, features = empirical_bayes(x, sides, expected, membership, target, threads, apart)
-        shrunken: NDArray[np.float32] = features[target, :, _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
+        features = self._compared(x, expected, sides, target, wanted, apart)
+        shrunken: NDArray[np.float32] = features[:, len(STATISTICS) + _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
+
+    def _compared(
+        self,
+        x: Array,
+        expected: Array,
+        sides: Sides,
+        target: int,
+        wanted: NDArray[np.bool_],
+        apart: NDArray[np.bool_] | None,
+    ) -> NDArray[np.float32]:
+        """The features of one representation."""
+        white, prior = whitened(x, sides, expected)
+        compared = _core.leave_one_out_features(
+            white,
+            self._answers.membership,
+            target,
+            apart=apart,
+            wanted=wanted,
+            ridges=[RIDGE],
+            prior=prior if self._ingredients.shrinkage else None,
+            share=IDENTITY_SHARE,
+            threads=self._answers.threads,
+        )
+        return compared.take(_used_features(self._ingredients.shrinkage), axis=-1)
 
     def _representations(
         self, target: int, sides: Sides, apart: NDArray[np.bool_] | None
@@ -278,6 +302,8 @@ def _by_point(x: NDArray[np.float32]) -> Array:
     return np.ascontiguousarray(x.transpose(1, 0, 2), dtype=np.float64)
 
 
-def _statistics() -> list[int]:
-    names = _core.leave_one_out_feature_names([RIDGE])
-    return [names.index(name) for name in STATISTICS]
+@cache
+def _used_features(shrinkage: bool) -> list[int]:
+    names = [*_core.leave_one_out_feature_names([RIDGE]), *_core.EMPIRICAL_BAYES_FEATURES]
+    used = STATISTICS + (tuple(_core.EMPIRICAL_BAYES_FEATURES) if shrinkage else ())
+    return [names.index(name) for name in used]

@@ -3,7 +3,7 @@
 How membership moves the answers at one point is estimated from a few dozen shadows, so the estimate is noisy; but
 points resemble one another: the top class usually rises, and similar points shift in similar ways. A ridge regression
 over points predicts the shift at each point from points of other folds, and empirical Bayes weighs that prediction
-against the point's own estimate (`_core.empirical_bayes_features`).
+against the point's own estimate (`_core.leave_one_out_features` with a prior).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tmi import _core
 
 FOLDS = 5
 # Of the identity in the mean covariance over points, and in each point's own; 0.4 to 0.8 do equally well.
@@ -97,38 +95,22 @@ def parts(x: Array) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(x), size)]
 
 
-def empirical_bayes(
-    x: Array,
-    sides: Sides,
-    expected: Array,
-    membership: NDArray[np.bool_],
-    target: int,
-    threads: int = 1,
-    apart: NDArray[np.bool_] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Whitened answers, and the features of `_core.empirical_bayes_features` on them.
+def whitened(x: Array, sides: Sides, expected: Array) -> tuple[NDArray[np.float32], tuple[Array, Array]]:
+    """Whitened answers, and what is known of their shift beforehand.
 
     Args:
         x: float64 ``[points, models, classes]``.
         sides: of the target.
         expected: float64 ``[points, classes]``, from `expected_shift`.
-        membership: bool ``[models, points]``; the target's row is ignored.
-        target: which model plays the target.
-        threads: for the kernel.
-        apart: bool ``[models, points]``, what enters no statistic besides.
 
     Returns:
-        float32 ``[models, points, classes]`` and float32 ``[models, points, 3]``.
+        float32 ``[models, points, classes]`` and the prior of `_core.leave_one_out_features`.
     """
     means = sides.means(x)
     whitening = _whitening(x, sides, means)
     white, mean = (x.reshape(-1, x.shape[2]) @ whitening).reshape(x.shape), expected @ whitening
     variance = remaining_variance(sides.shift(means) @ whitening, variances(white), sides, mean)
-    answers = np.ascontiguousarray(white.transpose(1, 0, 2), dtype=np.float32)
-    features = _core.empirical_bayes_features(
-        answers, membership, target, mean, variance, apart=apart, share=IDENTITY_SHARE, threads=threads
-    )
-    return answers, features
+    return white.astype(np.float32).transpose(1, 0, 2), (mean, variance)
 
 
 def expected_shift(

@@ -5,7 +5,7 @@ use multiversion::multiversion;
 use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
 use crate::leave_one_out::VARIANCE_FLOOR;
-use crate::leave_one_out::moments::{Effects, Moments, Sides};
+use crate::leave_one_out::moments::{Effects, Moments, Picked, Sides};
 use crate::logits::math::ln;
 use crate::memory;
 
@@ -32,7 +32,7 @@ pub(crate) const NAMES: [&str; 13] = [
     "top_value",
 ];
 
-/// Compares one chunk of models at a time; keeps room for it between calls.
+/// Compares `LANES` models at a time; keeps room for it between calls.
 pub(crate) struct Comparer {
     /// Ratios of the OUT and IN variances, class by class; later their logarithms.
     ratios: Vec<[f32; LANES]>,
@@ -43,20 +43,12 @@ impl Comparer {
         Ok(Self { ratios: memory::filled([0.0; LANES], classes)? })
     }
 
-    /// One value per model of a chunk for each of `NAMES`; 0, but for the last, where no IN or no OUT shadow is left.
-    pub(crate) fn compare(
-        &mut self,
-        moments: &Moments,
-        chunk: usize,
-        effects: &Effects,
-    ) -> [Lane; NAMES.len()] {
-        let scales = Scales::new(&moments.traces_left(chunk, effects), effects, moments.classes);
-        let mut comparison = Comparison::at_top(Top::of_chunk(moments, chunk));
-        for (class, (sides, ratios)) in moments.sides.iter().zip(&mut self.ratios).enumerate() {
-            let at = class * moments.chunks + chunk;
-            let values = Values { class: class as f64, x: &moments.values[at], u: &moments.deviations[at] };
-            *ratios = add_class(&mut comparison, values, sides, effects, &scales);
-        }
+    /// One value per model for each of `NAMES`; 0, but for the last, where no IN or no OUT shadow is left.
+    pub(crate) fn compare(&mut self, moments: &Moments, picked: &Picked) -> [Lane; NAMES.len()] {
+        let effects = &picked.effects;
+        let scales = Scales::new(&picked.traces_left, effects, moments.classes);
+        let mut comparison = Comparison::at_top(Top::of_values(&picked.values));
+        add_classes(&mut comparison, picked, &moments.sides, &scales, &mut self.ratios);
         ln_all(self.ratios.as_flattened_mut());
         for (class, logarithms) in self.ratios.iter().enumerate() {
             comparison.add_log_ratios(class as f64, logarithms);
@@ -72,9 +64,9 @@ struct Top {
 }
 
 impl Top {
-    fn of_chunk(moments: &Moments, chunk: usize) -> Self {
+    fn of_values(values: &[Lane]) -> Self {
         let mut top = Self { class: [0.0; LANES], value: [f64::NEG_INFINITY; LANES] };
-        for (class, x) in moments.values.iter().skip(chunk).step_by(moments.chunks).enumerate() {
+        for (class, x) in values.iter().enumerate() {
             for l in 0..LANES {
                 let is_larger = x[l] > top.value[l];
                 top.class[l] = if is_larger { class as f64 } else { top.class[l] };
@@ -109,7 +101,7 @@ impl Scales {
     }
 }
 
-/// How the models of one chunk compare over all classes, and in the one where a model's value is largest.
+/// How models compare over all classes, and in the one where a model's value is largest.
 struct Comparison {
     /// Log-likelihood ratios IN - OUT with the pooled variance, and with each side's own.
     llr_shared: Lane,
@@ -192,8 +184,23 @@ impl Comparison {
     }
 }
 
-/// Compares the models in one more class; returns the ratio of the OUT to the IN variance, whose logarithm is missing.
+/// Compares the models in all classes; fills in the ratios of the OUT to the IN variance, whose logarithms are missing.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn add_classes(
+    comparison: &mut Comparison,
+    picked: &Picked,
+    sides: &[Sides],
+    scales: &Scales,
+    ratios: &mut [[f32; LANES]],
+) {
+    let each = picked.values.iter().zip(&picked.deviations).zip(sides).zip(ratios);
+    for (class, (((x, u), sides), ratios)) in each.enumerate() {
+        *ratios = add_class(comparison, Values { class: class as f64, x, u }, sides, &picked.effects, scales);
+    }
+}
+
+/// The same in one class.
+#[inline(always)]
 fn add_class(
     comparison: &mut Comparison,
     values: Values,

@@ -22,9 +22,9 @@ use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut2, s};
 
 use crate::error::KernelError;
-use crate::lanes::{LANES, Lane, dot};
+use crate::lanes::{LANES, Lane, dot_in_lanes};
 use crate::leave_one_out::VARIANCE_FLOOR;
-use crate::leave_one_out::moments::{Effects, Moments, Role};
+use crate::leave_one_out::moments::{Effects, Moments, Picked, Role};
 use crate::leave_one_out::tridiagonal::{Forms, Tridiagonal};
 use crate::memory;
 use crate::span::Span;
@@ -49,8 +49,6 @@ pub(crate) struct Discriminant {
     factors: Tridiagonal,
     /// Difference of the means, rotated.
     difference: Vec<f64>,
-    /// Deviations of the models, rotated; chunk by chunk, within it dimension by dimension.
-    deviations: Vec<Lane>,
     /// Of the deviations and, last, the difference, where there are many classes.
     span: Option<Span>,
     /// The coordinates of the shadows' deviations in it.
@@ -70,7 +68,6 @@ impl Discriminant {
             weighted: memory::filled([0.0; LANES], moments.chunks)?,
             factors: Tridiagonal::of_size(size)?,
             difference: memory::filled(0.0, classes)?,
-            deviations: memory::filled([0.0; LANES], moments.chunks * size)?,
             span: if is_many { Some(Span::of_vectors(size)?) } else { None },
             shadows: memory::zeros(if is_many { (slots, size) } else { (0, 0) })?,
         })
@@ -88,20 +85,19 @@ impl Discriminant {
         }
         self.factors.factorise(&mut self.scatter);
         self.factors.rotate(&mut self.difference[..self.size]);
-        for (chunk, rotated) in self.deviations.chunks_exact_mut(self.size).enumerate() {
-            if let Some(span) = &self.span {
-                let rows = span.coordinates().slice_move(s![chunk * LANES..(chunk + 1) * LANES, ..]);
-                for (rotated, coordinates) in rotated.iter_mut().zip(rows.columns()) {
-                    *rotated = std::array::from_fn(|l| coordinates[l]);
-                }
-            } else {
-                let deviations = moments.deviations.iter().skip(chunk).step_by(moments.chunks);
-                for (rotated, deviation) in rotated.iter_mut().zip(deviations) {
-                    *rotated = *deviation;
-                }
+    }
+
+    /// The deviations of models from the mean of their side, rotated, dimension by dimension.
+    pub(crate) fn rotate_deviations(&self, picked: &Picked, rotated: &mut [Lane]) {
+        if let Some(span) = &self.span {
+            let coordinates = span.coordinates();
+            for (dimension, rotated) in rotated.iter_mut().enumerate() {
+                *rotated = picked.models.map(|model| coordinates[[model, dimension]]);
             }
-            self.factors.rotate_lanes(rotated);
+        } else {
+            rotated.copy_from_slice(&picked.deviations);
         }
+        self.factors.rotate_lanes(rotated);
     }
 
     /// The scatter matrix and the difference in the coordinates of their span.
@@ -147,11 +143,6 @@ impl Discriminant {
         self.span.is_some()
     }
 
-    /// The rotated deviations of the models of one chunk from the mean of their side, dimension by dimension.
-    pub(crate) fn rotated_deviations(&self, chunk: usize) -> &[Lane] {
-        &self.deviations[chunk * self.size..][..self.size]
-    }
-
     /// Vectors in lanes, class by class, in the dimensions in which it works; `products` is room for their products.
     pub(crate) fn project(
         &self,
@@ -180,63 +171,52 @@ impl Discriminant {
 
     /// The scatter matrix of the shadows about the means of their sides.
     fn sum_scatter(&mut self, moments: &Moments) {
-        let (classes, chunks) = (self.classes, moments.chunks);
-        for row in 0..classes {
-            let deviations = &moments.deviations[row * chunks..][..chunks];
-            weigh(deviations, &moments.is_in, &moments.is_out, &mut self.weighted);
-            for column in 0..=row {
-                let product = dot(&self.weighted, &moments.deviations[column * chunks..][..chunks]);
-                self.scatter[row * classes + column] = product;
-                self.scatter[column * classes + row] = product;
-            }
-        }
+        sum_products(moments, &mut self.weighted, &mut self.scatter);
     }
 
-    /// The scores of the models in one chunk; 0 where no IN or no OUT shadow is left.
+    /// The scores of models, whose deviations are `rotated`; 0 where no IN or no OUT shadow is left.
     pub(crate) fn scores(
         &self,
         moments: &Moments,
-        chunk: usize,
-        effects: &Effects,
+        picked: &Picked,
+        rotated: &[Lane],
         ridge: f64,
     ) -> Result<Lane, KernelError> {
-        let traces = moments.traces_left(chunk, effects);
-        let shift = shifts(&traces, effects, self.classes, ridge);
-        let deviations = self.rotated_deviations(chunk);
-        let forms = self.factors.forms(&self.difference[..self.size], deviations, &shift);
+        let (traces, effects) = (&picked.traces_left, &picked.effects);
+        let shift = shifts(traces, effects, self.classes, ridge);
+        let forms = self.factors.forms(&self.difference[..self.size], rotated, &shift);
         let (mut scores, remainders) = downdate(&forms, effects);
         let trace = moments.trace();
         let least = if self.is_span() { LEAST_REMAINDER_OF_MANY } else { LEAST_REMAINDER };
-        for l in 0..LANES {
+        for l in 0..picked.count {
             if !effects.comparable[l] {
                 scores[l] = 0.0;
             } else if remainders[l] < least || traces[l] < LEAST_REMAINDER * trace {
-                scores[l] = self.score_alone(moments, (chunk, l), effects, ridge)?;
+                scores[l] = self.score_alone(moments, (picked.models[l], l), effects, ridge)?;
             }
         }
         Ok(scores)
     }
 
-    /// The score of one model from nothing but the values of the others.
+    /// The score of one model, in one lane, from nothing but the values of the others.
     fn score_alone(
         &self,
         moments: &Moments,
-        place: (usize, usize),
+        (model, lane): (usize, usize),
         effects: &Effects,
         ridge: f64,
     ) -> Result<f64, KernelError> {
         let classes = moments.classes;
-        let side = |role| centred(moments.values_of_side(role, place)?, classes);
+        let side = |role| centred(moments.values_of_side(role, model)?, classes);
         let ((mean_in, rows_in), (mean_out, rows_out)) = (side(Role::In)?, side(Role::Out)?);
         let mut difference = mean_in;
         let mut from_centre = memory::filled([0.0; LANES], classes)?;
         for ((difference, mean_out), (from_centre, x)) in
-            difference.iter_mut().zip(mean_out).zip(from_centre.iter_mut().zip(moments.values_of(place)?))
+            difference.iter_mut().zip(mean_out).zip(from_centre.iter_mut().zip(moments.values_of(model)?))
         {
             *from_centre = [x - 0.5 * (*difference + mean_out); LANES];
             *difference -= mean_out;
         }
-        let (_, lane) = place;
         let freedom = effects.freedom[lane];
         if self.span.is_none() {
             let (scatter_in, scatter_out) = (scatter_of(&rows_in, classes)?, scatter_of(&rows_out, classes)?);
@@ -334,12 +314,21 @@ fn downdate(forms: &Forms, effects: &Effects) -> (Lane, Lane) {
     (scores, remainders)
 }
 
-/// Deviations of the shadows of either side, 0 for the models apart.
-#[multiversion(targets("x86_64+avx2"))]
-fn weigh(deviations: &[Lane], is_in: &[Lane], is_out: &[Lane], weighted: &mut [Lane]) {
-    for (((u, is_in), is_out), weighted) in deviations.iter().zip(is_in).zip(is_out).zip(weighted) {
-        for l in 0..LANES {
-            weighted[l] = u[l] * (is_in[l] + is_out[l]);
+/// Products of the shadows' deviations in all pairs of classes, summed; `weighted` is room for a class.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn sum_products(moments: &Moments, weighted: &mut [Lane], scatter: &mut [f64]) {
+    let Moments { classes, chunks, is_in, is_out, deviations, .. } = moments;
+    for (row, of_row) in deviations.chunks_exact(*chunks).enumerate() {
+        for (((u, is_in), is_out), weighted) in of_row.iter().zip(is_in).zip(is_out).zip(weighted.iter_mut())
+        {
+            for l in 0..LANES {
+                weighted[l] = u[l] * (is_in[l] + is_out[l]);
+            }
+        }
+        for (column, of_column) in deviations.chunks_exact(*chunks).take(row + 1).enumerate() {
+            let product = dot_in_lanes(weighted, of_column);
+            scatter[row * classes + column] = product;
+            scatter[column * classes + row] = product;
         }
     }
 }

@@ -6,7 +6,7 @@
 //! a few operations. All of it in float64.
 
 use multiversion::multiversion;
-use ndarray::{ArrayView2, ArrayView3};
+use ndarray::{ArrayView2, ArrayView3, Axis};
 
 use crate::error::{KernelError, require_model, require_nonempty, require_shape};
 use crate::lanes::{LANES, Lane, dot};
@@ -62,7 +62,7 @@ pub(crate) struct Effect<Number, Flag> {
     pub(crate) freedom_out: Number,
 }
 
-/// The effects of leaving out each model of a chunk, one at a time.
+/// The effects of leaving out each of `LANES` models, one at a time.
 pub(crate) type Effects = Effect<Lane, [bool; LANES]>;
 
 impl Effect<f64, bool> {
@@ -82,6 +82,25 @@ impl Effect<f64, bool> {
             freedom: freedom(left_in + left_out, 2),
             freedom_in: freedom(left_in, 1),
             freedom_out: freedom(left_out, 1),
+        }
+    }
+}
+
+impl Effects {
+    fn of_roles(of_role: &[Effect<f64, bool>; 3], roles: [Role; LANES]) -> Self {
+        let gather = |field: fn(&Effect<f64, bool>) -> f64| roles.map(|role| field(&of_role[role as usize]));
+        Effect {
+            comparable: roles.map(|role| of_role[role as usize].comparable),
+            side: gather(|effect| effect.side),
+            shift_in: gather(|effect| effect.shift_in),
+            shift_out: gather(|effect| effect.shift_out),
+            drop_in: gather(|effect| effect.drop_in),
+            drop_out: gather(|effect| effect.drop_out),
+            count_in: gather(|effect| effect.count_in),
+            count_out: gather(|effect| effect.count_out),
+            freedom: gather(|effect| effect.freedom),
+            freedom_in: gather(|effect| effect.freedom_in),
+            freedom_out: gather(|effect| effect.freedom_out),
         }
     }
 }
@@ -131,6 +150,33 @@ pub(crate) struct Sides {
     pub(crate) squares_out: f64,
 }
 
+/// `LANES` models at one point that are looked at side by side, each with itself left out.
+pub(crate) struct Picked {
+    /// How many of the lanes are asked for; which models are in all of them.
+    pub(crate) count: usize,
+    pub(crate) models: [usize; LANES],
+    /// As in `Moments`, class by class.
+    pub(crate) values: Vec<Lane>,
+    pub(crate) deviations: Vec<Lane>,
+    pub(crate) effects: Effects,
+    /// Trace of the scatter matrix left without each model.
+    pub(crate) traces_left: Lane,
+}
+
+impl Picked {
+    pub(crate) fn of_classes(classes: usize) -> Result<Self, KernelError> {
+        let none = Effect::new(Role::Apart, 0, 0);
+        Ok(Self {
+            count: 0,
+            models: [0; LANES],
+            values: memory::filled([0.0; LANES], classes)?,
+            deviations: memory::filled([0.0; LANES], classes)?,
+            effects: Effects::of_roles(&[none; 3], [Role::Apart; LANES]),
+            traces_left: [0.0; LANES],
+        })
+    }
+}
+
 impl Moments {
     /// Room for the moments of a point of `x`, `[models, points, classes]`.
     pub(crate) fn of_shape(x: ArrayView3<f32>) -> Result<Self, KernelError> {
@@ -159,9 +205,10 @@ impl Moments {
         apart: Apart,
         point: usize,
     ) -> Result<(), KernelError> {
+        let (x, membership) = (x.index_axis(Axis(1), point), membership.column(point));
         let mut counts = [0; 3];
-        for model in 0..self.models {
-            let role = match membership[[model, point]] {
+        for (model, (x, &is_member)) in x.outer_iter().zip(membership).enumerate() {
+            let role = match is_member {
                 _ if apart.holds(model, point) => Role::Apart,
                 true => Role::In,
                 false => Role::Out,
@@ -171,13 +218,12 @@ impl Moments {
             self.roles[chunk][lane] = role;
             self.is_in[chunk][lane] = f64::from(role == Role::In);
             self.is_out[chunk][lane] = f64::from(role == Role::Out);
-            for class in 0..self.classes {
-                let value = x[[model, point, class]];
+            for (values, &value) in self.values[chunk..].iter_mut().step_by(self.chunks).zip(x) {
                 if !value.is_finite() {
                     let position = format!("model {model}, point {point}");
                     return Err(KernelError::not_finite("x", value, position));
                 }
-                self.values[class * self.chunks + chunk][lane] = f64::from(value);
+                values[lane] = f64::from(value);
             }
         }
         let [count_in, count_out, _] = counts;
@@ -199,57 +245,44 @@ impl Moments {
         }
     }
 
-    /// What leaving out each model of a chunk does.
-    pub(crate) fn effects(&self, chunk: usize) -> Effects {
-        let roles = self.roles[chunk];
-        let gather =
-            |field: fn(&Effect<f64, bool>) -> f64| roles.map(|role| field(&self.effects[role as usize]));
-        Effect {
-            comparable: roles.map(|role| self.effects[role as usize].comparable),
-            side: gather(|effect| effect.side),
-            shift_in: gather(|effect| effect.shift_in),
-            shift_out: gather(|effect| effect.shift_out),
-            drop_in: gather(|effect| effect.drop_in),
-            drop_out: gather(|effect| effect.drop_out),
-            count_in: gather(|effect| effect.count_in),
-            count_out: gather(|effect| effect.count_out),
-            freedom: gather(|effect| effect.freedom),
-            freedom_in: gather(|effect| effect.freedom_in),
-            freedom_out: gather(|effect| effect.freedom_out),
+    /// Takes up to `LANES` models, at least one, into `picked`.
+    pub(crate) fn pick(&self, models: &[usize], picked: &mut Picked) {
+        picked.count = models.len();
+        // Lanes to spare repeat the last model.
+        picked.models = std::array::from_fn(|l| models[l.min(models.len() - 1)]);
+        let places = picked.models.map(|model| (model / LANES, model % LANES));
+        picked.effects =
+            Effects::of_roles(&self.effects, places.map(|(chunk, lane)| self.roles[chunk][lane]));
+        let gather = |values: &[Lane]| places.map(|(chunk, lane)| values[chunk][lane]);
+        let each = self.values.chunks_exact(self.chunks).zip(self.deviations.chunks_exact(self.chunks));
+        for ((values, deviations), (x, u)) in each.zip(picked.values.iter_mut().zip(&mut picked.deviations)) {
+            *x = gather(values);
+            *u = gather(deviations);
         }
+        let (trace, norms, effects) = (self.trace(), gather(&self.norms), &picked.effects);
+        picked.traces_left =
+            std::array::from_fn(|l| (trace - (effects.drop_in[l] + effects.drop_out[l]) * norms[l]).max(0.0));
     }
 
-    /// The values, class by class, of the model in the given chunk and lane.
-    pub(crate) fn values_of(&self, (chunk, lane): (usize, usize)) -> Result<Vec<f64>, KernelError> {
+    /// The values, class by class, of one model.
+    pub(crate) fn values_of(&self, model: usize) -> Result<Vec<f64>, KernelError> {
+        let (chunk, lane) = (model / LANES, model % LANES);
         let mut values = memory::room_for(self.classes)?;
         values.extend(self.values.iter().skip(chunk).step_by(self.chunks).map(|values| values[lane]));
         Ok(values)
     }
 
-    /// The values of all shadow models on one side but the one at `place`.
-    pub(crate) fn values_of_side(
-        &self,
-        role: Role,
-        place: (usize, usize),
-    ) -> Result<Vec<Vec<f64>>, KernelError> {
-        let places = (0..self.chunks).flat_map(|chunk| (0..LANES).map(move |lane| (chunk, lane)));
-        places
-            .filter(|&(chunk, lane)| self.roles[chunk][lane] == role && (chunk, lane) != place)
-            .map(|place| self.values_of(place))
-            .collect()
+    /// The values of all shadow models on one side but one model.
+    pub(crate) fn values_of_side(&self, role: Role, without: usize) -> Result<Vec<Vec<f64>>, KernelError> {
+        let role_of = |model: usize| self.roles[model / LANES][model % LANES];
+        let others = (0..self.models).filter(|&model| role_of(model) == role && model != without);
+        others.map(|model| self.values_of(model)).collect()
     }
 
     /// 1 if the model in a slot, lane `slot % LANES` of chunk `slot / LANES`, is a shadow, else 0.
     pub(crate) fn is_shadow(&self, slot: usize) -> f64 {
         let (chunk, lane) = (slot / LANES, slot % LANES);
         self.is_in[chunk][lane] + self.is_out[chunk][lane]
-    }
-
-    /// Trace of the scatter matrix left without each model of a chunk.
-    pub(crate) fn traces_left(&self, chunk: usize, effects: &Effects) -> Lane {
-        let trace = self.trace();
-        let norms = &self.norms[chunk];
-        std::array::from_fn(|l| (trace - (effects.drop_in[l] + effects.drop_out[l]) * norms[l]).max(0.0))
     }
 
     /// Trace of the scatter matrix of all shadows about the mean of their side.

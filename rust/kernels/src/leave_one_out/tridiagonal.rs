@@ -10,6 +10,12 @@ use crate::error::KernelError;
 use crate::lanes::{LANES, Lane};
 use crate::memory;
 
+/// How many vectors of each lane are worked on together: one alone would have to wait for its own sums.
+pub(crate) const VECTORS: usize = 4;
+
+/// The same entry of several vectors of each lane.
+pub(crate) type Vectors = [Lane; VECTORS];
+
 /// A factorisation, and room for the next one of the same size.
 pub(crate) struct Tridiagonal {
     size: usize,
@@ -73,6 +79,13 @@ impl Tridiagonal {
         }
     }
 
+    /// The same of several vectors of each lane.
+    pub(crate) fn rotate_vectors(&self, x: &mut [Vectors]) {
+        for (k, v) in self.reflections() {
+            reflect_vectors(v, &mut x[k + 1..]);
+        }
+    }
+
     /// The products of `d` and the vectors in the lanes of `u`, all rotated. Each `shift` is positive.
     pub(crate) fn forms(&self, d: &[f64], u: &[Lane], shift: &Lane) -> Forms {
         forms(&self.diagonal, &self.off_diagonal, d, u, shift)
@@ -112,9 +125,14 @@ impl HalfSolver {
     pub(crate) fn apply(&self, x: &mut [Lane]) {
         half_solve(&self.rows, x);
     }
+
+    /// The same of several vectors of each lane.
+    pub(crate) fn apply_vectors(&self, x: &mut [Vectors]) {
+        half_solve_vectors(&self.rows, x);
+    }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn prepare(diagonal: &[f64], off_diagonal: &[f64], shift: &Lane, rows: &mut [HalfRow]) {
     let mut inverse = [0.0; LANES];
     for ((&diagonal, &off_diagonal), row) in diagonal.iter().zip(off_diagonal).zip(rows) {
@@ -126,13 +144,26 @@ fn prepare(diagonal: &[f64], off_diagonal: &[f64], shift: &Lane, rows: &mut [Hal
     }
 }
 
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn half_solve(rows: &[HalfRow], x: &mut [Lane]) {
     let mut above = [0.0; LANES];
     for (row, x) in rows.iter().zip(x) {
         for l in 0..LANES {
             above[l] = x[l] - row.ratio[l] * above[l];
             x[l] = above[l] * row.inverse_root[l];
+        }
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn half_solve_vectors(rows: &[HalfRow], x: &mut [Vectors]) {
+    let mut above = [[0.0; LANES]; VECTORS];
+    for (row, x) in rows.iter().zip(x) {
+        for (above, x) in above.iter_mut().zip(x) {
+            for l in 0..LANES {
+                above[l] = x[l] - row.ratio[l] * above[l];
+                x[l] = above[l] * row.inverse_root[l];
+            }
         }
     }
 }
@@ -180,7 +211,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// `x <- (I - v v^T) x` in all lanes.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn reflect_lanes(v: &[f64], x: &mut [Lane]) {
     let mut along = [0.0; LANES];
     for (&v, x) in v.iter().zip(x.iter()) {
@@ -197,8 +228,28 @@ fn reflect_lanes(v: &[f64], x: &mut [Lane]) {
     }
 }
 
+/// The same of several vectors of each lane.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
+fn reflect_vectors(v: &[f64], x: &mut [Vectors]) {
+    let mut along = [[0.0; LANES]; VECTORS];
+    for (&v, x) in v.iter().zip(x.iter()) {
+        for (along, x) in along.iter_mut().zip(x) {
+            for l in 0..LANES {
+                along[l] += v * x[l];
+            }
+        }
+    }
+    for (&v, x) in v.iter().zip(x.iter_mut()) {
+        for (along, x) in along.iter().zip(x) {
+            for l in 0..LANES {
+                x[l] -= along[l] * v;
+            }
+        }
+    }
+}
+
 /// Forward substitution with `T + s I = L D L^T` as it unfolds from row to row; positive definite, so no pivoting.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq", "x86_64+avx2"))]
 fn forms(diagonal: &[f64], off_diagonal: &[f64], d: &[f64], u: &[Lane], shift: &Lane) -> Forms {
     let (mut dd, mut du, mut uu) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
     let (mut d_solved, mut u_solved, mut inverse) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);

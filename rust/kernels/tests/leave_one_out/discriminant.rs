@@ -2,11 +2,11 @@
 
 use ndarray::{Array1, Array2, Array3, array};
 use proptest::prelude::*;
-use tmi_kernels::{gaussian_scores, leave_one_out_features};
+use tmi_kernels::gaussian_scores;
 
 use crate::{
-    ONE, assert_near, covariance, inner, level, many, mean, pool, pool_of_many_classes, row, several, side,
-    solve,
+    ONE, assert_near, covariance, inner, leave_one_out_features, level, many, mean, pool,
+    pool_of_many_classes, row, several, side, solve,
 };
 
 /// The discriminant score of `x` from the rows of both sides; 0 if one has none.

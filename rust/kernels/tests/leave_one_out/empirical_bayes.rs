@@ -1,12 +1,12 @@
-//! `empirical_bayes_features`.
+//! `leave_one_out_features` with a prior.
 
 use ndarray::{Array1, Array2, Array3, Axis, s};
 use proptest::prelude::*;
-use tmi_kernels::{KernelError, Prior, empirical_bayes_features};
+use tmi_kernels::{KernelError, Prior};
 
 use crate::{
-    ONE, assert_near, covariance, inner, level, many, mean, pool, pool_of_many_classes, row, several, side,
-    solve,
+    ONE, assert_near, covariance, empirical_bayes_features, inner, level, many, mean, pool,
+    pool_of_many_classes, row, several, side, solve,
 };
 
 /// The features of values `x` from the rows of both sides, the expected shift and its variance.
@@ -57,8 +57,8 @@ fn run(
     let (_, points, classes) = x.dim();
     let (mean, variance) =
         (Array2::from_elem((points, classes), expected), Array1::from_elem(classes, variance));
-    let prior = Prior { mean: mean.view(), variance: variance.view() };
-    empirical_bayes_features(x.view(), membership.view(), 1, None, &prior, share, ONE)
+    let prior = Prior { mean: mean.view(), variance: variance.view(), share };
+    empirical_bayes_features(x.view(), membership.view(), 1, None, &prior, ONE)
 }
 
 fn assert_leaves_each_model_out(
@@ -115,9 +115,9 @@ proptest! {
         let (_, points, classes) = x.dim();
         let apart = Array2::from_shape_fn(membership.raw_dim(), |(n, p)| seed >> ((5 * n + p) % 64) & 3 == 3);
         let (mean, variance) = (Array2::from_elem((points, classes), 0.3), Array1::ones(classes));
-        let prior = Prior { mean: mean.view(), variance: variance.view() };
+        let prior = Prior { mean: mean.view(), variance: variance.view(), share: 0.6 };
         let features =
-            empirical_bayes_features(x.view(), membership.view(), 1, Some(apart.view()), &prior, 0.6, ONE)?;
+            empirical_bayes_features(x.view(), membership.view(), 1, Some(apart.view()), &prior, ONE)?;
         for point in 0..points {
             // The target is second again.
             let others = (0..membership.nrows()).filter(|&n| n != 1 && !apart[[n, point]]);
@@ -168,9 +168,9 @@ proptest! {
         let (x, membership) = many(&pool);
         let (_, points, classes) = x.dim();
         let (mean, variance) = (Array2::from_elem((points, classes), 0.3), Array1::ones(classes));
-        let prior = Prior { mean: mean.view(), variance: variance.view() };
+        let prior = Prior { mean: mean.view(), variance: variance.view(), share: 0.6 };
         for threads in several() {
-            let features = empirical_bayes_features(x.view(), membership.view(), 1, None, &prior, 0.6, threads)?;
+            let features = empirical_bayes_features(x.view(), membership.view(), 1, None, &prior, threads)?;
             prop_assert_eq!(features, run(&x, &membership, 0.3, 1.0, 0.6)?);
         }
     }
@@ -188,8 +188,8 @@ fn refusals_say_what_is_wrong() {
         assert_eq!(refusal(0.0, 1.0, share), format!("share is {share}; expected between 0 and 1"));
     }
     let (mean, variance) = (Array2::zeros((2, 3)), Array1::ones(2));
-    let prior = Prior { mean: mean.view(), variance: variance.view() };
-    let error = empirical_bayes_features(x.view(), membership.view(), 0, None, &prior, 0.6, ONE)
-        .expect_err("refused");
+    let prior = Prior { mean: mean.view(), variance: variance.view(), share: 0.6 };
+    let error =
+        empirical_bayes_features(x.view(), membership.view(), 0, None, &prior, ONE).expect_err("refused");
     assert_eq!(error.to_string(), "prior_mean has shape [2, 3]; expected [2, 2] (points and classes of x)");
 }

@@ -1,10 +1,10 @@
 //! `leave_one_out_features`.
 
-use ndarray::{Array2, Array3, Axis, s};
+use ndarray::{Array1, Array2, Array3, Axis, s};
 use proptest::prelude::*;
-use tmi_kernels::{KernelError, leave_one_out_feature_names, leave_one_out_features};
+use tmi_kernels::{Compared, KernelError, Prior, leave_one_out_feature_names};
 
-use crate::{ONE, covariance, level, many, mean, pool, row, several, side};
+use crate::{ONE, covariance, leave_one_out_features, level, many, mean, pool, row, several, side};
 
 /// Everything but the discriminants from the rows of both sides, in the order of their names, and how large the terms
 /// are that they are sums of.
@@ -110,6 +110,23 @@ proptest! {
             Ok::<_, KernelError>(features)
         };
         prop_assert_eq!(of_shadows(&(x, membership))?, of_shadows(&changed)?);
+    }
+}
+
+proptest! {
+    #[test]
+    fn wanted_rows_are_those_among_all((x, membership) in pool(&[1.0, 1e8]), seed in any::<u64>()) {
+        let wanted = Array2::from_shape_fn(membership.raw_dim(), |(n, p)| seed >> ((5 * n + p) % 64) & 1 == 1);
+        let (_, points, classes) = x.dim();
+        let (mean, variance) = (Array2::from_elem((points, classes), 0.3), Array1::ones(classes));
+        let prior = Prior { mean: mean.view(), variance: variance.view(), share: 0.6 };
+        let run = |wanted| {
+            let compared = Compared { target: 1, apart: None, wanted };
+            tmi_kernels::leave_one_out_features(x.view(), membership.view(), &compared, &[0.5], Some(&prior), ONE)
+        };
+        let (all, found) = (run(None)?, run(Some(wanted.view()))?);
+        let rows: Vec<usize> = wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(row, _)| row).collect();
+        prop_assert_eq!(found, all.select(Axis(0), &rows));
     }
 }
 

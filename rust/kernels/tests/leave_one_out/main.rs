@@ -7,14 +7,48 @@ mod features;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use ndarray::{Array2, Array3, Axis, concatenate, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, concatenate, s};
 use proptest::prelude::*;
+use tmi_kernels::{Compared, KernelError, Prior};
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
 /// The numbers of threads that must not make a difference.
 fn several() -> [NonZeroUsize; 2] {
     [2, 5].map(|threads| NonZeroUsize::new(threads).expect("positive"))
+}
+
+/// The features of all models at all points, `[models, points, features]`.
+fn leave_one_out_features(
+    x: ArrayView3<f32>,
+    membership: ArrayView2<bool>,
+    target: i64,
+    apart: Option<ArrayView2<bool>>,
+    ridges: &[f64],
+    threads: NonZeroUsize,
+) -> Result<Array3<f32>, KernelError> {
+    let compared = Compared { target, apart, wanted: None };
+    let features = tmi_kernels::leave_one_out_features(x, membership, &compared, ridges, None, threads)?;
+    Ok(by_model(features, x))
+}
+
+/// Those among them that a prior adds.
+fn empirical_bayes_features(
+    x: ArrayView3<f32>,
+    membership: ArrayView2<bool>,
+    target: i64,
+    apart: Option<ArrayView2<bool>>,
+    prior: &Prior,
+    threads: NonZeroUsize,
+) -> Result<Array3<f32>, KernelError> {
+    let compared = Compared { target, apart, wanted: None };
+    let features = tmi_kernels::leave_one_out_features(x, membership, &compared, &[], Some(prior), threads)?;
+    Ok(by_model(features, x).slice_move(s![.., .., 13..]))
+}
+
+fn by_model(features: Array2<f32>, x: ArrayView3<f32>) -> Array3<f32> {
+    let shape = (x.dim().0, x.dim().1, features.ncols());
+    features.into_shape_with_order(shape).expect("a row for each model at each point")
 }
 
 /// Values and membership of some models; the outlier, model 0, is far from the others.
