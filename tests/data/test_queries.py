@@ -283,3 +283,9 @@ def test_queries_that_there_is_no_memory_for(query: dict[str, Any], monkeypatch:
     make_queries(points("image"), QueryConfig(count=9, **query), seed=0)
     with pytest.raises(TmiError, match=r"query\.count is 1000, which for 4 points takes 576,000 bytes of memory"):
         make_queries(points("image"), QueryConfig(count=1000, **query), seed=0)
+
+
+def test_lower_case_varies_a_text_in_one_way() -> None:
+    assert text_queries(["Ab C", "d"], "lower-case", 0.0, seed=0, count=2).tolist() == [["Ab C", "ab c"], ["d", "d"]]
+    with pytest.raises(TmiError, match=r"query\.count is 3, expected 2 with query\.augmentation 'lower-case'"):
+        text_queries(["Ab"], "lower-case", 0.0, seed=0, count=3)

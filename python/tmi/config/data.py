@@ -92,7 +92,9 @@ class EncoderConfig(Table):
 class QueryConfig(Table):
     """What the finetuned models are asked about every challenge point."""
 
-    augmentation: Literal["none", "shift", "flip-crop", "word-dropout", "word-masking", "truncation"] = "none"
+    augmentation: Literal["none", "shift", "flip-crop", "word-dropout", "word-masking", "truncation", "lower-case"] = (
+        "none"
+    )
     """How the further queries about a point vary it."""
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     """Queries per point; the first is the point itself."""

@@ -24,7 +24,10 @@ SUITS = {
     "word-dropout": "text",
     "word-masking": "text",
     "truncation": "text",
+    "lower-case": "text",
 }
+# How many queries there are where nothing is drawn.
+COUNTS = {"none": 1, "lower-case": 2}
 WORD = re.compile(r"\S+")
 Variation = Callable[[str, np.random.Generator], str]
 
@@ -54,8 +57,10 @@ def make_queries(
         raise TmiError(
             f"query.augmentation is {query.augmentation!r}, which is for {suits}s; the points are {points.kind}s"
         )
-    if query.augmentation == "none" and query.count > 1:
-        raise TmiError(f"query.count is {query.count}, expected 1 with query.augmentation 'none'")
+    if query.count != (expected := COUNTS.get(query.augmentation, query.count)):
+        raise TmiError(
+            f"query.count is {query.count}, expected {expected} with query.augmentation {query.augmentation!r}"
+        )
 
     size = sum(map(len, points.raw)) if points.kind == "text" else points.raw.nbytes
     # Of shifted images there is a copy in floats.
@@ -74,6 +79,8 @@ def make_queries(
     elif query.augmentation == "word-dropout":
         random = stream(seed, purpose)
         variations += [drop_words(points.raw, query.strength, random) for _ in range(query.count - 1)]
+    elif query.augmentation == "lower-case":
+        variations.append(np.array([text.lower() for text in points.raw], dtype=object))
     return np.stack(variations, axis=1)
 
 

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.predictions.arrays import Predictions
 
-# Of a token, in the clipped profiles: beyond, a model is as sure as can be.
-LARGEST_LOG_ODDS = 2.0
-
 
 @dataclass(frozen=True)
 class Profiles:
@@ -51,11 +48,9 @@ def _profiles(predictions: Predictions, threads: int) -> Profiles:
     def reduced(block: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         if not predictions.are_log_odds:
             return _core.reduce_logits(block, threads=threads)
-        return (
-            block.mean(axis=2),
-            np.clip(block, -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS).mean(axis=2),
-            block.max(axis=-1).std(axis=2),
-        )
+        # A text's numbers are of one scale already: none can outweigh the others, as the logit of a class can.
+        mean = block.mean(axis=2)
+        return mean, mean, block.max(axis=-1).std(axis=2)
 
     if predictions.points_in_memory >= points:
         return Profiles(*reduced(predictions.block(slice(None))))
