@@ -15,7 +15,8 @@ import pytest
 from made.fake_ray import FakeRay, install
 from tmi.errors import TmiError
 from tmi.system import node
-from tmi.system.cluster import Cluster, refuse_other_versions, require_answer
+from tmi.system.cluster import Cluster, require_answer
+from tmi.system.crew import refuse_other_versions
 from tmi.system.executor import Job
 from tmi.system.progress import Silent
 from tmi.system.shipping import content_of, pack, replace_with

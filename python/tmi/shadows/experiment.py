@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,40 @@ from tmi.system.user_code import look_in
 from tmi.system.worker import send_apart, sent_apart
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from tmi.shadows.networks import Classifier
+
+Value = TypeVar("Value")
 
 # Experiments that a worker process keeps: a run and some of its variants, of which each may have data of its own.
 KEPT_IN_A_WORKER = 4
+
+
+class computed_once(cached_property[Value]):  # noqa: N801, like what it is made of
+    """A part of an experiment: what was sent of it to a worker, or else what is computed."""
+
+    @overload
+    def __get__(self, experiment: None, owner: type[Any] | None = None) -> Self: ...
+
+    @overload
+    def __get__(self, experiment: object, owner: type[Any] | None = None) -> Value: ...
+
+    def __get__(self, experiment: object | None, owner: type[Any] | None = None) -> Self | Value:
+        """Called as long as nothing is cached."""
+        configs = None if experiment is None else vars(experiment).get("_sent")
+        if self.attrname and configs and (value := sent_apart(_key(self.attrname, *configs))) is not None:
+            vars(experiment)[self.attrname] = value
+        return super().__get__(experiment, owner)
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A configuration and what follows from it alone, each part computed at most once.
 
-    Another process gets the configuration only. There it loads the data once, for all jobs of a run and its variants.
-    Another machine, which need not have the data, is sent what is `known` apart, once.
+    A worker gets the configuration only, once for all jobs of a run and its variants. The parts that are known where it
+    is given a job are sent apart, and looked at when they are needed: the processes of a machine share the memory
+    of large arrays, and another machine need not have the data. Other parts it computes itself.
 
     Attributes:
         config: with what ``auto`` stands for on this machine; see `on_this_machine`.
@@ -49,26 +72,26 @@ class Experiment:
         look_in(self.config.code)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        base = None if self.base is None else self.base.__reduce__()[1][0]
-        sent = pickle.dumps(self.config), base
-        send_apart(_key(*sent), lambda: self.known)
-        return _in_this_process, sent
+        configs: tuple[bytes, ...] = ()
+        for each in (self.base, self):
+            if each is not None:
+                configs = (*configs, pickle.dumps(each.config))
+                for name in each._known:
+                    send_apart(_key(name, *configs), partial(getattr, each, name))
+        return _in_this_process, configs
 
     @property
-    def known(self) -> dict[str, Any]:
-        """What cannot be computed without the sources of the points, and what would take long, by attribute."""
-        known: dict[str, Any] = {}
-        if self.base is None:
-            known = {"tokenizer": self.tokenizer, "membership": self.membership}
-        if self.base is None or self.task is not self.base.task:
-            known["task"] = self.task
-        if self.config.recipe is None:
-            known["downstream_inputs"] = self.downstream_inputs
-            if self.base is None:
-                known["pool_inputs"] = self.pool_inputs
-        return known
+    def _known(self) -> Iterator[str]:
+        """Parts that are computed, and would take long again or cannot be had without the sources of the points."""
+        if "task" not in vars(self):
+            return
+        # What is another name for the points themselves, or for what a variant has of the run, is found there.
+        elsewhere = [self.task.pool.raw, self.task.downstream.raw, *(vars(self.base).values() if self.base else ())]
+        for name in [name for name, part in vars(Experiment).items() if isinstance(part, computed_once)]:
+            if name in vars(self) and not any(vars(self)[name] is other for other in elsewhere):
+                yield name
 
-    @cached_property
+    @computed_once
     def task(self) -> Task:
         """The pool, the challenge points and the downstream task."""
         if self.base is None:
@@ -77,7 +100,7 @@ class Experiment:
             return self.base.task
         return replace(load_task(self.config), pool=self.base.task.pool)
 
-    @cached_property
+    @computed_once
     def tokenizer(self) -> Tokenizer | None:
         """What turns texts into tokens, if anything does: that of the pretrained models, also for a variant."""
         if self.base is not None:
@@ -85,7 +108,7 @@ class Experiment:
         encoder = self.config.encoder
         return tokenizer_for(encoder, self.task.downstream.raw) if encoder.kind == "tokens" else None
 
-    @cached_property
+    @computed_once
     def membership(self) -> NDArray[np.bool_]:
         """Which points of the pool each model is pretrained on, bool ``[models, pool points]``."""
         models, known = self.config.models, self.task.known_members
@@ -103,14 +126,16 @@ class Experiment:
         """Raw points as the numbers that the networks read; see `tmi.data.encoding.encode`."""
         return encode(raw, self.task.pool.kind, self.config.encoder, self.tokenizer)
 
-    @cached_property
+    @computed_once
     def pool_inputs(self) -> NDArray[Any]:
         """The encoded pool ``[points, ...]``."""
         return self.encode(self.task.pool.raw) if self.base is None else self.base.pool_inputs
 
-    @cached_property
+    @computed_once
     def downstream_inputs(self) -> NDArray[Any]:
         """The encoded downstream points ``[points, ...]``."""
+        if self.base is not None and self.task is self.base.task:
+            return self.base.downstream_inputs
         return self.encode(self.task.downstream.raw)
 
     def queries(self, points: Points, purpose: str = "queries") -> NDArray[Any]:
@@ -124,24 +149,24 @@ class Experiment:
         encoder = self.config.encoder.model_copy(update={"truncate": True})
         return encode(queries.reshape(-1, *queries.shape[2:]), self.task.pool.kind, encoder, self.tokenizer)
 
-    @cached_property
+    @computed_once
     def raw_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """All queries about the challenge points, and about the reference points if there are any."""
-        if self.base is not None:
-            return self.base.raw_queries
-        references = self.task.references
-        challenges = self.queries(self.task.challenges)
-        return challenges, self.queries(references, "reference queries") if len(references) else None
+        return self._all_queries() if self.base is None else self.base.raw_queries
 
-    @cached_property
+    @computed_once
     def encoded_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """The same as the networks read them."""
         if self.base is not None:
             return self.base.encoded_queries
-        challenges, references = self.raw_queries
+        challenges, references = self._all_queries()
         return self.encode_queries(challenges), None if references is None else self.encode_queries(references)
 
-    @cached_property
+    def _all_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        challenges, references = self.queries(self.task.challenges), self.task.references
+        return challenges, self.queries(references, "reference queries") if len(references) else None
+
+    @computed_once
     def longest_query(self) -> int:
         """Tokens of the longest query: what models say about tokens is filled up to it, the same for all of them."""
         return max(int((each != PADDING).sum(axis=1).max()) for each in self.encoded_queries if each is not None)
@@ -163,16 +188,17 @@ class Experiment:
 
 
 @lru_cache(maxsize=KEPT_IN_A_WORKER)
-def _in_this_process(config: bytes, base: bytes | None) -> Experiment:
+def _in_this_process(*configs: bytes) -> Experiment:
     """What an experiment is in the process that it was sent to: the same object for every job that needs it."""
-    experiment = Experiment(pickle.loads(config), None if base is None else _in_this_process(base, None))
-    vars(experiment).update(sent_apart(_key(config, base)) or {})
+    *base, config = configs
+    experiment = Experiment(pickle.loads(config), _in_this_process(*base) if base else None)
+    vars(experiment)["_sent"] = configs
     return experiment
 
 
-def _key(*sent: bytes | None) -> str:
-    """Under which the rest of an experiment is sent apart."""
-    return hashlib.sha256(pickle.dumps(sent)).hexdigest()
+def _key(part: str, *configs: bytes) -> str:
+    """Under which a part of an experiment is sent apart."""
+    return hashlib.sha256(pickle.dumps((part, configs))).hexdigest()
 
 
 def on_this_machine(config: Config) -> Config:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from threadpoolctl import threadpool_limits
 from tmi.errors import TmiError
 from tmi.system.machine import available_cores
 from tmi.system.progress import Progress
-from tmi.system.worker import become, working
+from tmi.system.shared import Place, SharedMemory
+from tmi.system.worker import become, receiving, sending, working
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -145,7 +147,7 @@ class InProcess(Executor):
 
 
 class Processes(Executor):
-    """Runs jobs in processes of one thread each, which are started with the first jobs.
+    """Runs jobs in processes of one thread each, which are started with the first jobs and share what is sent apart.
 
     So many ``processes`` run at the same time; of jobs that train ``training``, or as many if that is left out.
     """
@@ -156,6 +158,7 @@ class Processes(Executor):
         self._training = processes if training is None else training
         self._pool: ProcessPoolExecutor | None = None
         self._lifeline: Connection | None = None
+        self._shared = SharedMemory()
         # Samples that each worker process has trained on. One writer each, so that none waits for another or dies
         # with a lock.
         self._samples = multiprocessing.get_context("spawn").RawArray("q", processes)
@@ -164,12 +167,12 @@ class Processes(Executor):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pool is None or self._lifeline is None:
-            return
-        if kind is None:
-            self._pool.shutdown()
-        self._lifeline.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None and self._lifeline is not None:
+            if kind is None:
+                self._pool.shutdown()
+            self._lifeline.close()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._shared.close()
 
     def at_once(self, kind: Kind) -> int:
         """As many as processes; where models are trained on accelerators, one for each of these."""
@@ -186,11 +189,12 @@ class Processes(Executor):
             # Others, and no longer than they train: an idle process would hold the memory of its accelerator.
             with Processes(self.progress, processes) as trainers:
                 return trainers.run(kind, function, subject, jobs)
+        with sending(self._shared.send):
+            packed = pickle.dumps(subject)
+        apart = dict(self._shared.places)
         with not_interrupted():
             pool = self._pool or self._started()
-            futures: list[Future[Result]] = [
-                pool.submit(_on_one_thread, function, subject, *job.arguments) for job in jobs
-            ]
+            futures: list[Future[Result]] = [pool.submit(_work, function, packed, apart, job.arguments) for job in jobs]
         steps_of = {future: job.steps for future, job in zip(futures, jobs, strict=True)}
         try:
             running = set(futures)
@@ -227,9 +231,11 @@ class Processes(Executor):
         return self._pool
 
 
-def _on_one_thread(function: Callable[..., Result], *arguments: Any) -> Result:
-    with threadpool_limits(1):
-        return function(*arguments)
+def _work(
+    function: Callable[..., Result], subject: bytes, apart: Mapping[str, Place], arguments: tuple[Any, ...]
+) -> Result:
+    with threadpool_limits(1), receiving(lambda key: apart[key].load() if key in apart else None):
+        return function(pickle.loads(subject), *arguments)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ def make_missing(run: Run, executor: Executor, *steps: Step) -> None:
                 reads, writes = _with_sidecars(needed + unfinished), _with_sidecars([*files, *unfinished])
                 jobs.append(Job((step, models), len(models), reads, writes))
                 samples += maker.samples(step) * len(models)
+    for step in {job.arguments[0] for job in jobs}:
+        maker.prepare(step)
     noted = executor.map("train", run.label(steps[0]), make, maker, jobs, samples)
     for note in sorted({note for notes in noted for note in notes}):
         executor.progress.note(note)

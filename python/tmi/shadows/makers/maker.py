@@ -88,6 +88,10 @@ class ShadowMaker(ABC):
     def query_pretrained(self, models: range) -> None:
         """Write what the pretrained models of a group say about the challenge points, for direct access."""
 
+    @abstractmethod
+    def prepare(self, step: Step) -> None:
+        """Compute what all jobs of a step read, so that it is known when they are given to workers."""
+
     def samples(self, step: Step) -> int:
         """How many samples each model is trained on in a step; 0 where that is not known."""
         return 0

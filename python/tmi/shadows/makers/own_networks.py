@@ -77,6 +77,14 @@ class OwnNetworks(ShadowMaker):
         """See `groups`."""
         return groups(self.experiment.config, step)
 
+    def prepare(self, step: Step) -> None:
+        """Encode the points, or the queries."""
+        experiment = self.experiment
+        if step == "pretrain":
+            _ = experiment.membership, experiment.pool_inputs
+        else:
+            _ = experiment.downstream_inputs if step == "finetune" else experiment.encoded_queries
+
     def samples(self, step: Step) -> int:
         """Samples of all epochs together."""
         config = self.experiment.config

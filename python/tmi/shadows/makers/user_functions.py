@@ -74,6 +74,12 @@ class UserFunctions(ShadowMaker):
             return []
         return [range(model, model + 1) for model in range(self.experiment.config.models)]
 
+    def prepare(self, step: Step) -> None:
+        """Draw the membership, and make the queries."""
+        _ = self.experiment.membership
+        if step in ("query", "query_pretrained"):
+            _ = self.experiment.raw_queries
+
     def pretrained(self, model: int) -> Path:
         """The directory that ``pretrain`` writes."""
         return super().pretrained(model).with_suffix("")

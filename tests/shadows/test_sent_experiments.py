@@ -1,0 +1,89 @@
+"""What workers are sent of an experiment, and what they compute of it themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tmi.config import Config
+from tmi.errors import TmiError
+from tmi.runs.directory import RunDirectory
+from tmi.runs.run import Run
+from tmi.shadows.makers.maker import ShadowMaker
+from tmi.system.executor import Job, Processes
+from tmi.system.progress import Silent
+
+Tiny = Callable[..., Config]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is shared on Linux")
+
+
+def looked_at(maker: ShadowMaker, step: str) -> str:
+    """A hash of all that a step reads."""
+    experiment = maker.experiment
+    arrays = {
+        "pretrain": [experiment.pool_inputs, experiment.task.pool.labels, experiment.membership],
+        "finetune": [experiment.downstream_inputs, experiment.task.downstream.labels, experiment.finetuning_set(1)],
+        "query": [each for each in experiment.encoded_queries if each is not None],
+    }[step]
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+@pytest.fixture
+def runs(tiny: Tiny, tmp_path: Path) -> list[Run]:
+    """A run and a variant whose data are in files, which are gone once they are known."""
+    digits = load_digits()
+    files = {"pool": slice(300), "downstream": slice(300, 600)}
+    for name, part in files.items():
+        images = (digits.images[part] * 255 / 16).astype(np.uint8)
+        np.savez(tmp_path / f"{name}.npz", inputs=images, labels=digits.target[part])
+    config = tiny(
+        pool__source=f"npz:{tmp_path / 'pool.npz'}",
+        downstream__source=f"npz:{tmp_path / 'downstream.npz'}",
+        query__reference_points=3,
+        pool__challenge_points=30,
+        variants={"all": {"finetune": {"transfer": "full"}}},
+    )
+    run = Run(config, RunDirectory(tmp_path / "run"))
+    both = [run, *run.variants]
+    for each in both:
+        assert each.keys
+    for name in files:
+        (tmp_path / f"{name}.npz").unlink()
+    return both
+
+
+def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run]) -> None:
+    for run in runs:
+        for step in ("pretrain", "finetune", "query"):
+            run.maker.prepare(step)
+    jobs = [Job((step,)) for step in ("pretrain", "finetune", "query")]
+    with Processes(Silent(), 2) as executor:
+        for run in runs:
+            found = executor.map("train", "", looked_at, run.maker, jobs)
+            assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
+        sent = len(executor._shared.places)
+        assert executor.map("train", "", looked_at, runs[1].maker, jobs) == found
+        assert len(executor._shared.places) == sent
+    # The points, the tokenizer, the membership and the queries: images are what networks read, and a variant of the
+    # same task has nothing of its own.
+    assert sent == 4
+
+
+def test_workers_compute_what_is_not_known(runs: list[Run]) -> None:
+    run = runs[0]
+    jobs = [Job(("query",)), Job(("pretrain",))]
+    with Processes(Silent(), 2) as executor:
+        found = executor.map("train", "", looked_at, run.maker, jobs)
+    assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
+
+
+def test_without_shared_memory_workers_read_the_data(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.memfd_create")
+    with Processes(Silent(), 2) as executor, pytest.raises(TmiError, match=r"pool\.npz"):
+        executor.map("train", "", looked_at, runs[0].maker, [Job(("pretrain",))] * 2)
