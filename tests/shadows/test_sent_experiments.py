@@ -70,9 +70,9 @@ def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run]) -> None
         sent = len(executor._shared.places)
         assert executor.map("train", "", looked_at, runs[1].maker, jobs) == found
         assert len(executor._shared.places) == sent
-    # The points, the tokenizer, the membership and the queries: images are what networks read, and a variant of the
-    # same task has nothing of its own.
-    assert sent == 4
+    # The points, the membership and the queries: images are what networks read, and a variant of the same task has
+    # nothing of its own.
+    assert sent == 3
 
 
 def test_workers_compute_what_is_not_known(runs: list[Run]) -> None:

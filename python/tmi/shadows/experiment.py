@@ -86,7 +86,8 @@ class Experiment:
         if "task" not in vars(self):
             return
         # What is another name for the points themselves, or for what a variant has of the run, is found there.
-        elsewhere = [self.task.pool.raw, self.task.downstream.raw, *(vars(self.base).values() if self.base else ())]
+        of_base = vars(self.base).values() if self.base is not None else ()
+        elsewhere = [None, self.task.pool.raw, self.task.downstream.raw, *of_base]
         for name in [name for name, part in vars(Experiment).items() if isinstance(part, computed_once)]:
             if name in vars(self) and not any(vars(self)[name] is other for other in elsewhere):
                 yield name
@@ -111,6 +112,8 @@ class Experiment:
     @computed_once
     def membership(self) -> NDArray[np.bool_]:
         """Which points of the pool each model is pretrained on, bool ``[models, pool points]``."""
+        if self.base is not None:
+            return self.base.membership
         models, known = self.config.models, self.task.known_members
         if known is not None:
             return np.tile(known, (models, 1))
