@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RELEASE := .venv-release
 FUZZ_SECONDS ?= 60
+FUZZ_INPUTS ?= 1000
 FAULTS ?= 240
 FAULTS_SEED ?= 0
 WHEEL_TARGETS := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
@@ -54,8 +55,9 @@ slow: $(VENV)/developed fuzz ## The tests that repeat whole experiments, and fuz
 faults: $(VENV)/developed ## Kills, full disks and damaged files on a tiny run, FAULTS=240 within 15 minutes
 	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m made.faults --faults $(FAULTS) --seed $(FAULTS_SEED)
 
-fuzz: ## Hostile input for every kernel, FUZZ_SECONDS=60 each
+fuzz: $(VENV)/developed ## Hostile input for every kernel and reader, FUZZ_SECONDS=60 and FUZZ_INPUTS=1000 each
 	cargo run --quiet --profile fuzz --package tmi-fuzz -- --seconds $(FUZZ_SECONDS)
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m made.fuzz --inputs $(FUZZ_INPUTS)
 
 bench: $(VENV)/developed ## Measure the kernels against NumPy and a memory copy
 	$(BIN)/tmi bench

@@ -197,7 +197,7 @@ def test_labels_out_of_range_are_named(tmp_path: Path) -> None:
         ({"data": images(4, 0)[:, :100]}, "'data' is uint8 (4, 100), expected an array uint8 [images, 3072]"),
         ({"data": images(4, 0).astype(np.int64)}, "'data' is int64 (4, 3072)"),
         ({"data": b"x"}, "'data' is a bytes"),
-        ({"data": images(4, 0).astype(np.float64)}, "holds an array of type float64"),
+        ({"data": images(4, 0).astype(np.float64)}, "holds an array of type 'f8'"),
     ],
 )
 def test_bad_batches_are_named(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
@@ -246,7 +246,16 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, protocol
         (b"cnumpy\nload\n(S'x'\ntR.", "calls numpy.load"),
         (b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "calls numpy.ndarray.tofile"),
         (b"c_codecs\nencode\n(X\x01\x00\x00\x00xX\x05\x00\x00\x00rot13tR.", "encodes as 'rot13'"),
-        (b"cnumpy\ndtype\n(X\x01\x00\x00\x00OI00\nI01\ntR.", "array of type object"),
+        (b"cnumpy\ndtype\n(X\x01\x00\x00\x00OI00\nI01\ntR.", "array of type 'O', expected whole numbers"),
+        # Room for more memorised objects than there is memory, and for more numbers than the file holds.
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "holds a list, expected the dictionary"),
+        (b"cnumpy\nndarray\n((J\x00\x00\x00\x01M\x00\x0cttR.", "without saying what it holds"),
+        # A type of whole numbers that says of itself that they are addresses of objects.
+        (
+            b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\n"
+            b"U\x02i8K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb\x89](K\x05K\x05etb.",
+            "a bytes-like object is required",
+        ),
         (b"(lp0\n.", "holds a list, expected the dictionary"),
         (b"Pname\n.", "truncated or damaged"),
         (b"no pickle", "truncated or damaged"),

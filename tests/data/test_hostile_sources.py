@@ -88,3 +88,24 @@ def test_formats_that_start_programs_are_no_images() -> None:
     Image.new("L", (4, 4)).save(stream, format="EPS")
     with pytest.raises(TmiError, match="first: not a readable image"):
         stack_images([("first", stream.getvalue())], 1)
+
+
+def test_numbers_of_classes_and_of_inputs_that_nothing_holds(tmp_path: Path) -> None:
+    vectors = np.ones((3, 2))
+    np.savez(tmp_path / "data.npz", inputs=vectors, labels=np.array([0, 1, 1 << 40]))
+    with pytest.raises(TmiError, match="'labels' holds 1099511627776, expected numbers below 1,048,576"):
+        load_points(f"npz:{tmp_path / 'data.npz'}")
+    np.savez(tmp_path / "data.npz", inputs=1e300 * vectors, labels=np.arange(3))
+    with pytest.raises(TmiError, match="'inputs' holds NaN or infinite values"):
+        load_points(f"npz:{tmp_path / 'data.npz'}")
+    (tmp_path / "data.csv").write_text("a,b\n1,1e300\n2,3\n")
+    with pytest.raises(TmiError, match="say with inputs which column to read"):
+        load_points(f"csv:{tmp_path / 'data.csv'}")
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for values, sentence in (([[1e300]], "numbers beyond those of float32"), ([], "holds no points")):
+        table = pyarrow.table({"vector": pyarrow.array(values, pyarrow.list_(pyarrow.float64()))})
+        parquet.write_table(table, tmp_path / "data.parquet")
+        with pytest.raises(TmiError, match=sentence):
+            load_points(f"parquet:{tmp_path / 'data.parquet'}")

@@ -176,10 +176,22 @@ def test_a_tokenizer_that_transformers_reads(tmp_path: Path) -> None:
         loaded.encode(["a"], 2)
 
 
+def changed(**model: Any) -> str:
+    """The content of a tokenizer whose model says something else."""
+    document = json.loads(TRAINED.content)
+    document["model"] |= model
+    return json.dumps(document)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("{", "cannot be read as a tokenizer.json: Exception: EOF"),
+        ("{", "tokenizer.json: not JSON"),
+        (changed(vocab={"a": 1 << 40}), "a token has the id 1099511627776, expected whole numbers below 4,194,304"),
+        (
+            changed(continuing_subword_prefix="longer than any"),
+            "cannot be read as a tokenizer.json: PanicException: range",
+        ),
         ("{}", "cannot be read as a tokenizer.json"),
         (None, "holds no"),
     ],
@@ -191,6 +203,13 @@ def test_bad_folders_are_named(tmp_path: Path, content: str | None, sentence: st
         load_tokenizer(str(tmp_path))
     assert str(error.value).startswith(f"encoder.tokenizer {str(tmp_path)!r}: ")
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json"])
+def test_pipes_are_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(TmiError, match=f"{name}: is a pipe or device, which need not end; expected a file"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_a_folder_that_transformers_cannot_read_is_named(tmp_path: Path) -> None:

@@ -95,3 +95,27 @@ def test_models_at_different_checkpoints_are_said_to_be(tmp_path: Path, leak: Le
     (tmp_path / f"experiment-10_{MODELS}" / "logits" / "0000000100.npy").unlink()
     said = " ".join(read_saved(tmp_path).read_as)
     assert "The last checkpoints differ, from 0000000010.npy to 0000000100.npy" in said
+
+
+def test_logits_and_labels_that_are_none(tmp_path: Path, leak: Leak) -> None:
+    write_tensorflow(tmp_path / "a", leak)
+    np.save(tmp_path / "a" / "y_train.npy", np.int64(3))
+    with pytest.raises(TmiError, match=r"y_train\.npy: has shape \(\), expected labels \(40,\)"):
+        read_saved(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    write_lira(tmp_path / "b", leak)
+    file = tmp_path / "b" / "0" / "logits.npy"
+    # Beginning at an odd byte, as no program writes it and none refuses it.
+    content = file.read_bytes()
+    file.write_bytes(
+        content[:8] + (117).to_bytes(2, "little") + content[10:127].replace(b"  \n", b" \n ") + content[128:]
+    )
+    np.testing.assert_array_equal(read_saved(tmp_path / "b").labels, leak[2])
+    logits = np.load(file)
+    logits[3, 1, 2] = np.nan
+    np.save(file, logits)
+    with pytest.raises(TmiError, match=r"b/0: its logits hold NaN, expected numbers"):
+        read_saved(tmp_path / "b")
+    np.save(file, leak[0][0, :2])
+    with pytest.raises(TmiError, match=r"predictions of model 1 have type float32 and shape \(40, 3, 5\), expected"):
+        read_saved(tmp_path / "b")

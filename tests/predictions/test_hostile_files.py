@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -203,3 +204,41 @@ def test_a_parquet_file_of_equal_cells_is_not_unpacked(tmp_path: Path, monkeypat
     monkeypatch.setattr(memory, "RATIO_MATTERS_FROM", 1 << 20)
     with pytest.raises(TmiError, match="would unpack to"):
         read_table(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors"])
+def test_bytes_that_are_neither_true_nor_false(tmp_path: Path, suffix: str) -> None:
+    """NumPy takes such a byte for true here and for another number there."""
+    path, array = tmp_path / f"a.{suffix}", np.array([0, 1, 2], dtype=np.uint8).view(np.bool_)
+    if suffix == "safetensors":
+        safetensors.numpy.save_file({"a": array}, path)
+    else:
+        path.write_bytes(npy((3,), array.tobytes(), "|b1"))
+        if suffix == "npz":
+            archive(path, {"a.npy": path.read_bytes()})
+    with pytest.raises(
+        TmiError, match=rf"a\.{suffix}.*: holds the byte 2 as a boolean, expected 0 and 1: it is damaged"
+    ):
+        read_array(path, ["a"])
+
+
+def test_columns_of_one_name_and_texts_that_are_none(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    column = pyarrow.array([0.5, 1.0])
+    parquet.write_table(pyarrow.Table.from_arrays([column, column], ["a", "a"]), tmp_path / "a.parquet")
+    with pytest.raises(TmiError, match=r"a\.parquet: has several columns named 'a', expected different names"):
+        read_table(tmp_path / "a.parquet")
+    texts = pyarrow.array([b"\xff\xfe"], pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    parquet.write_table(pyarrow.table({"a": texts}), tmp_path / "a.parquet")
+    with pytest.raises(TmiError, match=r"a\.parquet: not a readable Parquet file, column 'a': .*UTF8"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_what_a_library_says_of_a_file_is_cut(tmp_path: Path) -> None:
+    header = b'{"a": "' + b"x" * 5000 + b'"}'
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(TmiError, match="not a readable") as told:
+        read_array(tmp_path / "a.safetensors", ["a"])
+    assert len(str(told.value)) < 500

@@ -14,6 +14,8 @@ from tmi.errors import TmiError
 from tmi.predictions.intake import as_ids
 
 CHANNELS = (1, 3, 4)
+# All numbers up to the highest are classes with names, those that no point has among them.
+MOST_CLASSES = 1 << 20
 # The single class of points that have no labels.
 UNLABELLED = "unlabelled"
 
@@ -63,7 +65,8 @@ def labelled(
         raise TmiError(f"{where}: {key!r} has type {labels.dtype}, expected integers or strings")
     if labels.min(initial=0) < 0:
         raise TmiError(f"{where}: {key!r} holds {labels.min()}, expected numbers from 0")
-    highest = int(labels.max(initial=0))
+    if (highest := int(labels.max(initial=0))) >= MOST_CLASSES:
+        raise TmiError(f"{where}: {key!r} holds {highest}, expected numbers below {MOST_CLASSES:,}")
     names = range(highest + 1) if class_names is None else class_names
     if highest >= len(names):
         raise TmiError(f"{where}: {key!r} holds {highest}, but 'class_names' has {len(names)} entries")
@@ -120,7 +123,8 @@ def _checked_inputs(inputs: NDArray[Any], where: str, key: str) -> tuple[NDArray
     if inputs.dtype == np.uint8 and is_image:
         return inputs, "image"
     if inputs.dtype.kind == "f" and (is_image or inputs.ndim == 2):
-        raw = inputs.astype(np.float32)
+        with np.errstate(over="ignore"):
+            raw = inputs.astype(np.float32)
         if not np.isfinite(raw).all():
             raise TmiError(f"{where}: {key!r} holds NaN or infinite values")
         if is_image and (raw.min(initial=0) < 0 or raw.max(initial=0) > 1):

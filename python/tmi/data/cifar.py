@@ -10,6 +10,7 @@ few functions that rebuild a numpy array of whole numbers; a file that names any
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi.data.points import Points
-from tmi.errors import TmiError, did_you_mean
+from tmi.errors import TmiError, did_you_mean, first_line
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
+# Types of arrays in a pickle.
+WHOLE_NUMBERS = re.compile("[iu][1248]")
 SPLITS = ("train", "test")
 # The class names, for binary files that come without them.
 CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -242,25 +245,33 @@ def load_record(path: Path) -> dict[str, Any]:
     except TmiError:
         raise
     except Exception as error:  # a damaged pickle may fail in any way
-        raise TmiError(f"{path}: truncated or damaged, not a pickled file of CIFAR: {error}") from None
+        raise TmiError(f"{path}: truncated or damaged, not a pickled file of CIFAR: {first_line(error)}") from None
     if not isinstance(record, dict):
         raise TmiError(f"{path}: holds a {type(record).__name__}, expected the dictionary of a CIFAR file")
     # Python 2 wrote strings that Python 3 reads as bytes.
     return {
-        key.decode(errors="replace") if isinstance(key, bytes) else str(key): value for key, value in record.items()
+        key.decode(errors="replace") if isinstance(key, bytes) else str(key): (
+            value.values if isinstance(value, _Array) else value
+        )
+        for key, value in record.items()
     }
 
 
-class _ArraysOnly(pickle.Unpickler):
+class _ArraysOnly(pickle._Unpickler):
+    """Reads numbers, texts, lists, dictionaries and arrays of whole numbers.
+
+    It is the unpickler in Python, since the one in C makes room for as many memorised objects as the file says. Nor
+    does NumPy see what the file says of arrays and their types, which it takes at its word: `_Array` and `_Type` stand
+    for them.
+    """
+
     def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__(file, encoding="bytes")
-        # Of this version of NumPy; the file names the one of its own.
-        reconstruct: Any = np.empty(0).__reduce__()[0]
         self._path = path
         self._admitted: dict[str, Callable[..., Any]] = {
-            "numpy.core.multiarray._reconstruct": reconstruct,
-            "numpy._core.multiarray._reconstruct": reconstruct,
-            "numpy.ndarray": np.ndarray,
+            "numpy.core.multiarray._reconstruct": _Array,
+            "numpy._core.multiarray._reconstruct": _Array,
+            "numpy.ndarray": _NotCalled,
             "numpy.dtype": self._whole_numbers,
             "_codecs.encode": self._latin1,
         }
@@ -274,15 +285,48 @@ class _ArraysOnly(pickle.Unpickler):
             )
         return self._admitted[f"{module}.{name}"]
 
-    def _whole_numbers(self, name: str | bytes, align: int = 0, copy: int = 0) -> np.dtype[Any]:
+    def _whole_numbers(self, name: str | bytes, *_: Any) -> _Type:
         text = name.decode() if isinstance(name, bytes) else name
-        dtype = np.dtype(text, bool(align), bool(copy))
-        if dtype.kind not in "iu":
-            raise TmiError(f"{self._path}: holds an array of type {dtype}, expected whole numbers")
-        return dtype
+        if not WHOLE_NUMBERS.fullmatch(text):
+            raise TmiError(f"{self._path}: holds an array of type {text[:20]!r}, expected whole numbers")
+        return _Type(text)
 
     def _latin1(self, text: str, encoding: str) -> bytes:
         """How Python 3 writes bytes where Python 2 is to read them."""
         if encoding != "latin1":
             raise TmiError(f"{self._path}: a pickle that encodes as {encoding!r}, expected 'latin1'")
         return text.encode("latin1")
+
+
+class _NotCalled:
+    """What `numpy.ndarray` is in such files: an argument."""
+
+    def __new__(cls, *_: Any) -> _NotCalled:
+        raise ValueError("it makes an array without saying what it holds")
+
+
+class _Type:
+    """The type of an array as a pickle builds it, which later says the order of its bytes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if order not in ("<", ">", "|", "="):
+            raise ValueError(f"an array whose bytes are in the order {order!r}")
+        self.name = order + self.name
+
+
+class _Array:
+    """An array as a pickle builds it; ``values`` are there when its state was read."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values: NDArray[Any] | None = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, fortran, content = state
+        if isinstance(content, str):
+            content = content.encode("latin1")
+        # As many numbers as there are bytes of, or it is refused.
+        self.values = np.frombuffer(content, kind.name).reshape(shape, order="F" if fortran else "C")

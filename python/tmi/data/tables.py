@@ -117,8 +117,11 @@ def _read_vectors(column: Any, where: str) -> NDArray[np.float32]:
     values = compute.list_flatten(column)
     if values.null_count or not compute.all(compute.is_finite(values), min_count=0).as_py():
         raise TmiError(f"{where} holds NaN, infinite or empty values")
-    vectors: NDArray[np.float32] = values.to_numpy().astype(np.float32).reshape(len(column), -1)
-    return vectors
+    with np.errstate(over="ignore"):
+        vectors: NDArray[np.float32] = values.to_numpy().astype(np.float32)
+    if not np.isfinite(vectors).all():
+        raise TmiError(f"{where} holds numbers beyond those of float32")
+    return vectors.reshape(len(column), int(lengths[0]) if len(lengths) else 0)
 
 
 def _read_labels(column: Any) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import tokenizers
@@ -20,8 +20,10 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
-from tmi.errors import TmiError, first_line
+from tmi.errors import TmiError
+from tmi.system.files import LARGEST_JSON, parse_json, read_text, require_files
 from tmi.system.hub import folder_on_hub
+from tmi.system.libraries import explained
 
 # What stands after the last token of a text. No tokenizer has this id: a network tells by it what to attend to.
 PADDING = -1
@@ -35,6 +37,8 @@ LEAST_OCCURRENCES = 2
 # Files by which a directory is known to hold a tokenizer, and those that are fetched from the hub; no pickle is.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "*.bpe.model")
 SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+# Ten times as many as any tokenizer has.
+MOST_TOKENS = 1 << 22
 # Characters of a text by which an error message names it.
 BEGINNING = 40
 
@@ -97,10 +101,11 @@ class Tokenizer:
         encoded = np.full((len(texts), length), PADDING, dtype=np.int64)
         numbers = np.zeros(len(texts), dtype=np.int64)
         # One by one: in batches, the library would start threads of its own in every worker process, for little.
-        for index, text in enumerate(texts):
-            ids = backend.encode(text).ids or [self._first]
-            numbers[index] = len(ids)
-            encoded[index, : len(ids)] = ids[:length]
+        with explained("the tokenizer of encoder.tokenizer fails"):
+            for index, text in enumerate(texts):
+                ids = backend.encode(text).ids or [self._first]
+                numbers[index] = len(ids)
+                encoded[index, : len(ids)] = ids[:length]
         _require_short(texts, numbers, length)
         return encoded
 
@@ -183,19 +188,31 @@ def _from_folder(folder: Path, where: str) -> Tokenizer:
         return _from_file(folder / "tokenizer.json", where)
     from transformers import AutoTokenizer
 
-    try:
+    require_files(folder)
+    with explained(f"{where}: {folder} cannot be read as a fast tokenizer"):
         # No code that comes with the files is run.
         loaded = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True, trust_remote_code=False)
         return _plain(loaded.backend_tokenizer)
-    except Exception as error:  # of a file in any of a dozen formats, or of a tokenizer that has no fast version
-        raise TmiError(f"{where}: {folder} cannot be read as a fast tokenizer: {first_line(error)}") from None
 
 
 def _from_file(path: Path, where: str) -> Tokenizer:
-    try:
-        return _plain(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
-    except Exception as error:  # the library raises nothing more specific
-        raise TmiError(f"{where}: {path} cannot be read as a tokenizer.json: {first_line(error)}") from None
+    with explained(f"{where}: {path} cannot be read as a tokenizer.json"):
+        content = read_text(path, LARGEST_JSON)
+        _require_few_ids(parse_json(content, f"{where}: {path}"), f"{where}: {path}")
+        return _plain(tokenizers.Tokenizer.from_str(content))
+
+
+def _require_few_ids(document: Any, where: str) -> None:
+    """The library counts up to the highest id when it writes a tokenizer, whatever that is."""
+    tables = document if isinstance(document, dict) else {}
+    model, added = tables.get("model"), tables.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else []
+    ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    if wrong := [each for each in ids if not isinstance(each, int) or not 0 <= each < MOST_TOKENS]:
+        raise TmiError(
+            f"{where}: a token has the id {str(wrong[0])[:20]}, expected whole numbers below {MOST_TOKENS:,}"
+        )
 
 
 def _plain(backend: tokenizers.Tokenizer) -> Tokenizer:

@@ -146,8 +146,8 @@ def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[
     if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
         return array
     note(f"Predictions of type {array.dtype} were converted to float32, in memory.")
-    # Beyond the range of float32 is infinity, of which the kernels make sense.
-    with np.errstate(over="ignore"):
+    # Beyond the range of float32 is infinity, of which the kernels make sense; NaN, of whatever bits, is told later.
+    with np.errstate(over="ignore", invalid="ignore"):
         return array.astype(np.float32)
 
 

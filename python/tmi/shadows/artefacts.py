@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from tmi.errors import TmiError
+from tmi.errors import TmiError, first_line
 from tmi.predictions.formats.files import open_npy
 from tmi.system.files import atomic, file_hash, known_hash, read_sealed, sidecar, whole_tree, write_sealed
 
@@ -149,7 +149,7 @@ class Artefacts:
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
-            raise TmiError(f"{path}: not a readable .safetensors file: {error}") from None
+            raise TmiError(f"{path}: not a readable .safetensors file: {first_line(error)}") from None
 
     def _save(self, path: Path, write: Callable[[IO[bytes]], Any], key: str, facts: Mapping[str, Any] | None) -> None:
         with atomic(path) as file:

@@ -246,6 +246,13 @@ def file_size(path: Path) -> int:
     return status.st_size
 
 
+def require_files(folder: Path) -> None:
+    """Refuse a folder that holds a pipe or device, for which whatever opens its files would wait."""
+    for entry in folder.iterdir():
+        if not entry.is_dir():
+            file_size(entry)
+
+
 def read_text(path: Path, largest: int) -> str:
     """A text file in UTF-8, without the byte order mark that some editors write.
 

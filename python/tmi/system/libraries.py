@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tmi.errors import TmiError
+from tmi.system.files import require_files
 
 
 @contextmanager
@@ -16,9 +17,9 @@ def explained(problem: str) -> Iterator[None]:
     """Whatever another library or a user's own code raises becomes one sentence that starts with ``problem``."""
     try:
         yield
-    except TmiError:
+    except (TmiError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic in Rust is no Exception
         reason = " ".join(str(error).split())[:300]
         raise TmiError(f"{problem}: {type(error).__name__}: {reason}") from error
 
@@ -36,6 +37,7 @@ def from_folder(auto_class: Any, folder: Path) -> tuple[Any, list[str]]:
 
     ``auto_class`` is one of transformers, such as ``AutoModel``. No pickle is read and no code of the folder is run.
     """
+    require_files(folder)
     network, report = auto_class.from_pretrained(
         folder,
         local_files_only=True,

@@ -93,7 +93,8 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 def _vectors(cells: list[list[str]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None:
     """Rows of finite numbers; None where a cell holds something else."""
     try:
-        vectors = np.array(cells, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            vectors = np.array(cells, dtype=np.float32)
     except ValueError:
         return None
     return vectors if vectors.ndim == 2 and vectors.shape[1] and np.isfinite(vectors).all() else None

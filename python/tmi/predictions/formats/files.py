@@ -14,6 +14,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.errors import TmiError
+from tmi.errors import MOST_OF_A_MESSAGE, TmiError
 from tmi.predictions.intake import as_ids
 from tmi.predictions.tokens import TOKEN
 from tmi.system.files import file_size, read_text
@@ -115,6 +116,7 @@ def open_npy(path: Path, *, may_be_empty: bool = False) -> NDArray[Any]:
         if size == 0 and not may_be_empty:
             raise TmiError(f"{path}: has shape {shape}, expected an array that is not empty")
         array: NDArray[Any] = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
+        _require_truths(array, str(path))
     except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise _unreadable(path, ".npy file", error) from None
     return array
@@ -223,7 +225,14 @@ class OpenedNpz:
                     raise TmiError(f"{where}: is cut off after {done} of {size} bytes")
                 memory[done : done + len(block)] = block
                 done += len(block)
+        _require_truths(array, where)
         return array
+
+
+def _require_truths(array: NDArray[Any], where: str) -> None:
+    """Refuse booleans whose bytes are neither 0 nor 1: NumPy reads them, and each use takes them for something else."""
+    if array.dtype == np.bool_ and array.size and (found := int(array.view(np.uint8).max())) > 1:
+        raise TmiError(f"{where}: holds the byte {found} as a boolean, expected 0 and 1: it is damaged")
 
 
 def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -234,9 +243,12 @@ def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[
         with safe_open(path, framework="numpy") as file:
             keys = list(file.keys())
             names = keys if len(keys) == 1 else [name for name in keys if name in wanted]
-            return {name: file.get_tensor(name) for name in names}
+            arrays = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(path, ".safetensors file", error) from None
+    for name, array in arrays.items():
+        _require_truths(array, f"{path}: array {name!r}")
+    return arrays
 
 
 def _read_csv(path: Path) -> dict[str, NDArray[Any]]:
@@ -282,9 +294,19 @@ def read_parquet(path: Path) -> Any:
             # Equal cells are stored once, and each takes 8 bytes at least when it is read.
             size = max(sum(group.total_byte_size for group in groups), 8 * facts.num_rows * facts.num_columns)
             require_room(size, str(path), packed)
-            return file.read()
+            table = file.read()
     except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
         raise _unreadable(path, "Parquet file", error) from None
+    if twice := [name for name, times in Counter(table.column_names).items() if times > 1]:
+        raise TmiError(f"{path}: has several columns named {twice[0]!r}, expected different names")
+    name = ""
+    try:
+        # Whether texts are UTF-8 and lists end within their values nobody has looked at yet.
+        for name in table.column_names:
+            table.column(name).validate(full=True)
+    except pyarrow.ArrowException as error:
+        raise _unreadable(path, f"Parquet file, column {name!r}", error) from None
+    return table
 
 
 def _numbers(column: NDArray[Any]) -> NDArray[Any]:
@@ -304,4 +326,4 @@ def _unreadable(path: Path, kind: str, error: Exception) -> TmiError:
     if isinstance(error, FileNotFoundError):
         return TmiError(f"{path}: there is no such file")
     said = str(error).strip().splitlines()
-    return TmiError(f"{path}: not a readable {kind}: {said[0] if said else type(error).__name__}")
+    return TmiError(f"{path}: not a readable {kind}: {said[0][:MOST_OF_A_MESSAGE] if said else type(error).__name__}")

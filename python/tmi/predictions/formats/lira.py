@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tmi import _core
 from tmi.errors import TmiError
+from tmi.predictions.arrays import holds_nan
 from tmi.predictions.formats.files import open_npy
 from tmi.predictions.formats.reading import LABELS, Layout, Reading, SavedArrays, in_numeric_order
 from tmi.predictions.intake import as_labels, as_membership, as_model
@@ -103,9 +104,10 @@ def _read(tool: str, find: Find, path: Path, membership: Path | None, labels: Pa
     if kind == "scores":
         classes = np.zeros(shape[1], dtype=np.int64)
     elif classes is None and beside.is_file():
-        classes = as_labels(reading.array(beside, LABELS)[: shape[1]], shape[1], str(beside))
+        truths = reading.array(beside, LABELS)
+        classes = as_labels(truths[: shape[1]] if truths.ndim else truths, shape[1], str(beside))
     elif classes is None:
-        classes = _labels_from_scores(reading, models, [find(folder, "scores") for folder in folders])
+        classes = _labels_from_scores(reading, models, folders, [find(folder, "scores") for folder in folders])
     return reading.result(tool, models, mask, classes, "logits" if kind == "logits" else "two, made of scores")
 
 
@@ -124,14 +126,14 @@ def _keeps(reading: Reading, folders: list[Path], points: int) -> NDArray[Any]:
 
 
 def _labels_from_scores(
-    reading: Reading, models: list[NDArray[Any]], files: list[Path | None]
+    reading: Reading, models: list[NDArray[Any]], folders: list[Path], files: list[Path | None]
 ) -> NDArray[np.int64] | None:
     """The class of each point whose log-odds are the scores in all models that are looked at; None if there is none.
 
     The logits are ``[points, augmentations, classes]``, the scores in the files ``[points, augmentations]``.
     """
     chosen = np.linspace(0, len(models) - 1, min(MODELS_WITH_LABELS, len(models))).astype(int)
-    if any(files[model] is None for model in chosen):
+    if any(files[model] is None or models[model].shape != models[0].shape for model in chosen):
         return None
     scores = [reading.array(file) for model in chosen if (file := files[model]) is not None]
     points, augmentations, classes = models[0].shape
@@ -144,7 +146,10 @@ def _labels_from_scores(
         here = slice(start, start + BLOCK)
         furthest = np.zeros((len(labels[here]), classes))
         for model, score in zip(chosen, scores, strict=True):
-            logits = np.ascontiguousarray(models[model][here], dtype=np.float32)
+            # A copy, since numbers in a file may begin anywhere and the kernel reads aligned ones.
+            logits = np.array(models[model][here], dtype=np.float32, order="C")
+            if holds_nan(logits):
+                raise TmiError(f"{folders[model]}: its logits hold NaN, expected numbers")
             log_odds = _core.scale_logits(logits.reshape(-1, classes)).reshape(logits.shape)
             bounded = [np.clip(each, -LARGEST_SCORE, LARGEST_SCORE) for each in (log_odds, score[here, :, None])]
             difference = bounded[0] - bounded[1]
