@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from tmi import _core
-from tmi.attacks.confidences import confidences, in_parts, of_whole_texts
+from tmi.attacks.confidences import asking_alike, confidences, in_parts, of_whole_texts
 from tmi.attacks.registry import Attack, Needs, register
 from tmi.errors import TmiError, did_you_mean
 from tmi.predictions.attack_input import AttackInput, neutral
@@ -119,32 +119,32 @@ class LiraOnline(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log-likelihood ratio, 0 where no IN or no OUT shadow is left."""
-        return np.stack([self._score_target(answers, target) for target in targets])
+        scores = np.concatenate([self._score_alike(answers, alike) for alike in asking_alike(answers, targets)])
+        return np.where(neutral(answers.membership, targets), 0.0, scores)
 
-    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
+    def _score_alike(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` of targets whose confidences are about the same classes."""
         if self.variance == "full" or self.variance == "pooled":
-            confidence = confidences(answers, target)
+            confidence = confidences(answers, targets[0])
             # As logits of two classes, whose scaled logits are plus and minus the confidence. The kernel takes either,
             # for all models the same, and the sign of a coordinate is nothing to a likelihood ratio.
             two = np.stack([confidence, np.zeros_like(confidence)], axis=-1).astype(np.float32)
-            ratio = _core.adapted_lira(
-                two, answers.membership, np.array([target]), covariance=self.variance, threads=answers.threads
+            return _core.adapted_lira(
+                two, answers.membership, np.array(targets), covariance=self.variance, threads=answers.threads
             )
-            return np.asarray(ratio[0])
         parts = in_parts(answers)
 
         @lru_cache(maxsize=1)  # a global variance is known once all parts were looked at, and one part is kept
         def compared(number: int) -> tuple[NDArray[np.float64], list[_Side]]:
-            confidence = confidences(parts[number], target)
-            shadows = np.delete(confidence, target, axis=0)
-            members = np.delete(parts[number].membership, target, axis=0)
+            confidence, members = confidences(parts[number], targets[0]), parts[number].membership
             everyone = (members, ~members, np.ones_like(members))
-            return confidence[target], [_Side(shadows, chosen, self.location) for chosen in everyone]
+            sides = [_Side(confidence, chosen, targets, self.location) for chosen in everyone]
+            return confidence[list(targets)], sides
 
         deviations: list[NDArray[np.float64]] = []
         if self.variance == "global":
             moments = [[side.moments() for side in compared(number)[1][:2]] for number in range(len(parts))]
-            deviations = [np.sqrt(np.array(_global_variance(side))) for side in zip(*moments, strict=True)]
+            deviations = [np.sqrt(_global_variance(side)) for side in zip(*moments, strict=True)]
         ratios = []
         for number in range(len(parts)):
             confidence, (in_, out, everyone) = compared(number)
@@ -152,7 +152,7 @@ class LiraOnline(Attack):
             ratio = _log_density(confidence, in_.centre, inside)
             ratio -= _log_density(confidence, out.centre, outside)
             ratios.append(ratio.sum(axis=-1))
-        return np.where(neutral(answers.membership, [target])[0], 0.0, np.concatenate(ratios))
+        return np.concatenate(ratios, axis=1)
 
 
 @register
@@ -187,75 +187,101 @@ class LiraOffline(Attack):
 
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The log of one minus the p-value; that of the middle where too few OUT shadows are left for a variance."""
-        return np.stack([self._score_target(answers, target) for target in targets])
+        return np.concatenate([self._score_alike(answers, alike) for alike in asking_alike(answers, targets)])
 
-    def _score_target(self, answers: AttackInput, target: int) -> NDArray[np.float64]:
+    def _score_alike(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
+        """Scores ``[targets, points]`` of targets whose confidences are about the same classes."""
         parts = in_parts(answers)
 
         @lru_cache(maxsize=1)
         def compared(number: int) -> tuple[NDArray[np.float64], _Side]:
-            confidence = confidences(parts[number], target)
-            outsiders = ~np.delete(parts[number].membership, target, axis=0)
-            return confidence[target], _Side(np.delete(confidence, target, axis=0), outsiders, self.location)
+            confidence = confidences(parts[number], targets[0])
+            return confidence[list(targets)], _Side(confidence, ~parts[number].membership, targets, self.location)
 
-        everywhere = LEAST_VARIANCE
+        everywhere = np.array(LEAST_VARIANCE)
         if self.variance == "global":
             everywhere = _global_variance([compared(number)[1].moments() for number in range(len(parts))])
         scores = []
         for number in range(len(parts)):
             confidence, out = compared(number)
             if self.variance == "global":
-                is_known, variance = out.count >= 1, np.array(everywhere)
+                is_known, variance = out.count >= 1, everywhere
             else:
                 is_known, variance = out.count >= 2, np.maximum(out.variance(), LEAST_VARIANCE)
             distance = np.where(is_known, confidence - out.centre, 0.0)
             scores.append(log_ndtr(distance / np.sqrt(variance)).sum(axis=-1))
-        return np.concatenate(scores)
+        return np.concatenate(scores, axis=1)
 
 
 class _Side:
-    """The confidences of the IN or of the OUT shadows.
+    """The confidences of the IN or of the OUT shadows of some targets, each of which has all other models.
 
     Args:
-        confidence: float64 ``[shadows, points, augmentations]``.
-        chosen: bool ``[shadows, points]``, the shadows of this side.
+        confidence: float64 ``[models, points, augmentations]``.
+        chosen: bool ``[models, points]``, the models of this side.
+        targets: which models are left out, one for each set of shadows.
         location: how their centre is estimated.
 
     Attributes:
-        count: int64 ``[points, 1]``, shadows of this side.
-        centre: float64 ``[points, augmentations]``; 0 where there are none.
+        count: int64 ``[targets, points, 1]``, shadows of this side.
+        centre: float64 ``[targets, points, augmentations]``; 0 where there are none.
     """
 
-    def __init__(self, confidence: NDArray[np.float64], chosen: NDArray[np.bool_], location: Location) -> None:
-        self._confidence = confidence
-        self._chosen = chosen[..., None]
-        self.count = chosen.sum(axis=0)[:, None]
-        self._mean = np.where(self._chosen, confidence, 0.0).sum(axis=0) / np.maximum(self.count, 1)
-        self.centre = self._mean if location == "mean" else self._median()
+    def __init__(
+        self, confidence: NDArray[np.float64], chosen: NDArray[np.bool_], targets: Sequence[int], location: Location
+    ) -> None:
+        which = np.array(targets)
+        self.count = _sums_without(chosen[..., None].astype(np.int64), which)
+        divisor = np.maximum(self.count, 1)
+        # About the mean of all models, from which a side is not far: squares are of the size of their differences.
+        middle = confidence.mean(axis=0)
+        apart = np.where(chosen[..., None], confidence - middle, 0.0)
+        offset = _sums_without(apart, which) / divisor
+        self._squares = np.maximum(_sums_without(apart**2, which) - self.count * offset**2, 0.0)
+        self._mean = np.where(self.count > 0, middle + offset, 0.0)
+        self.centre = self._mean if location == "mean" else self._median(confidence, chosen, which)
 
     def squares(self) -> NDArray[np.float64]:
-        """The sum of squared deviations from the mean, ``[points, augmentations]``."""
-        squares: NDArray[np.float64] = (np.where(self._chosen, self._confidence - self._mean, 0.0) ** 2).sum(axis=0)
-        return squares
+        """The sum of squared deviations from the mean, ``[targets, points, augmentations]``."""
+        return self._squares
 
-    def moments(self) -> tuple[int, float, float]:
-        """Number, mean and variance of the confidences of all points, shadows and augmentations together."""
-        everything = self._confidence[np.broadcast_to(self._chosen, self._confidence.shape)]
-        return (
-            (everything.size, float(everything.mean()), float(everything.var())) if everything.size else (0, 0.0, 0.0)
-        )
+    def moments(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Number, mean and sum of squared deviations ``[targets]`` of all points and augmentations together."""
+        numbers = np.broadcast_to(self.count, self._mean.shape)
+        size = numbers.sum(axis=(1, 2))
+        mean = (numbers * self._mean).sum(axis=(1, 2)) / np.maximum(size, 1)
+        squares = (self._squares + numbers * (self._mean - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        return size, mean, squares
 
     def variance(self) -> NDArray[np.float64]:
-        """The variance ``[points, augmentations]``, divisor n as in the paper's code; 0 of fewer than two shadows."""
-        variance: NDArray[np.float64] = self.squares() / np.maximum(self.count, 1)
+        """The variance ``[targets, points, augmentations]``, divisor n as in the paper's code; 0 of one shadow."""
+        variance: NDArray[np.float64] = self._squares / np.maximum(self.count, 1)
         return variance
 
-    def _median(self) -> NDArray[np.float64]:
-        """The median ``[points, augmentations]`` of the shadows of this side."""
-        ordered = np.sort(np.where(self._chosen, self._confidence, np.inf), axis=0)
-        lower, upper = (self.count - 1) // 2, self.count // 2
-        middle = [np.take_along_axis(ordered, np.maximum(index, 0)[None], axis=0)[0] for index in (lower, upper)]
+    def _median(
+        self, confidence: NDArray[np.float64], chosen: NDArray[np.bool_], targets: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The median of the shadows of this side, from the order of all models: that of the others skips the target."""
+        values = np.where(chosen[..., None], confidence, np.inf)
+        order = values.argsort(axis=0, kind="stable")
+        ordered, places = np.take_along_axis(values, order, axis=0), order.argsort(axis=0, kind="stable")[targets]
+        middle = []
+        for index in ((self.count - 1) // 2, self.count // 2):
+            place = np.broadcast_to(np.maximum(index, 0), places.shape)
+            middle.append(np.take_along_axis(ordered, place + (place >= places), axis=0))
         return np.where(self.count > 0, (middle[0] + middle[1]) / 2, 0.0)
+
+
+def _sums_without(x: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[Any]:
+    """The sums over all models but each target, ``[targets, ...]`` of ``[models, ...]``.
+
+    Those before and those behind it are added up apart: no bit of a sum depends on what is left out.
+    """
+    before, behind = np.zeros((2, len(x), *x.shape[1:]), dtype=x.dtype)
+    np.cumsum(x[:-1], axis=0, out=before[1:])
+    np.cumsum(x[:0:-1], axis=0, out=behind[-2::-1])
+    total: NDArray[Any] = before[targets] + behind[targets]
+    return total
 
 
 def _log_density(
@@ -266,17 +292,19 @@ def _log_density(
     return density
 
 
-def _global_variance(moments: Sequence[tuple[int, float, float]]) -> float:
-    """The variance over all points, shadows and augmentations together, as in the paper's code, from those of parts."""
-    sizes, means, variances = np.array(moments).T
-    if not sizes.any():
-        return LEAST_VARIANCE
-    shares = sizes / sizes.sum()
-    return max(float(shares @ (variances + (means - shares @ means) ** 2)), LEAST_VARIANCE)
+def _global_variance(
+    moments: Sequence[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]],
+) -> NDArray[np.float64]:
+    """The variance ``[targets, 1, 1]`` over all points, shadows and augmentations, from the moments of parts."""
+    sizes, means, squares = (np.stack(each) for each in zip(*moments, strict=True))
+    total = np.maximum(sizes.sum(axis=0), 1)
+    mean = (sizes * means).sum(axis=0) / total
+    variance = (squares + sizes * (means - mean) ** 2).sum(axis=0) / total
+    return np.maximum(variance, LEAST_VARIANCE)[:, None, None]
 
 
 def _deviations(sides: Sequence[_Side], everyone: _Side, variance: OnlineVariance) -> list[NDArray[np.float64]]:
-    """Standard deviations of each side, ``[points, augmentations]`` or one number.
+    """Standard deviations of each side, ``[targets, points, augmentations]`` or one for all augmentations.
 
     Args:
         sides: the IN and the OUT shadows.
