@@ -225,6 +225,7 @@ class _Side:
     Attributes:
         count: int64 ``[targets, points, 1]``, shadows of this side.
         centre: float64 ``[targets, points, augmentations]``; 0 where there are none.
+        squares: the same of the sum of squared deviations from the mean.
     """
 
     def __init__(
@@ -233,29 +234,24 @@ class _Side:
         which = np.array(targets)
         self.count = _sums_without(chosen[..., None].astype(np.int64), which)
         divisor = np.maximum(self.count, 1)
-        # About the mean of all models, from which a side is not far: squares are of the size of their differences.
-        middle = confidence.mean(axis=0)
-        apart = np.where(chosen[..., None], confidence - middle, 0.0)
-        offset = _sums_without(apart, which) / divisor
-        self._squares = np.maximum(_sums_without(apart**2, which) - self.count * offset**2, 0.0)
-        self._mean = np.where(self.count > 0, middle + offset, 0.0)
+        own = np.where(chosen[..., None], confidence, 0.0)
+        # Not about a centre: one that all targets share would know of the other side, or of a target's membership.
+        # Confidences are of the size of their differences, so that little is lost.
+        self._mean = _sums_without(own, which) / divisor
+        self.squares = np.maximum(_sums_without(own**2, which) - self.count * self._mean**2, 0.0)
         self.centre = self._mean if location == "mean" else self._median(confidence, chosen, which)
-
-    def squares(self) -> NDArray[np.float64]:
-        """The sum of squared deviations from the mean, ``[targets, points, augmentations]``."""
-        return self._squares
 
     def moments(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Number, mean and sum of squared deviations ``[targets]`` of all points and augmentations together."""
         numbers = np.broadcast_to(self.count, self._mean.shape)
         size = numbers.sum(axis=(1, 2))
         mean = (numbers * self._mean).sum(axis=(1, 2)) / np.maximum(size, 1)
-        squares = (self._squares + numbers * (self._mean - mean[:, None, None]) ** 2).sum(axis=(1, 2))
+        squares = (self.squares + numbers * (self._mean - mean[:, None, None]) ** 2).sum(axis=(1, 2))
         return size, mean, squares
 
     def variance(self) -> NDArray[np.float64]:
         """The variance ``[targets, points, augmentations]``, divisor n as in the paper's code; 0 of one shadow."""
-        variance: NDArray[np.float64] = self._squares / np.maximum(self.count, 1)
+        variance: NDArray[np.float64] = self.squares / np.maximum(self.count, 1)
         return variance
 
     def _median(
@@ -263,13 +259,14 @@ class _Side:
     ) -> NDArray[np.float64]:
         """The median of the shadows of this side, from the order of all models: that of the others skips the target."""
         values = np.where(chosen[..., None], confidence, np.inf)
-        order = values.argsort(axis=0, kind="stable")
-        ordered, places = np.take_along_axis(values, order, axis=0), order.argsort(axis=0, kind="stable")[targets]
+        ordered = np.sort(values, axis=0)
+        places = np.stack([(values < values[target]).sum(axis=0) for target in targets])
         middle = []
         for index in ((self.count - 1) // 2, self.count // 2):
             place = np.broadcast_to(np.maximum(index, 0), places.shape)
             middle.append(np.take_along_axis(ordered, place + (place >= places), axis=0))
-        return np.where(self.count > 0, (middle[0] + middle[1]) / 2, 0.0)
+        median: NDArray[np.float64] = np.where(self.count > 0, (middle[0] + middle[1]) / 2, 0.0)
+        return median
 
 
 def _sums_without(x: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[Any]:
@@ -300,7 +297,8 @@ def _global_variance(
     total = np.maximum(sizes.sum(axis=0), 1)
     mean = (sizes * means).sum(axis=0) / total
     variance = (squares + sizes * (means - mean) ** 2).sum(axis=0) / total
-    return np.maximum(variance, LEAST_VARIANCE)[:, None, None]
+    floored: NDArray[np.float64] = np.maximum(variance, LEAST_VARIANCE)[:, None, None]
+    return floored
 
 
 def _deviations(sides: Sequence[_Side], everyone: _Side, variance: OnlineVariance) -> list[NDArray[np.float64]]:
@@ -317,7 +315,7 @@ def _deviations(sides: Sequence[_Side], everyone: _Side, variance: OnlineVarianc
         estimates = [np.where(side.count >= 2, side.variance(), overall).mean(axis=-1, keepdims=True) for side in sides]
     elif variance == "per-point":
         freedom = everyone.count - len(sides)
-        pooled = sum((side.squares() for side in sides), start=np.zeros(overall.shape)) / np.maximum(freedom, 1)
+        pooled = sum((side.squares for side in sides), start=np.zeros(overall.shape)) / np.maximum(freedom, 1)
         estimates = [np.where(freedom >= 1, pooled, overall)] * 2
     else:
         estimates = [np.where(side.count >= 2, side.variance(), overall) for side in sides]
