@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def test_a_plan_says_what_was_checked_and_what_it_takes_and_writes_nothing(tmp_p
     for name in ("time", "memory", "disk", "can tell"):
         assert lines[name].startswith("   ")
     assert "in runs/digits" in lines["disk"]
+    said = " ".join(output.split())
+    for name in ("pretraining", "finetuning"):
+        took = r"[\d.]+ m?s, [\d.]+ ms a step, \d\.\de\+\d\d operations, \d+ MB of files: [\d.e-]+ core-hours"
+        assert re.search(f"{name} 2 jobs of {took}", said)
     assert "an AUC of 0." in lines["can tell"]
     assert all(len(line) <= 100 for line in output.splitlines())
     assert not list(tmp_path.iterdir())
@@ -30,8 +35,20 @@ def test_a_plan_says_what_a_cluster_does_at_a_time(tmp_path: Path, monkeypatch: 
     install(monkeypatch, FakeRay([{"CPU": 2.0, "memory": float(1 << 31)}] * 2 + [{"CPU": 1.0}]))
     output = tmi("plan", "digits", *SETTINGS, "--workers", "0", "--cluster", "auto", "--attack", "direct", cwd=tmp_path)
     said = " ".join(output.split())
-    assert "✓ cluster 2 x (2 cores, 2.0 GiB of memory), 1 x (1 core): 5 jobs train and 5 score at a time;" in said
-    assert "jobs: pretrain 2, query 4, finetune 2" in said
+    assert "✓ cluster 2 x (2 cores, 2.0 GiB of memory), 1 x (1 core): 5 jobs train and 5 score at a time; 1 MB" in said
+    assert all(
+        f"{name} {jobs} jobs of" in said for name, jobs in (("pretraining", 2), ("finetuning", 2), ("queries", 4))
+    )
+
+
+def test_a_plan_reckons_with_machines_that_are_not_there(tmp_path: Path) -> None:
+    words = ("plan", "digits", *SETTINGS, "--workers", "1", "--attack", "gaussian")
+    said = " ".join(tmi(*words, "--nodes", "100", cwd=tmp_path).split())
+    assert "✓ cluster 100 machines: 100 jobs train and 100 score at a time;" in said
+    assert "100 processes of" in said
+    output = tmi(*words, "--no-measure", cwd=tmp_path)
+    assert "✓ models" in " ".join(output.split())
+    assert "hours" not in output
 
 
 def test_a_plan_refuses_what_the_attack_would_refuse(tmp_path: Path) -> None:

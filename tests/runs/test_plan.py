@@ -158,3 +158,29 @@ def test_more_models_may_be_finetuned_side_by_side_than_pretrained(tiny: Tiny, t
     run = Run(config, RunDirectory(tmp_path / "run"))
     assert len(run.maker.groups("pretrain")) > len(run.maker.groups("finetune"))
     assert needs_of(run, 1).seconds["finetuning"] > 0
+
+
+def test_operations_are_those_of_the_matrix_products(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tiny(query__reference_points=3, pool__challenge_points=30), RunDirectory(tmp_path / "run"))
+    inputs, hidden, pool, task, classes = 64, 16, 40, 60, len(run.task.downstream.class_names)
+    backbone, head, own = 2 * inputs * hidden, 2 * hidden * classes, 2 * hidden * 10
+    epochs = run.config.pretrain.epochs, run.config.finetune.epochs
+    # Back through the first layer there is no gradient of its input; accuracies are measured at the end.
+    pretraining = (pool // 2) * epochs[0] * (2 * backbone + 3 * own) + pool * (backbone + own)
+    # The frozen backbone answers once, and once more to be measured.
+    finetuning = 30 * epochs[1] * 2 * head + 2 * task * (backbone + head)
+    assert run.maker.operations("pretrain") == pretraining
+    assert run.maker.operations("finetune") == finetuning
+    assert run.maker.operations("query") == (30 + 3) * run.config.query.count * (backbone + head)
+    assert run.maker.operations("query_pretrained") == 30 * run.config.query.count * (backbone + own)
+
+
+def test_what_is_sent_to_a_machine_is_foretold(tiny: Tiny, tmp_path: Path) -> None:
+    run = Run(tiny(query__reference_points=3, pool__challenge_points=30), RunDirectory(tmp_path / "run"))
+    needs, experiment = needs_of(run, 1), run.experiment
+    queries = [each for each in experiment.encoded_queries if each is not None]
+    sent = (experiment.pool_inputs, experiment.downstream_inputs, experiment.membership, *queries)
+    assert needs.data == sum(array.nbytes for array in sent)
+    assert [stage.jobs for stage in needs.stages.values()] == [2, 2, 4]
+    assert all(stage.wall == pytest.approx(stage.busy) for stage in needs.stages.values())
+    assert all(stage.operations > 0 for stage in needs.stages.values())

@@ -15,8 +15,6 @@ from tmi.errors import TmiError
 if TYPE_CHECKING:
     from tmi.runs.plan import Needs
     from tmi.runs.run import Run
-    from tmi.shadows.makers.maker import Step
-    from tmi.system.executor import Executor
 
 OK = "✓"
 GIB = 1 << 30
@@ -25,8 +23,25 @@ GIB = 1 << 30
 @click.command(cls=Grouped)
 @training_options
 @scoring_options
+@click.option(
+    "--measure/--no-measure",
+    default=True,
+    help="Train a few steps, to tell the time and the memory that everything takes; else only check.",
+)
+@click.option(
+    "--nodes", type=click.IntRange(min=1), help="Reckon with so many machines like this one, or like the cluster's."
+)
 @debuggable
-def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple[str, ...], **options: Any) -> None:
+def plan(
+    preset: str,
+    out: Path | None,
+    fresh: bool,
+    force: bool,
+    attacks: tuple[str, ...],
+    measure: bool,
+    nodes: int | None,
+    **options: Any,
+) -> None:
     """Check everything before anything is trained, and say what it will take and what it can find.
 
     PRESET and the options are those of `tmi attack`, which makes the same checks before it trains: configuration, data,
@@ -72,12 +87,20 @@ def plan(preset: str, out: Path | None, fresh: bool, force: bool, attacks: tuple
         with console.status("asking the target"), TemporaryDirectory() as folder:
             ask_target(run, Path(folder, "answers.sqlite"))
         _line(console, OK, "target", f"{config.target.name} ({config.target.kind}) answers as it should")
+    if not measure:
+        return
     with console.status("measuring"), pipeline.crew(run, None) as executor:
-        needs = needs_of(run, executor.at_once("train"))
-        if nodes := executor.nodes():
-            _line(console, OK, "cluster", f"{nodes}: {_spread(run, executor, needs)}")
+        train, score = executor.at_once("train"), executor.at_once("score")
+        if nodes is not None:
+            train, score = nodes * executor.on_a_machine("train"), nodes * executor.on_a_machine("score")
+        needs = needs_of(run, train, score)
+        there = executor.nodes() if nodes is None else counted(nodes, "machine", "machines")
+        if there:
+            at_once = f"{train:,} jobs train and {score:,} score at a time"
+            sent = "" if run.config.compute.shared_files else f"; {_bytes(needs.data)} are sent to each once"
+            _line(console, OK, "cluster", f"{there}: {at_once}{sent}")
     console.print()
-    for name, text in _estimates(run, needs).items():
+    for name, text in (_work(run, needs) | _estimates(run, needs, elsewhere=bool(there))).items():
         _line(console, "", name, text)
 
 
@@ -111,26 +134,26 @@ def _tried(run: Run) -> str:
     return f"{kind}, {first}finetuned ({', '.join(transfers)}) for a step on {config.compute.device} and queried"
 
 
-def _spread(run: Run, executor: Executor, needs: Needs) -> str:
-    """What a cluster runs at a time, the jobs of every stage, and the time that they take of its GPUs."""
-    jobs: dict[str, int] = {}
-    for each in (run, *run.variants):
-        own: tuple[Step, ...] = (
-            ("finetune", "query") if each.base else ("pretrain", "query_pretrained", "finetune", "query")
-        )
-        for step in own:
-            stage = step.partition("_")[0]
-            jobs[stage] = jobs.get(stage, 0) + len(each.maker.groups(step))
-    counted = ", ".join(f"{stage} {number}" for stage, number in jobs.items() if number)
-    text = f"{needs.processes} jobs train and {executor.at_once('score')} score at a time; jobs: {counted}"
-    if not run.device.startswith("cuda"):
-        return text
-    trained = sum(needs.seconds[stage] for stage in ("pretraining", "finetuning", "queries"))
-    hours = trained * needs.processes * run.config.compute.job_gpus / 3600
-    return f"{text}; about {hours:,.1f} GPU-hours on GPUs like this machine's"
+def _work(run: Run, needs: Needs) -> dict[str, str]:
+    """What the jobs of every stage take: of cores, or of the GPUs that those that train hold meanwhile."""
+    from tmi.report.wording import counted
+
+    on_gpu = run.device.startswith("cuda")
+    texts = {}
+    for name, stage in needs.stages.items():
+        if not stage.jobs:
+            continue
+        texts[name] = f"{counted(stage.jobs, 'job', 'jobs')} of {_duration(stage.busy / stage.jobs)}"
+        if stage.step:
+            texts[name] += f", {1000 * stage.step:,.3g} ms a step"
+        if stage.operations:
+            texts[name] += f", {stage.operations:.1e} operations"
+        hours = stage.busy * (run.config.compute.job_gpus if on_gpu else 1.0) / 3600
+        texts[name] += f", {_bytes(stage.files)} of files: {hours:,.2g} {'GPU' if on_gpu else 'core'}-hours"
+    return texts
 
 
-def _estimates(run: Run, needs: Needs) -> dict[str, str]:
+def _estimates(run: Run, needs: Needs, *, elsewhere: bool) -> dict[str, str]:
     from tmi.report.wording import counted
 
     stages = ", ".join(f"{name} {_duration(each)}" for name, each in needs.seconds.items() if each >= 1)
@@ -138,7 +161,7 @@ def _estimates(run: Run, needs: Needs) -> dict[str, str]:
     memory = f"about {_bytes(whole)}: {counted(needs.processes, 'process', 'processes')} of {_bytes(needs.memory)}"
     if needs.device_memory:
         memory += f", and {_bytes(needs.device_memory)} of {run.device}"
-    if run.config.compute.cluster is None and needs.memory_here and whole > 0.9 * needs.memory_here:
+    if not elsewhere and needs.memory_here and whole > 0.9 * needs.memory_here:
         memory += f"; this machine has {_bytes(needs.memory_here)}, so try fewer --workers"
     disk = f"about {_bytes(needs.disk)} in {run.directory.root}"
     if needs.disk > needs.disk_here:
@@ -154,10 +177,12 @@ def _estimates(run: Run, needs: Needs) -> dict[str, str]:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.2g} ms"
     units = ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "days"))
     size, unit = next((size, unit) for limit, size, unit in units if seconds < limit)
     value = seconds / size
-    return f"{value:.1f} {unit}" if value < 10 and unit != "s" else f"{max(value, 1):.0f} {unit}"
+    return f"{value:.1f} {unit}" if value < 10 and unit != "s" else f"{value:.0f} {unit}"
 
 
 def _bytes(size: float) -> str:

@@ -37,8 +37,36 @@ EPOCHS = (2, 60)
 LONGER = 4
 # Points that the models of the longer one are asked about.
 ASKED = 16
+# What the steps of a maker are called here.
+STAGES: dict[Step, str] = {
+    "pretrain": "pretraining",
+    "finetune": "finetuning",
+    "query": "queries",
+    "query_pretrained": "queries",
+}
 # Points of made-up answers, on which attacks are timed; their time grows about as the number of points.
 POINTS_OF_ATTACKS = 150
+
+
+@dataclass
+class Stage:
+    """What a stage takes, over the run and its variants.
+
+    Attributes:
+        jobs: each on a core or an accelerator.
+        busy: seconds of all jobs one after another.
+        wall: seconds with as many at a time as there are places.
+        step: seconds that a job takes for a batch of each of its models; 0 where none is trained.
+        operations: in floating point; 0 where nobody can count them.
+        files: bytes that jobs read and write as files.
+    """
+
+    jobs: int = 0
+    busy: float = 0.0
+    wall: float = 0.0
+    step: float = 0.0
+    operations: float = 0.0
+    files: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +74,8 @@ class Needs:
     """What a run takes, in seconds and bytes, and what it can find.
 
     Attributes:
+        stages: what the jobs that make and ask models take.
+        data: bytes that every machine is sent of points, queries and membership.
         seconds: wall-clock time by stage.
         processes: that train at the same time.
         memory: of each of these; 0 where it is not known.
@@ -56,6 +86,8 @@ class Needs:
         auc: the smallest AUC that four of five such runs would tell from one half, if rows were independent.
     """
 
+    stages: dict[str, Stage]
+    data: int
     seconds: dict[str, float]
     processes: int
     memory: int
@@ -66,8 +98,13 @@ class Needs:
     auc: float
 
 
-def needs_of(run: Run, processes: int) -> Needs:
+def needs_of(run: Run, processes: int, scoring: int | None = None) -> Needs:
     """Measure what a run takes on pieces of it, one trained for longer than the other; everything was tried before.
+
+    Args:
+        run: the run.
+        processes: that train or query at the same time, here or elsewhere.
+        scoring: that attack at the same time; as many if left out.
 
     Raises:
         TmiError: a step fails, for instance because memory runs out with a whole batch.
@@ -89,15 +126,27 @@ def needs_of(run: Run, processes: int) -> Needs:
         points, epochs = (LONGER * points, epochs) if recipe else (points, LONGER * epochs)
         long = Trial(run, every, Path(folder, "long"), points, epochs, ASKED, together=True)
         of_long = long.make()
-        seconds = {"start": start if processes > 1 else 0.0, "pretraining": 0.0, "finetuning": 0.0, "queries": 0.0}
+        stages = {"pretraining": Stage(), "finetuning": Stage(), "queries": Stage()}
+        disk = sum(8 * run.config.targets * run.points * len(each.score_files) for each in every)
         for index, each in enumerate(every):
-            for stage, value in _stage_seconds(each, (short, long), (of_short, of_long), index, processes):
-                seconds[stage] += value
-        disk = _disk(run, every, long)
+            for step, busy, of_step in _step_seconds(each, (short, long), (of_short, of_long), index):
+                stage, maker = stages[STAGES[step]], long.pretraining if "pretrain" in step else long.finetunings[index]
+                jobs = len(maker.groups(step))
+                read, written = _files(each, maker, step)
+                stage.jobs += jobs
+                stage.busy += jobs * busy
+                stage.wall += math.ceil(jobs / processes) * busy
+                stage.step = max(stage.step, of_step)
+                stage.operations += run.config.models * each.maker.operations(step)
+                stage.files += read + written
+                disk += written
+        seconds = {"start": start if processes > 1 else 0.0} | {name: stage.wall for name, stage in stages.items()}
         of_pretrained = long.pretraining.files.pretrained_predictions(0)
         answered = np.load(of_pretrained, mmap_mode="r").shape[-1] if of_pretrained.exists() else 0
-        seconds["attacks"] = sum(_attack_seconds(each, answered) for each in every) / processes
+        seconds["attacks"] = sum(_attack_seconds(each, answered) for each in every) / (scoring or processes)
     return Needs(
+        stages,
+        _data(run),
         seconds,
         processes,
         _peak_memory(),
@@ -109,15 +158,16 @@ def needs_of(run: Run, processes: int) -> Needs:
     )
 
 
-def _stage_seconds(
+def _step_seconds(
     run: Run,
     trials: tuple[Trial, Trial],
     seconds: tuple[Sequence[dict[Step, float]], ...],
     index: int,
-    processes: int,
-) -> Iterator[tuple[str, float]]:
-    """The time of every stage of a finetuning: what takes longer in the longer trial grows with the work."""
-    stages = {"pretrain": "pretraining", "finetune": "finetuning", "query": "queries", "query_pretrained": "queries"}
+) -> Iterator[tuple[Step, float, float]]:
+    """The time of a job of every step of a finetuning, and of a step of its training.
+
+    What takes longer in the longer trial grows with the work.
+    """
     experiment, own, count = run.experiment, run.config.recipe is None, run.config.query.count
     task, forward = experiment.task, 0.0
     # Queries come first: they tell how long it takes to look at a point, as is also done after a training.
@@ -144,8 +194,8 @@ def _stage_seconds(
             seen = len(makers[0].experiment.task.pool if step == "pretrain" else makers[0].experiment.task.downstream)
             all_seen = len(task.pool if step == "pretrain" else task.downstream)
             fixed = max(0.0, fixed - looks * len(models) * seen * forward) + looks * len(models) * all_seen * forward
-        jobs = math.ceil(len(makers[0].groups(step)) / processes)
-        yield stages[step], jobs * (fixed + slope * len(models) * whole)
+        batch = {"pretrain": run.config.pretrain.batch_size, "finetune": run.config.finetune.batch_size}.get(step, 0)
+        yield step, fixed + slope * len(models) * whole, slope * len(models) * batch if own else 0.0
 
 
 def _work(maker: ShadowMaker, step: Step) -> int:
@@ -202,17 +252,24 @@ def _attack_seconds(run: Run, answered: int) -> float:
     return sum(times[name] for adversary in all_adversaries(config) for name in attacks_by(config, adversary))
 
 
-def _disk(run: Run, every: Sequence[Run], trial: Trial) -> int:
-    """Weights and answers of all models as those of the trial are large, and the scores."""
-    models, task, asked = run.config.models, run.task, len(trial.pretraining.experiment.task.challenge_points)
-    points = len(task.challenge_points)
-    size = models * size_of(trial.pretraining.pretrained(0))
-    size += models * size_of(trial.pretraining.files.pretrained_predictions(0)) * points // asked
-    for maker in trial.finetunings:
-        size += models * size_of(maker.finetuned(0))
-        answers = size_of(maker.files.predictions(0)) // asked
-        size += models * answers * (points + len(task.reference_points))
-    return size + sum(8 * run.config.targets * points * len(each.score_files) for each in every)
+def _files(run: Run, maker: ShadowMaker, step: Step) -> tuple[int, int]:
+    """Bytes that all models of a step read and write, as those of a trial are large."""
+    task, asked = run.task, len(maker.experiment.task.challenge_points)
+    read, written = (sum(map(size_of, some)) for some in (maker.reads(step, 0), maker.writes(step, 0)))
+    if step in ("query", "query_pretrained"):
+        # References are asked as well, but not by the trial.
+        points = len(task.challenge_points) + (len(task.reference_points) if step == "query" else 0)
+        written = written * points // asked
+    return run.config.models * read, run.config.models * written
+
+
+def _data(run: Run) -> int:
+    """Bytes of what every machine is sent once: points as networks read them, queries and membership."""
+    experiment, task = run.experiment, run.task
+    asked = len(task.challenge_points) + len(task.reference_points)
+    of_point = experiment.encode(task.pool.raw[:1]).nbytes
+    of_queries = experiment.encode_queries(experiment.queries(task.challenges.take(np.arange(1)))).nbytes
+    return (len(task.pool) + len(task.downstream)) * of_point + asked * of_queries + experiment.membership.nbytes
 
 
 def smallest_auc(run: Run, threads: int) -> float:

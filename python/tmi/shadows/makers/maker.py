@@ -96,6 +96,10 @@ class ShadowMaker(ABC):
         """How many samples each model is trained on in a step; 0 where that is not known."""
         return 0
 
+    def operations(self, step: Step) -> float:
+        """Floating-point operations that a step takes for one model; 0 where nobody can count them."""
+        return 0.0
+
     def pretrained(self, model: int) -> Path:
         """The artefact of a pretrained model."""
         return self.files.pretrained(model)

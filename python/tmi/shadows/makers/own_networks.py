@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tmi.config import Config
 from tmi.errors import TmiError
@@ -36,6 +37,9 @@ from tmi.system.devices import on_one_thread, own_device
 from tmi.system.files import content_key
 from tmi.system.seeding import torch_seed
 from tmi.system.worker import samples_trained
+
+# Points on which operations are counted: texts differ in length.
+COUNTED = 8
 
 
 def groups(config: Config, step: str) -> list[range]:
@@ -91,6 +95,37 @@ class OwnNetworks(ShadowMaker):
         if step == "pretrain":
             return config.pretrain.epochs * (len(self.experiment.task.pool) // 2)
         return config.finetune.epochs * len(self.experiment.finetuning_set(0)) if step == "finetune" else 0
+
+    def operations(self, step: Step) -> float:
+        """Two per multiplication of matrix products and convolutions, which are nearly all.
+
+        Counted on a few points, forward and backward; what a private finetuning takes besides is left out.
+        """
+        experiment, config, task = self.experiment, self.experiment.config, self.experiment.task
+        of_pool = step in ("pretrain", "query_pretrained")
+        points = task.pool if of_pool else task.downstream
+        some = np.unique(np.linspace(0, len(points) - 1, COUNTED).astype(np.int64))
+        inputs = torch.from_numpy(experiment.encode(points.raw[some]))
+        classifier = experiment.network(config.seed).eval()
+        if not of_pool:
+            self._apply_transfer(classifier, config.seed)
+        if step in ("query", "query_pretrained"):
+            asked = len(task.challenge_points) + (len(task.reference_points) if step == "query" else 0)
+            network: nn.Module = classifier
+            if (
+                of_pool
+                and config.pretrain.objective != "classification"
+                and config.finetune.objective == "classification"
+            ):
+                network = Likelihoods(classifier, self._mask_id, config.pretrain.mask_fraction)
+            return asked * config.query.count * _operations(network, inputs, train=False)
+        # Accuracies are measured at the end.
+        seen = len(points) * _operations(classifier, inputs, train=False)
+        if step == "finetune" and self._features_once:
+            with torch.no_grad():
+                features = classifier.backbone(inputs)
+            return 2 * seen + self.samples(step) * _operations(classifier.head, features, train=True)
+        return seen + self.samples(step) * _operations(classifier, inputs, train=True)
 
     def reads(self, step: Step, model: int) -> list[Path]:
         """A finetuned model is kept as what finetuning changed of the pretrained one."""
@@ -165,9 +200,7 @@ class OwnNetworks(ShadowMaker):
         """Train what the transfer setting leaves trainable; what was promised about the finetuning points."""
         recipe = self.experiment.config.finetune
         networks: list[nn.Module] = list(classifiers)
-        is_pooled = recipe.objective == "classification"
-        if recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop):
-            # A frozen backbone always says the same about a point: it is queried once.
+        if self._features_once:
             features = torch.stack([logits_of(classifier.backbone, data.inputs) for classifier in classifiers])
             data = TrainingSet(features, data.labels, data.subsets, per_model=True)
             networks = [classifier.head for classifier in classifiers]
@@ -216,6 +249,13 @@ class OwnNetworks(ShadowMaker):
         load_changed(classifier, self.files.load_tensors(self.finetuned(model)))
         return classifier.to(self._device).eval()
 
+    @property
+    def _features_once(self) -> bool:
+        """A frozen backbone always says the same about a point: it is queried once."""
+        recipe = self.experiment.config.finetune
+        is_pooled = recipe.objective == "classification"
+        return recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop)
+
     def _apply_transfer(self, classifier: Classifier, seed: int) -> None:
         classes = len(self.experiment.task.downstream.class_names)
         apply_transfer(classifier, self.experiment.config.finetune, classes, seed)
@@ -246,6 +286,15 @@ class OwnNetworks(ShadowMaker):
     @property
     def _device(self) -> torch.device:
         return own_device(self.experiment.config.compute.device)
+
+
+def _operations(network: nn.Module, inputs: torch.Tensor, *, train: bool) -> float:
+    """Of a pass forward, and backward if it trains, per point."""
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(train):
+        outputs = network(inputs)
+        if train:
+            outputs.float().sum().backward()
+    return float(counter.get_total_flops()) / len(inputs)
 
 
 class GivenCheckpoint(OwnNetworks):
