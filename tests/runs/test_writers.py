@@ -109,6 +109,12 @@ def test_a_run_says_what_writers_leak(results: Results) -> None:
     assert results.variants.rows["lora"].downstream_test_perplexity is not None
 
 
+def test_a_plan_knows_of_texts(in_folder: Path) -> None:
+    result = CliRunner().invoke(cli, ["plan", "run.toml"])
+    assert result.exit_code == 0, result.output
+    assert "attacks" in result.output
+
+
 def test_answers_are_about_the_tokens_of_each_text(results: Results, folder: Path) -> None:
     answers = np.load(folder / "out" / "predictions" / "000.npy")
     assert answers.shape[:2] == (30, 2)

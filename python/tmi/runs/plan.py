@@ -22,6 +22,7 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.estimate import Estimate, detectable
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
+from tmi.predictions.tokens import TOKEN, token_records
 from tmi.runs.adversaries import all_adversaries, attack_of, attacks_by
 from tmi.runs.run import Run
 from tmi.runs.trial import POINTS_OF_FUNCTIONS, Trial
@@ -219,11 +220,12 @@ def _attack_seconds(run: Run, answered: int) -> float:
     """
     config, task, membership = run.config, run.task, run.experiment.membership
     challenges, references = (some[:POINTS_OF_ATTACKS] for some in (task.challenge_points, task.reference_points))
-    random, count, classes = stream(config.seed, "plan"), config.query.count, len(task.downstream.class_names)
+    random, count, writes = stream(config.seed, "plan"), config.query.count, run.answers_type == TOKEN
+    classes = run.experiment.longest_query - 1 if writes else len(task.downstream.class_names)
 
     def made_up(points: int, numbers: int) -> Predictions:
-        shape = (points, count, numbers)
-        return Predictions([random.standard_normal(shape, dtype=np.float32) for _ in range(config.models)])
+        drawn = [random.standard_normal((points, count, numbers), dtype=np.float32) for _ in range(config.models)]
+        return Predictions([token_records(each, np.zeros(each.shape), each) for each in drawn] if writes else drawn)
 
     def labels(points: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return task.pool.labels[points] if len(task.pool.class_names) > 1 else None
@@ -236,7 +238,7 @@ def _attack_seconds(run: Run, answered: int) -> float:
         config.seed,
         reference=reference if len(references) else None,
         pretraining_labels=labels(challenges),
-        inputs=task.challenges.take(np.arange(len(challenges))).raw if config.given else None,
+        inputs=task.challenges.take(np.arange(len(challenges))).raw if config.given or writes else None,
     )
     times = dict.fromkeys(config.attack.names, 0.0)
     with threadpool_limits(1):
