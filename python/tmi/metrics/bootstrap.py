@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from tmi.system.seeding import stream
 
 # Resamples whose weights are in memory at a time.
 RESAMPLES_AT_ONCE = 256
+# Weights, of 2 bytes, that are kept for the next attack: all attacks on the same points meet the same ones.
+KEPT_WEIGHTS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Resamples:
     def __sub__(self, other: Resamples) -> Resamples:
         """Of the difference of two attacks, in the same resamples."""
         return Resamples(self.both - other.both, self.targets - other.targets, self.points - other.points, self.shape)
+
+    def first(self, metrics: int) -> Resamples:
+        """Of so many metrics, copies that keep nothing of the others in memory."""
+        both, targets, points = (each[:, :metrics].copy() for each in (self.both, self.targets, self.points))
+        return Resamples(both, targets, points, self.shape)
 
     def calibrated(self, estimates: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
         """The resamples of ``both``, drawn together around the estimates until their spread is the right one.
@@ -193,8 +201,22 @@ def percentile_interval(
 
 def _pigeonhole_weights(
     shape: tuple[int, ...], resamples: int, seed: int
-) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
+) -> Iterable[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
     """How often each target and each point is drawn, ``[resamples, targets]`` and ``[resamples, points]``, in parts."""
+    few = resamples * sum(shape) <= KEPT_WEIGHTS
+    return _kept_weights(shape, resamples, seed) if few else _drawn_weights(shape, resamples, seed)
+
+
+@lru_cache(maxsize=2)
+def _kept_weights(
+    shape: tuple[int, ...], resamples: int, seed: int
+) -> tuple[tuple[NDArray[np.uint16], NDArray[np.uint16]], ...]:
+    return tuple(_drawn_weights(shape, resamples, seed))
+
+
+def _drawn_weights(
+    shape: tuple[int, ...], resamples: int, seed: int
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint16]]]:
     random = stream(seed, "bootstrap")
     for start in range(0, resamples, RESAMPLES_AT_ONCE):
         number = min(RESAMPLES_AT_ONCE, resamples - start)

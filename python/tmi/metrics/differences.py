@@ -63,8 +63,13 @@ def compare_to(
     labels: NDArray[np.bool_],
     false_positive_rates: Sequence[float],
     bootstrap: Bootstrap = USUAL,
+    drawn: Mapping[str, Resamples] | None = None,
 ) -> dict[str, Comparison]:
-    """The attack ``base`` minus every other of ``scores``, by the other's name; see `compare`."""
+    """The attack ``base`` minus every other of ``scores``, by the other's name; see `compare`.
+
+    What was ``drawn`` of an attack when it was judged at the same rates with the same bootstrap is not drawn again.
+    """
+    known = drawn or {}
     non_members = int((~labels).sum())
     if non_members in (0, labels.size):
         raise TmiError("all labels are equal, expected members and non-members")
@@ -74,16 +79,16 @@ def compare_to(
         if scores[name].shape != labels.shape:
             raise TmiError(f"scores of {name!r} have shape {scores[name].shape}, expected {labels.shape} as the labels")
         estimates = _core.roc_metrics(scores[name], labels, rates, threads=bootstrap.threads)
-        return estimates, bootstrap.draw(scores[name], labels, rates)
+        return estimates, known[name] if name in known else bootstrap.draw(scores[name], labels, rates)
 
     base_estimates, base_drawn = figures(base)
     base_accuracy = held_out_accuracy(scores[base], labels, bootstrap.seed)
     compared = {}
     for name in scores:
         if name != base:
-            estimates, drawn = figures(name)
+            estimates, other_drawn = figures(name)
             differences = base_estimates - estimates
-            samples = (base_drawn - drawn).calibrated(differences, bootstrap.confidence)
+            samples = (base_drawn - other_drawn).calibrated(differences, bootstrap.confidence)
             ends = percentile_interval(samples, bootstrap.confidence)
             accuracy = accuracy_difference(
                 base_accuracy, held_out_accuracy(scores[name], labels, bootstrap.seed), bootstrap.confidence

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tmi import _core
 from tmi.errors import TmiError
 from tmi.metrics.accuracy import held_out_accuracy
 from tmi.metrics.bands import resolved_rates, simultaneous_band
-from tmi.metrics.bootstrap import USUAL, Bootstrap
+from tmi.metrics.bootstrap import USUAL, Bootstrap, Resamples
 from tmi.metrics.estimate import LEAST_FALSE_POSITIVES, Estimate, resolves
 
 CURVE_POINTS = 120
@@ -57,16 +57,18 @@ class Judgement:
         tpr_at_fpr: true positive rate at each false positive rate, stepwise: the threshold with the most true
             positives whose false positive rate is not above it.
         roc: the curve.
+        drawn: the AUC, the best balanced accuracy and these rates on the resamples, for `differences.compare_to`.
     """
 
     auc: Estimate
     balanced_accuracy: Estimate
     tpr_at_fpr: dict[str, Estimate]
     roc: Curve
+    drawn: Resamples = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists, as in ``results.json``."""
-        return asdict(self)
+        return {name: figure for name, figure in asdict(self).items() if name != "drawn"}
 
 
 def judge(
@@ -126,6 +128,7 @@ def judge(
             band_low.tolist(),
             band_high.tolist(),
         ),
+        drawn=drawn.first(first_of_grid),
     )
 
 

@@ -13,7 +13,7 @@ from tmi.attacks.check import Finding
 from tmi.attacks.registry import attack_named, options_of
 from tmi.attacks.scoring import COMPARING
 from tmi.config import AttackedConfig
-from tmi.metrics.bootstrap import USUAL, Bootstrap
+from tmi.metrics.bootstrap import USUAL, Bootstrap, Resamples
 from tmi.metrics.differences import compare_to
 from tmi.metrics.epsilon import epsilon_lower_bound
 from tmi.metrics.points import PointVulnerability, point_vulnerability
@@ -100,10 +100,11 @@ def results_of(
     """
     settings = Settings.of(config, threads)
     bootstrap, labels = settings.bootstrap, membership[: config.targets]
-    attacks = {}
+    attacks, drawn = {}, dict[str, Resamples]()
     for name, attack_scores in scores.items():
         given = description.models.given is not None
-        found = judged(name, attack_scores, membership, settings, seconds.get(name, 0.0), given=given)
+        taken = seconds.get(name, 0.0)
+        found = judged(name, attack_scores, membership, settings, taken, given=given, drawn=drawn)
         attack = attack_of(config, name)
         looks_at = ("label" if description.labelled else "top class of the target") if attack.labelled else None
         attacks[name] = found.model_copy(update={"options": options_of(attack), "looks_at": looks_at})
@@ -153,7 +154,7 @@ def results_of(
         },
         provenance=description.provenance,
         points=exposed_points(name, vulnerable, description.points, description.labels, description.ids),
-        comparisons=compared(scores, labels, settings),
+        comparisons=compared(scores, labels, settings, drawn),
         target=target,
     )
 
@@ -178,6 +179,7 @@ def judged(
     seconds: float = 0.0,
     *,
     given: bool = False,
+    drawn: dict[str, Resamples] | None = None,
 ) -> Attack:
     """An attack and how well it does.
 
@@ -188,6 +190,7 @@ def judged(
         settings: how figures are made.
         seconds: that the attack took.
         given: whether the models are finetunings of one given model, whose members were not drawn.
+        drawn: where the resamples are put, for `compared`.
 
     Raises:
         TmiError: all labels are equal.
@@ -195,6 +198,8 @@ def judged(
     attack = attack_named(name)
     labels = membership[: len(scores)]
     judgement = judge(scores, labels, settings.false_positive_rates, settings.bootstrap)
+    if drawn is not None:
+        drawn[name] = judgement.drawn
     compares_shadows = attack.needs in COMPARING
     # Known members were not drawn: what tells them from others may be no doing of the model.
     bound = None
@@ -223,16 +228,19 @@ def judged(
     )
 
 
-def compared(scores: Scores, labels: NDArray[np.bool_], settings: Settings) -> Comparisons:
+def compared(
+    scores: Scores, labels: NDArray[np.bool_], settings: Settings, drawn: Mapping[str, Resamples] | None = None
+) -> Comparisons:
     """The headline attack minus every other, paired.
 
     Args:
         scores: float64 ``[targets, points]`` by attack.
         labels: bool ``[targets, points]``.
         settings: how figures are made.
+        drawn: the resamples that the attacks were judged by, if they were.
     """
     base = headline(list(scores))
-    found = compare_to(base, scores, labels, settings.false_positive_rates, settings.bootstrap)
+    found = compare_to(base, scores, labels, settings.false_positive_rates, settings.bootstrap, drawn)
     return Comparisons(against=base, **found)
 
 
