@@ -24,6 +24,8 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.belonging import LARGEST_FACTOR, REMARKABLE_FACTOR, belonging
 from tmi.predictions.designs import describe_design
 from tmi.predictions.intake import SUM_TOLERANCE, are_probabilities, as_model, taken_in
+from tmi.predictions.tokens import TOKEN
+from tmi.predictions.views import TOKENS
 from tmi.system.seeding import stream
 
 Severity = Literal["error", "warning", "ok"]
@@ -181,7 +183,14 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     # Says what is wrong with the shape.
     answers.predictions.with_first(target)
     chosen = _sampled_points(answers.predictions, sample_bytes)
-    sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
+    what = "top class"
+    if answers.predictions.dtype == TOKEN:
+        # Texts have different lengths, by which any models would agree: how sure they are of parts of them has none.
+        seen = answers.predictions.with_first(target).seen_through(TOKENS).summarised()
+        whole = np.concatenate([block for _, block in seen.blocks()], axis=1)[:, chosen]
+        sample, asked, what = whole[1:], whole[0], "surest part of a text"
+    else:
+        sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
     if not np.isfinite(asked).all():
         return [Finding("error", "target", "NaN or infinite values, expected logits")]
     if not np.isfinite(sample).all():
@@ -192,7 +201,7 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
         message = "every answer is non-negative and sums to 1: probabilities; those of the shadow models are logits"
         return [Finding("error", "target", message)]
     said = (
-        f"its top class is that of {found.top_classes:.0%} of the shadow models, which agree with one another at "
+        f"its {what} is that of {found.top_classes:.0%} of the shadow models, which agree with one another at "
         f"{found.shadows_top_classes:.0%}"
     )
     if found.is_disordered:

@@ -115,6 +115,7 @@ class MinKPlusPlus(MinK):
     summary = "min-k with each token's log-probability standardised over the vocabulary; no shadow models"
     default = 68
     source = "Zhang et al. 2025, Min-K%++"
+    whole_vocabulary = True
 
     def _of_tokens(self, records: NDArray[Any]) -> NDArray[np.float32]:
         standardised: NDArray[np.float32] = records["standardised"].astype(np.float32)

@@ -62,6 +62,8 @@ class Attack(ABC):
             Derived classes inherit it.
         labelled: whether it looks at the confidence in the label of a point, where labels are known.
         together: whether it looks at other finetunings of the same models as well (`AttackInput.companions`).
+        whole_vocabulary: whether it looks at how likely all other tokens are in the place of each, which few interfaces
+            of models that write tell.
         point_by_point: whether a score depends on the predictions at its own point alone; then `tmi.attacks.scoring`
             hands the attack a few points at a time, and predictions may be larger than memory.
     """
@@ -76,6 +78,7 @@ class Attack(ABC):
     version: ClassVar[int] = 1
     labelled: ClassVar[bool] = False
     together: ClassVar[bool] = False
+    whole_vocabulary: ClassVar[bool] = False
     point_by_point: bool = False
 
     @abstractmethod
@@ -171,9 +174,10 @@ def lacking(attack: Attack, has: Collection[Needs]) -> Needs | None:
     """What an adversary who has this would have to have besides to run an attack; None if it is possible.
 
     The finetunings of a given model with known members are one target together, of which attacks on one model at a time
-    know nothing.
+    know nothing; those that need no shadow models look at the first of them.
     """
-    if Needs.KNOWN_MEMBERS in has and attack.needs not in (Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS):
+    possible = (Needs.KNOWN_MEMBERS, Needs.PRETRAINING_LABELS, Needs.TOKENS)
+    if Needs.KNOWN_MEMBERS in has and attack.needs not in possible:
         return Needs.SHADOW_MODELS
     there = {Needs.NOTHING, Needs.LABELS, Needs.TOP_CLASS, *has}
     return next((need for need in (attack.needs, attack.default_with) if need not in there), None)

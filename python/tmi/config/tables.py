@@ -51,7 +51,10 @@ class Config(AttackedConfig):
             # Of a model that writes there are no logits of classes to be seen.
             document = document | {"attack": {"views": ["tokens"]} | attack if isinstance(attack, dict) else attack}
         if isinstance(pool := document.get("pool"), dict) and pool.get("non_members"):
-            document = {"pretrain": UNUSED_TRAINING} | document
+            # The head of a given model that writes is that of its own pretraining, whatever else it is like.
+            writes = isinstance(finetune, dict) and finetune.get("objective") == "causal"
+            objective = {"objective": "causal"} if writes else {}
+            document = {"pretrain": UNUSED_TRAINING | objective} | document
         return UNUSED_TABLES | document if isinstance(document.get("recipe"), dict) else document
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -73,6 +76,12 @@ class Config(AttackedConfig):
             sentence = f"finetune.objective is 'causal', but pretrain.objective is {self.pretrain.objective!r}: \
 expected 'causal' as well, since the head that writes is that of pretraining"
             yield ("finetune.objective", "pretrain.objective"), sentence
+        if self.target is not None and self.target.kind != "checkpoint":
+            writes, meaning = self.finetune.objective == "causal", self.target.meaning
+            if writes != (meaning == "tokens"):
+                sentence = f"target.meaning is {meaning!r}, but finetune.objective is {self.finetune.objective!r}: \
+models that write are asked about 'tokens', others about classes"
+                yield ("target", "finetune.objective"), sentence
         if self.encoder.kind == "tokens" and self.model.kind not in ("transformers", "python"):
             sentence = f"model.kind is {self.model.kind!r}, which does not read encoder.kind 'tokens'"
             yield ("model.kind", "encoder.kind"), sentence

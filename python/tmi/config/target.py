@@ -12,24 +12,26 @@ from pydantic import Field, field_validator, model_validator
 from tmi.config.base import Table
 from tmi.errors import TmiError
 
-Meaning = Literal["logits", "probabilities", "log-probabilities", "label"]
+Meaning = Literal["logits", "probabilities", "log-probabilities", "label", "tokens"]
 # ``${NAME}`` in a template: an environment variable, or one of INPUTS.
 PLACEHOLDER = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 INPUTS = ("input", "inputs")
+# Keys of a request that ask an endpoint for the log-probabilities of tokens, and of how many others in their place.
+LOG_PROBABILITIES = ("logprobs", "prompt_logprobs")
 # Names of headers and of parameters of an address whose values are secrets.
 SECRET = re.compile(r"authorization|cookie|token|secret|password|api[-_]?key", re.IGNORECASE)
 # What never changes an answer.
 UNIMPORTANT = ("name", "batch_size", "budget", "per_second", "retries", "timeout_seconds")
 # The keys that each kind needs, and those that it may have besides; ``kind`` and ``name`` belong to all.
 NEEDED = {
-    "http": ("url", "body", "scores", "meaning"),
+    "http": ("url", "body", "meaning"),
     "python": ("function", "meaning"),
     "checkpoint": ("path",),
     "predictions": ("path", "meaning"),
 }
 ALLOWED = {
     "http": (
-        *("method", "headers", "image", "batch_size", "names", "classes"),
+        *("method", "headers", "image", "batch_size", "scores", "names", "classes"),
         *("budget", "per_second", "retries", "timeout_seconds"),
     ),
     "python": ("batch_size",),
@@ -63,13 +65,14 @@ class TargetConfig(Table):
     batch_size: Annotated[int, Field(ge=1)] = 1
     """Most points in a request or call."""
     scores: str | None = None
-    """Where in an answer the classes' numbers are: keys and positions with dots between, ``*`` for each of a list."""
+    """Where in an answer the classes' numbers are: keys and positions with dots between, ``*`` for each of a list. Not
+    of ``tokens``, which are where the interface of OpenAI has them."""
     names: str | None = None
     """Where in an answer the classes' names are, in the order of the numbers."""
     classes: list[str] = []
     """The names of the classes in the order of the downstream task's."""
     meaning: Meaning | None = None
-    """What the numbers are."""
+    """What the numbers are; ``tokens``: log-probabilities of the tokens of texts, of models that write."""
     budget: Annotated[int, Field(ge=1)] = 10_000
     """Most points ever sent, again and again ones counted each time, kept answers not."""
     per_second: Annotated[float, Field(ge=0.0001)] = 5.0
@@ -79,7 +82,8 @@ class TargetConfig(Table):
     timeout_seconds: Annotated[float, Field(gt=0, le=86_400)] = 30.0
     """Of one request, from its start to the last byte of its answer."""
     function: str | None = None
-    """``module.function`` of ``python``: called with ``inputs``, returns ``[inputs, classes]``."""
+    """``module.function`` of ``python``: called with ``inputs``, returns ``[inputs, classes]``; of ``tokens``, for each
+    input the log-probabilities of its tokens but the first."""
     path: str | None = None
     """The directory of ``checkpoint`` or the file of ``predictions``."""
 
@@ -106,12 +110,42 @@ class TargetConfig(Table):
             _check_headers(self.headers)
             self._check_body()
             self._check_names()
+            if self.meaning == "tokens":
+                self._check_asked_for_tokens()
+            elif self.scores is None:
+                raise TmiError("the key 'target.scores' is missing, which target.kind 'http' needs")
         return self
 
     @property
     def identity(self) -> dict[str, Any]:
         """The keys that decide what is answered, without secrets; not what files and functions hold."""
         return self.model_dump(exclude=set(UNIMPORTANT))
+
+    @property
+    def shown_tokens(self) -> int | None:
+        """Of how many of the likeliest tokens in each place the target says that they are; None: of all."""
+        if self.kind == "python":
+            return 0
+        if self.kind != "http" or isinstance(self._asked.get("prompt_logprobs"), int):
+            return None
+        return int(self._asked["logprobs"])
+
+    @property
+    def most_written(self) -> int:
+        """How many tokens an endpoint may write behind a text, as the interface of OpenAI has it."""
+        number = self._asked.get("max_tokens", 16)
+        return number if isinstance(number, int) else 0
+
+    @property
+    def tells_of_vocabulary(self) -> bool:
+        """Whether it says how likely all other tokens are in the place of each."""
+        return self.kind in ("checkpoint", "predictions")
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """What a request asks for, without what is sent."""
+        body = json.loads(PLACEHOLDER.sub(lambda name: "0" if name[1] in INPUTS else "x", str(self.body)))
+        return body if isinstance(body, dict) else {}
 
     @property
     def batched(self) -> bool:
@@ -137,6 +171,17 @@ class TargetConfig(Table):
                 raise TmiError(f"target.{key} is {path!r}, expected keys and positions with dots between: '0.*.score'")
             if path is not None and self.batched and "*" not in path.split("."):
                 raise TmiError(f"target.{key} is {path!r}, expected a * for the points, which ${{inputs}} sends")
+
+    def _check_asked_for_tokens(self) -> None:
+        for key in ("scores", "names", "classes"):
+            if getattr(self, key):
+                raise TmiError(f"target.{key} is given, which does not belong to target.meaning 'tokens'")
+        numbers = [self._asked.get(key) for key in LOG_PROBABILITIES]
+        if not any(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
+            raise TmiError(
+                "target.body asks for no log-probabilities, which target.meaning 'tokens' needs: expected "
+                '"echo": true and "logprobs": 5, or "prompt_logprobs": 5'
+            )
 
     def _check_names(self) -> None:
         if len(set(self.classes)) < len(self.classes):

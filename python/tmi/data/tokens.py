@@ -109,6 +109,15 @@ class Tokenizer:
         _require_short(texts, numbers, length)
         return encoded
 
+    def spellings(self, index: int) -> frozenset[str] | None:
+        """The texts by which others call a token; None of a part of a character, which each calls in its own way."""
+        known = self._backend.id_to_token(index) or ""
+        decoded = self._backend.decode([index], skip_special_tokens=False)
+        if "\ufffd" in decoded:
+            return None
+        # As in the vocabulary, as in a text, with the space before a word that some vocabularies write as ▁, and by id.
+        return frozenset({known, decoded, known.replace("▁", " "), f"token_id:{index}"})
+
     def save(self, path: Path) -> None:
         """Write the tokenizer as ``tokenizer.json``, which `load_tokenizer` and the library ``tokenizers`` read."""
         path.write_text(self.content, encoding="utf-8")
@@ -155,31 +164,33 @@ def train_tokenizer(texts: Sequence[str], vocabulary: int) -> Tokenizer:
     return Tokenizer(backend.to_str())
 
 
-def load_tokenizer(name: str) -> Tokenizer:
+def load_tokenizer(name: str, key: str = "encoder.tokenizer") -> Tokenizer:
     """A tokenizer that exists already.
 
     Args:
         name: a file ``tokenizer.json``, a directory that holds one or the files of another tokenizer that
             transformers reads, or the name of a model of the Hugging Face hub: its tokenizer is taken from the local
             cache, else fetched once.
+        key: what named it, for error messages.
 
     Raises:
         TmiError: there is none of that name, the hub is out of reach, or its files cannot be read.
     """
-    where = f"encoder.tokenizer {name!r}"
+    where = f"{key} {name!r}"
     path = Path(name).expanduser()
     if path.is_dir():
-        if not _holds_tokenizer(path):
+        if not holds_tokenizer(path):
             raise TmiError(f"{where}: the directory holds no tokenizer, expected a file tokenizer.json in it")
         return _from_folder(path, where)
     if path.is_file():
         return _from_file(path, where)
     if path.is_absolute() or name.startswith((".", "~")) or path.suffix == ".json":
         raise TmiError(f"{where}: there is no such file or directory")
-    return _from_folder(folder_on_hub(name, where, (*VOCABULARIES, *SETTINGS), _holds_tokenizer), where)
+    return _from_folder(folder_on_hub(name, where, (*VOCABULARIES, *SETTINGS), holds_tokenizer), where)
 
 
-def _holds_tokenizer(folder: Path) -> bool:
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a directory has the files of a tokenizer."""
     return any(next(folder.glob(pattern), None) for pattern in VOCABULARIES)
 
 

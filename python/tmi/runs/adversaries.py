@@ -67,7 +67,7 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
     for name in config.attack.options:
         attack_of(config, name)
     for name in config.attack.views:
-        View.parse(name)
+        _require_shown(config, View.parse(name))
     named = [attack_of(config, name) for name in config.attack.names]
     if not isinstance(config, Config):
         _require_together(config, config.attack.names)
@@ -86,6 +86,19 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
     return config.model_copy(update={"attack": config.attack.model_copy(update={"names": names})})
 
 
+def _require_shown(config: AttackedConfig, view: View) -> None:
+    """Refuse a view in which a target that writes is seen better than it shows itself."""
+    if not isinstance(config, Config) or config.target is None or config.target.meaning != "tokens":
+        return
+    shown, needed = config.target.shown_tokens, 1 if view.kind == "text" else view.number
+    if shown is not None and needed > shown:
+        remedy = ": ask for more in target.body" if config.target.kind == "http" else ""
+        raise TmiError(
+            f"attack.views has {view.name!r}, for which the target would have to tell of the {needed} likeliest "
+            f"token{'s'[: needed - 1]} in each place, and it tells of {shown}{remedy}"
+        )
+
+
 def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
     if config.companions and not any(attack_of(config, name).together for name in names):
         able = ", ".join(name for name, attack in all_attacks().items() if attack.together)
@@ -93,10 +106,10 @@ def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
 
 
 def _had_in_a_run(config: Config) -> set[Needs]:
-    if config.given:
-        return {Needs.KNOWN_MEMBERS}
-    # Pretraining points have no label among the downstream classes, but the next token of a text is known.
     writes = config.finetune.objective == "causal"
+    if config.given:
+        return {Needs.KNOWN_MEMBERS, *({Needs.TOKENS} if writes else ())}
+    # Pretraining points have no label among the downstream classes, but the next token of a text is known.
     has = {Needs.SHADOW_MODELS, *({Needs.LABELS, Needs.TOKENS} if writes else {Needs.TOP_CLASS})}
     if config.recipe is None and config.pretrain.objective == "classification":
         has.add(Needs.PRETRAINING_LABELS)

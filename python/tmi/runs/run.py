@@ -189,8 +189,18 @@ class Run(StoredSubject):
                 raise TmiError(f"attack.names has {name!r}, which needs pretraining labels; the pool has one class")
         for each in runs:
             each.maker.check()
+        if (target := self.config.target) is not None and target.kind == "checkpoint" and self.experiment.texts:
+            self.experiment.require_same_tokens(Path(str(target.path)).expanduser(), "target.path")
         if self.config.grown_from is not None:
             self._refuse_other_members()
+
+    @property
+    def target_attacks(self) -> list[str]:
+        """See `Subject.target_attacks`; without those on what an interface does not tell of a model that writes."""
+        names, target = super().target_attacks, self.config.target
+        if target is None or target.tells_of_vocabulary:
+            return names
+        return [name for name in names if not attack_named(name).whole_vocabulary]
 
     def _refuse_other_members(self) -> None:
         """Models are only added where those that are there have the members that they would be given today."""
@@ -257,12 +267,14 @@ class Run(StoredSubject):
         """The artefact key of the answers of the target that the configuration names; variants have none."""
         if self.config.target is None or self.base is not None:
             return None
-        asked = (
+        asked: list[Any] = [
             self.keys["membership"],
             self.config.query.model_dump(),
             self.config.target.identity,
             target_hashes(self.config.target),
-        )
+        ]
+        if (texts := self.experiment.texts) is not None:
+            asked += [texts.fingerprint, self.config.encoder.length, texts.tokens]
         return content_key("target query", *asked)
 
     @property

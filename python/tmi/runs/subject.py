@@ -117,7 +117,7 @@ class Subject(ABC):
     @property
     def target_attacks(self) -> list[str]:
         """The attacks on a target of unknown membership: those that need nothing of it but its predictions."""
-        names = self.config.attack.names if self.has_target else []
+        names = attacks_by(self.config, main_adversary(self.config)) if self.has_target else []
         return [name for name in names if not attack_named(name).direct_access]
 
     def label(self, stage: str) -> str:

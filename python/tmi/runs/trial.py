@@ -186,7 +186,9 @@ def ask_target(run: Run, cache: Path) -> None:
     impatient = target.model_copy(update={"retries": min(target.retries, RETRIES)})
     device = str(own_device(run.config.compute.device))
     classes = len(task.downstream.class_names)
-    query_target(impatient, queries, task.pool.kind, classes, cache, Silent(), device=device)
+    query_target(
+        impatient, queries, task.pool.kind, classes, cache, Silent(), device=device, texts=run.experiment.texts
+    )
 
 
 class Trial:

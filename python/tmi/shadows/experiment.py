@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
@@ -18,10 +19,11 @@ from tmi.data.membership import draw_finetuning_set, draw_membership
 from tmi.data.points import Points
 from tmi.data.queries import make_queries
 from tmi.data.split import Task, load_task
-from tmi.data.tokens import PADDING, Tokenizer
+from tmi.data.tokens import BEGINNING, PADDING, Tokenizer, holds_tokenizer, load_tokenizer
 from tmi.errors import TmiError
 from tmi.system.user_code import look_in
 from tmi.system.worker import send_apart, sent_apart
+from tmi.targets import Texts
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -173,6 +175,37 @@ class Experiment:
     def longest_query(self) -> int:
         """Tokens of the longest query: what models say about tokens is filled up to it, the same for all of them."""
         return max(int((each != PADDING).sum(axis=1).max()) for each in self.encoded_queries if each is not None)
+
+    @cached_property
+    def texts(self) -> Texts | None:
+        """The tokens of all queries, about which a target that writes is asked; None of models of classes."""
+        if self.config.finetune.objective == "classification" or self.tokenizer is None:
+            return None
+        ids = dict[str, tuple[int, ...]]()
+        for raw, encoded in zip(self.raw_queries, self.encoded_queries, strict=True):
+            if raw is not None and encoded is not None:
+                ids |= {
+                    text: tuple(row[row != PADDING].tolist()) for text, row in zip(raw.ravel(), encoded, strict=True)
+                }
+        spellings = lru_cache(maxsize=None)(self.tokenizer.spellings)
+        room = self.config.encoder.length - 1
+        return Texts(ids, max(1, self.longest_query - 1), room, spellings, self.tokenizer.fingerprint)
+
+    def require_same_tokens(self, folder: Path, key: str) -> None:
+        """Refuse a model that comes with a tokenizer of its own, which makes other tokens of the texts.
+
+        Raises:
+            TmiError: it does, or the tokenizer cannot be read.
+        """
+        if self.tokenizer is None or not holds_tokenizer(folder):
+            return
+        other, length = load_tokenizer(str(folder), key), self.config.encoder.length
+        for text in self.task.challenges.raw:
+            if not np.array_equal(self.tokenizer.encode([text], length, True), other.encode([text], length, True)):
+                raise TmiError(
+                    f"{key} {str(folder)!r}: its tokenizer makes other tokens of {text[:BEGINNING]!r} than "
+                    f"encoder.tokenizer {self.config.encoder.tokenizer!r}: name the directory there as well"
+                )
 
     def network(self, seed: int) -> Classifier:
         """A network as it is before pretraining; with a checkpoint, as that is."""

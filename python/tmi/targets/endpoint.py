@@ -7,7 +7,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -25,7 +25,7 @@ from tmi.system.progress import Progress
 from tmi.targets.cache import Answers, ask_what_is_missing, missing
 from tmi.targets.deadline import Deadline
 from tmi.targets.rendering import PointKind, as_json
-from tmi.targets.responses import numbers_of
+from tmi.targets.responses import Show
 from tmi.targets.secrets import Secrets, in_json
 
 # The library goes on under the second name, which needs Python 3.11.
@@ -42,32 +42,42 @@ CODINGS = ("", "identity", "gzip", "deflate")
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 LONGEST_PATIENCE = 600.0
+# The numbers ``[points, width]`` in the JSON of an answer about some raw points, with what may be shown of it.
+Read = Callable[[Any, NDArray[Any], Show], NDArray[np.float64]]
 KEPT = "what was answered is kept, and the same command goes on from there"
 
 
 def query_endpoint(
-    config: TargetConfig, flat: NDArray[Any], kind: PointKind, classes: int, cache: Path, progress: Progress
+    config: TargetConfig,
+    flat: NDArray[Any],
+    kind: PointKind,
+    width: int,
+    read: Read,
+    cache: Path,
+    progress: Progress,
+    about: str = "",
 ) -> NDArray[np.float64]:
-    """The endpoint's numbers for all points: ``[points, classes]``, or ``[points, 1]`` labels.
+    """The endpoint's numbers for all points, ``[points, width]``.
 
     Args:
         config: of kind ``http``.
         flat: raw points ``[points, ...]``.
         kind: what they are.
-        classes: of the task.
+        width: numbers about a point.
+        read: what finds them in an answer.
         cache: the file of the kept answers.
         progress: is told of every answer.
+        about: what numbers depend on besides the request.
 
     Raises:
         TmiError: see `tmi.targets.query_target`. No message has a secret in it.
     """
-    width = 1 if config.meaning == "label" else classes
-    with Answers(cache, request_identity(config), width) as answers:
+    with Answers(cache, request_identity(config) + about, width) as answers:
         count = missing(flat, answers)
         if not count:
             return ask_what_is_missing(flat, answers, lambda batch: np.empty((0, width)), 1, progress)
         _require_budget(config, answers, count)
-        with Endpoint(config, kind, classes, answers) as endpoint:
+        with Endpoint(config, kind, read, answers) as endpoint:
             return ask_what_is_missing(flat, answers, endpoint.ask, config.batch_size, progress)
 
 
@@ -75,6 +85,8 @@ def request_identity(config: TargetConfig) -> str:
     """Everything that an answer depends on besides its point; of secrets not even the names."""
     keys = ("url", "method", "headers", "body", "image", "scores", "names", "classes")
     values = {key: getattr(config, key) for key in keys}
+    if config.meaning == "tokens":
+        values["meaning"] = config.meaning
     return PLACEHOLDER.sub(
         lambda found: found[0] if found[1].startswith("input") else "${}", json.dumps(values, sort_keys=True)
     )
@@ -86,17 +98,17 @@ class Endpoint:
     Args:
         config: of kind ``http``.
         kind: what the points are.
-        classes: of the task.
+        read: what finds the numbers in an answer.
         answers: counts what is sent.
 
     Raises:
         TmiError: an environment variable is missing.
     """
 
-    def __init__(self, config: TargetConfig, kind: PointKind, classes: int, answers: Answers) -> None:
+    def __init__(self, config: TargetConfig, kind: PointKind, read: Read, answers: Answers) -> None:
         self._config = config
         self._kind = kind
-        self._classes = classes
+        self._read = read
         self._answers = answers
         self._secrets = Secrets([str(config.url), str(config.body), *config.headers.values()])
         self._may_send = 0.0
@@ -129,7 +141,7 @@ class Endpoint:
                 document = parse_json(text, "the answer")
             except TmiError as error:
                 raise TmiError(f"{error}: {self._secrets.show(text)}") from None
-            return numbers_of(document, self._config, len(points), self._classes, self._secrets.show)
+            return self._read(document, batch, self._secrets.show)
         except TmiError as error:
             raise TmiError(f"target {self._config.name!r}: {error}; {KEPT}") from None
 

@@ -16,6 +16,7 @@ from tmi.errors import TmiError
 from tmi.system.user_code import call_named, folders
 from tmi.targets.logits import as_logits
 from tmi.targets.rendering import PointKind
+from tmi.targets.texts import Texts, checked
 
 
 def call_function(config: TargetConfig, batch: NDArray[Any], kind: PointKind, classes: int) -> NDArray[np.float64]:
@@ -51,6 +52,32 @@ def call_function(config: TargetConfig, batch: NDArray[Any], kind: PointKind, cl
     # What cannot be used is not kept either.
     as_logits(numbers, config.meaning or "logits", classes, where)
     return numbers
+
+
+def call_about_tokens(config: TargetConfig, batch: NDArray[Any], texts: Texts) -> NDArray[np.float64]:
+    """What the function says about the tokens of some texts.
+
+    Args:
+        config: names the function, which is called as ``function(inputs=...)`` with a list of texts and returns, for
+            each, a list of the log-probabilities of its tokens but the first.
+        batch: some texts.
+        texts: has their tokens.
+
+    Returns:
+        ``[points, Texts.width]``.
+
+    Raises:
+        TmiError: there is no such function, it fails, or returns something else.
+    """
+    where, asked = f"target.function {config.function!r}", batch.tolist()
+    result = call_named(str(config.function), where, inputs=asked)
+    if not hasattr(result, "__len__") or len(result) != len(asked):
+        raise TmiError(f"{where}: the function returned no list of {len(asked)} lists, one for each text")
+    rows = []
+    for text, values in zip(asked, result, strict=True):
+        number = len(texts.ids[text]) - 1
+        rows.append(texts.answer(checked(values, number, f"{where}: for a text there is"), np.full(number, -1.0)))
+    return np.array(rows)
 
 
 def function_identity(function: str) -> str:

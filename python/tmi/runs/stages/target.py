@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tmi.runs.run import Run
 from tmi.system.devices import own_device
 from tmi.system.executor import Executor
@@ -25,5 +23,6 @@ def run_stage(run: Run, executor: Executor) -> None:
             run.directory.target_cache,
             executor.progress,
             device=str(own_device(run.config.compute.device)),
+            texts=run.experiment.texts,
         )
-        run.directory.save_array(path, np.asarray(answers, dtype=np.float32), key)
+        run.directory.save_array(path, answers, key)

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tmi.config import Config
+from tmi.data.tokens import PADDING
 from tmi.errors import TmiError
 from tmi.shadows.makers.maker import Made, ShadowMaker, Step
 from tmi.shadows.networks import (
@@ -22,9 +23,11 @@ from tmi.shadows.networks import (
     apply_transfer,
     changed_weights,
     check_private,
+    checkpoint_folder,
     load_changed,
     load_weights,
     point_mixing_layer,
+    require_own_head,
     token_targets,
     weights_of,
 )
@@ -66,6 +69,8 @@ class OwnNetworks(ShadowMaker):
         if tokenizer is not None:
             # Texts that are too long are found now, not when the first model reads them.
             _ = experiment.pool_inputs, experiment.downstream_inputs
+        if config.finetune.objective == "causal":
+            self._check_texts()
         classifier = experiment.network(config.seed)
         self._apply_transfer(classifier, config.seed)
         if config.finetune.private is None:
@@ -76,6 +81,21 @@ class OwnNetworks(ShadowMaker):
                 'privately; set model.normalisation to "group", or let finetune.transfer leave it frozen'
             )
         check_private(classifier, torch.from_numpy(queries), config.finetune.private.ghost_clipping)
+
+    def _check_texts(self) -> None:
+        """Find out whether a model that writes has something to write of every text."""
+        experiment = self.experiment
+        sides = {
+            "the pool": (experiment.task.pool.raw, experiment.pool_inputs),
+            "the downstream task": (experiment.task.downstream.raw, experiment.downstream_inputs),
+        }
+        for side, (texts, inputs) in sides.items():
+            if (short := np.flatnonzero((inputs != PADDING).sum(axis=1) < 2)).size:
+                raise TmiError(
+                    f"point {short[0]} of {side} ({texts[short[0]]!r}) has a single token, which leaves nothing to "
+                    f"predict ({short.size} of {len(texts)} points have); finetune.objective 'causal' expects texts of "
+                    "two tokens or more"
+                )
 
     def groups(self, step: Step) -> list[range]:
         """See `groups`."""
@@ -302,6 +322,15 @@ class GivenCheckpoint(OwnNetworks):
 
     Nothing is pretrained: every pretrained model is the checkpoint itself, which is not copied into the run.
     """
+
+    def check(self) -> None:
+        """See `OwnNetworks.check`; a model that writes has to do so as its checkpoint does."""
+        super().check()
+        experiment, model = self.experiment, self.experiment.config.model
+        if experiment.config.finetune.objective == "causal":
+            experiment.require_same_tokens(checkpoint_folder(model), "model.checkpoint")
+            text = torch.from_numpy(experiment.encode(experiment.task.challenges.raw[:1]))
+            require_own_head(experiment.network(seed=0), model, text)
 
     def groups(self, step: Step) -> list[range]:
         """Only finetuned models are made and queried: the checkpoint has no head that knows the classes of the pool."""

@@ -6,8 +6,9 @@
 from tmi.shadows.networks.building import build_classifier
 from tmi.shadows.networks.classifier import Classifier, blank_head, load_weights, weights_of
 from tmi.shadows.networks.language import LanguageModel, Likelihoods, answers_of, token_targets
-from tmi.shadows.networks.library import export_checkpoint
+from tmi.shadows.networks.library import checkpoint_folder, export_checkpoint
 from tmi.shadows.networks.private import check_private, point_mixing_layer
+from tmi.shadows.networks.text import require_own_head
 from tmi.shadows.networks.transfer import apply_transfer, changed_weights, load_changed
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "build_classifier",
     "changed_weights",
     "check_private",
+    "checkpoint_folder",
     "export_checkpoint",
     "load_changed",
     "load_weights",
     "point_mixing_layer",
+    "require_own_head",
     "token_targets",
     "weights_of",
 ]

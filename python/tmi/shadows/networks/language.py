@@ -17,13 +17,12 @@ from torch.nn import functional
 from tmi.data.tokens import PADDING
 from tmi.predictions.tokens import token_records
 from tmi.shadows.networks.classifier import Classifier
+from tmi.targets.writers import about_tokens
 
 # The target where there is nothing to predict; the value that torch's cross entropy leaves out.
 NO_TARGET = -100
 # Logits that are held at a time when texts are judged.
 LOGITS_AT_ONCE = 2**25
-# Of log-probabilities, where a model that is sure of a token leaves none.
-LEAST_DEVIATION = 1e-4
 
 
 def tokens_of(ids: Tensor) -> Tensor:
@@ -164,22 +163,7 @@ def answers_of(model: Classifier, ids: Tensor, length: int) -> NDArray[Any]:
         start += len(batch)
         texts = ids[batch, : max(2, int(lengths[batch[-1]]))]
         targets = texts[:, 1:]
-        found = _about_tokens(model(texts).float()[:, :-1], targets.clamp(min=0))
+        found = about_tokens(model(texts).float()[:, :-1], targets.clamp(min=0))
         found[1].masked_fill_(targets == PADDING, -1)
         parts[:, batch.cpu().numpy(), : targets.shape[1]] = found.double().cpu().numpy()
     return token_records(*parts)
-
-
-def _about_tokens(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-odds, ranks and standardised log-probabilities of targets ``[texts, length]``, ``[3, texts, length]``."""
-    chosen = logits.gather(-1, targets[..., None])
-    ranks = (logits > chosen).sum(dim=-1)
-    # Never by way of the probability, which may round to one.
-    log_odds = chosen[..., 0] - logits.scatter(-1, targets[..., None], -torch.inf).logsumexp(dim=-1)
-    log_p = logits.log_softmax(dim=-1)
-    p = log_p.exp()
-    mean = (p * log_p).sum(dim=-1)
-    # By differences: the mean of squares less the square of the mean is rounding where a model is sure.
-    deviation = (p * (log_p - mean[..., None]) ** 2).sum(dim=-1).sqrt()
-    standardised = (log_p.gather(-1, targets[..., None])[..., 0] - mean) / deviation.clamp(min=LEAST_DEVIATION)
-    return torch.stack([log_odds, ranks.float(), standardised])

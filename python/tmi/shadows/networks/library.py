@@ -157,6 +157,23 @@ def next_token_weights(folder: Path, where: str) -> Tensor | None:
     return weights.detach() if isinstance(weights, Tensor) else None
 
 
+@torch.no_grad()
+def next_token_logits(folder: Path, where: str, ids: Tensor) -> Tensor:
+    """The logits ``[texts, length, vocabulary]`` of a checkpoint as the library itself computes them, without padding.
+
+    Raises:
+        TmiError: it has no head that predicts the next token.
+    """
+    from transformers import AutoModelForCausalLM
+
+    whole, missing = _read(AutoModelForCausalLM, folder, where)
+    if missing:
+        raise TmiError(f"{where}: {folder} has no head that predicts the next token, it lacks {missing[0]!r}")
+    with explained(f"{where}: the model fails on a text"):
+        logits: Tensor = whole.eval()(input_ids=ids).logits
+    return logits
+
+
 def export_checkpoint(classifier: Classifier, directory: Path) -> None:
     """Write a backbone as a directory that ``model.checkpoint`` and the transformers library read, without the head.
 

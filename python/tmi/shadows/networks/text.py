@@ -23,6 +23,7 @@ from tmi.shadows.networks.library import (
     configuration,
     named_architecture,
     network_of_checkpoint,
+    next_token_logits,
     next_token_weights,
     settings_of,
 )
@@ -58,6 +59,8 @@ TEXT_ARCHITECTURES: Architectures = {
 # Initial standard deviation of the weights that predict tokens (Radford et al. 2019, Devlin et al. 2019).
 TOKEN_HEAD_SCALE = 0.02
 ROUNDING = 1e-5
+# Of the largest logit, by which a model may differ from itself where it computes the same in another way.
+HEAD_ROUNDING = 1e-3
 
 
 class TextFeatures(TokenBackbone):
@@ -152,6 +155,29 @@ def build_text(
             )
         known = next_token_weights(folder, where) if folder and objective == "causal" else None
     return LanguageModel(backbone, _token_head(width, vocabulary, known), blocks_of(network), objective)
+
+
+@torch.no_grad()
+def require_own_head(network: Classifier, model: ModelConfig, text: Tensor) -> None:
+    """Refuse a given model that this package does not have write as it writes by itself.
+
+    Args:
+        network: made from the checkpoint, with the head that predicts tokens.
+        model: names the checkpoint.
+        text: ids ``[1, length]``.
+
+    Raises:
+        TmiError: the checkpoint has no such head, or what follows its backbone is more than a matrix.
+    """
+    where, ids = f"model.checkpoint {model.checkpoint!r}", trimmed(text)
+    with quiet():
+        expected = next_token_logits(checkpoint_folder(model), where, ids)
+    found = network.eval()(ids)
+    if (found - expected[..., : found.shape[-1]]).abs().max() > HEAD_ROUNDING * expected.abs().max():
+        raise TmiError(
+            f"{where}: what follows its layers to predict tokens is more than a matrix, which is not kept, so that "
+            "finetune.objective 'causal' would attack another model"
+        )
 
 
 def first_position(model: Any) -> int:
