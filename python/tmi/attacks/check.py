@@ -183,12 +183,13 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     # Says what is wrong with the shape.
     answers.predictions.with_first(target)
     chosen = _sampled_points(answers.predictions, sample_bytes)
-    what = "top class"
+    what, unit = "top class", "logits"
     if answers.predictions.dtype == TOKEN:
         # Texts have different lengths, by which any models would agree: how sure they are of parts of them has none.
         seen = answers.predictions.with_first(target).seen_through(TOKENS).summarised()
         whole = np.concatenate([block for _, block in seen.blocks()], axis=1)[:, chosen]
-        sample, asked, what = whole[1:], whole[0], "surest part of a text"
+        sample, asked = whole[1:], whole[0]
+        what, unit = "surest part of a text", "log-odds"
     else:
         sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
     if not np.isfinite(asked).all():
@@ -210,13 +211,13 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     factor = max(found.factor, 1 / found.factor) if found.factor > 0 else np.inf
     if factor > LARGEST_FACTOR and shows_numbers:
         message = (
-            f"its logits spread {found.factor:.2g} times as far as those of the nearest shadow model: another unit, "
+            f"its {unit} spread {found.factor:.2g} times as far as those of the nearest shadow model: another unit, "
             "another temperature or another kind of model"
         )
         return [Finding("error", "target", message)]
     if factor > REMARKABLE_FACTOR and shows_numbers:
         message = (
-            f"its logits spread {found.factor:.2g} times as far as those of the nearest shadow model: it was trained "
+            f"its {unit} spread {found.factor:.2g} times as far as those of the nearest shadow model: it was trained "
             "in another way, and points that it is surer about may be taken for members"
         )
         return [Finding("warning", "target", message)]

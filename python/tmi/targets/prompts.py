@@ -85,12 +85,15 @@ def _by_texts(
         raise _other_tokens(other, found, repr(expected))
     chosen = _numbers(values[1 : len(ids)])
     ranks = np.full(len(chosen), -1.0)
-    # Of the texts of tokens that are told, some may be those of several tokens: ranks are at least what they are told.
     if isinstance(likeliest, list) and (number := config.shown_tokens):
         for place, (shown, own) in enumerate(zip(likeliest[1 : len(ids)], chosen, strict=False)):
             if isinstance(shown, dict) and shown:
-                above = sum(value > own for value in _numbers(list(shown.values())))
-                ranks[place] = above if above < number else -1
+                others = _numbers(list(shown.values()))
+                above = int((others > own).sum())
+                # The text's own token is among them, the last where it is none of the likeliest; where there are fewer
+                # because two tokens have one text, it may be either.
+                if above < number and (others.min() < own or len(others) == number):
+                    ranks[place] = above
     return chosen, ranks
 
 
