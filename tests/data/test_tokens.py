@@ -59,6 +59,18 @@ def test_the_special_tokens_and_the_size() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(plain_texts)
+def test_the_ends_of_tokens_cut_a_text_where_it_is_decoded(text: str) -> None:
+    ends = TRAINED.ends(text, 300)
+    ids = TRAINED.encode([text], 300)[0]
+    assert len(ends) == max(1, len(ids_of(ids)))
+    assert ends[0] == 0
+    assert ends[1:] == sorted(ends[1:])
+    assert max(ends) == len(text)
+    assert TRAINED.ends(text, 3) == ends[:3]
+
+
+@settings(max_examples=200, deadline=None)
+@given(plain_texts)
 def test_decoding_gives_back_every_text(text: str) -> None:
     ids = ids_of(TRAINED.encode([text], 400)[0])
     assert ids[0] == TRAINED.encode([""], 2)[0, 0] == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from typing import Any
 
@@ -58,6 +59,22 @@ def test_page_escapes_what_users_wrote() -> None:
     # Title, heading, description, label, table, legend, title of the figure, comparison, attack, stage, configuration
     # and 3 exhibits.
     assert sum(hostile in text for text in parsed.text) == 14
+
+
+def test_tokens_are_shaded_by_what_membership_moved() -> None:
+    results, text = make_results({"tmi": 0.6}), "<b>é\x00 " + "x" * 3000
+    tokens = [(0, math.nan), (3, 1.5), (4, -9.0), (4, 2.0), (5, math.nan), (6, 0.0), (2500, 1.0)]
+    html = page(results, [Exhibit("text", text, tokens)] * 3)
+    parsed = outline(html)
+    marks = [value for tag, name, value in parsed.attributes if tag == "mark" and name in ("class", "style", "title")]
+    assert marks[:6] == ["more", "--share: 50%", "+1.50", "less", "--share: 100%", "-9.00"]
+    assert parsed.tags.count("mark") == 9
+    assert "b" not in parsed.tags
+    assert "&lt;b&gt;</mark>" in html
+    assert "\x00" not in html
+    assert "x" * 2001 not in html
+    assert "(3,006 characters)" in html
+    assert "Shades: how membership moved each token" in html
 
 
 def test_page_shows_an_unresolvable_rate_as_a_dash() -> None:

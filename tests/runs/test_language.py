@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,13 @@ from click.testing import CliRunner
 from tmi.cli import tmi as cli
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
+from tmi.predictions.tokens import NO_TOKEN
 from tmi.report.results import Results
 from tmi.report.sections.summary import verdict
+from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
+from tmi.runs.run import Run
+from tmi.shadows.experiment import on_this_machine
 from tmi.system.files import file_hash
 
 WORDS = [
@@ -231,3 +236,27 @@ def test_what_does_not_fit_is_named(
         run_attack(load(folder, **changes), tmp_path / "run")
     assert sentence in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_models_that_write_and_the_tokens_that_give_texts_away(folder: Path, tmp_path: Path) -> None:
+    views = {"attack__views": ["tokens", "top-2", "loss"], "attack__names": ["tmi", "lira-online", "loss", "zlib"]}
+    config = load(folder, finetune__objective="causal", **views)
+    run_attack(config, tmp_path, show_points=True)
+    page = (tmp_path / "report.html").read_text()
+    assert "the 2 largest probabilities, with the tokens" in page
+    assert "texts to write" in page
+    assert "Downstream, test: perplexity" in page
+    assert "at the class that the target itself holds most likely" not in page
+
+    run = Run(on_this_machine(config), RunDirectory(tmp_path))
+    point = Results.load(tmp_path / "results.json").points.most_exposed[0].point
+    place = np.load(tmp_path / "challenge_points.npy").tolist().index(point)
+    shown = re.findall(r"<blockquote>(.*?)</blockquote>", page)[0]
+    assert re.sub("<[^>]*>", "", shown) == run.task.pool.raw[point]
+    members = np.load(tmp_path / "membership.npy")[:, place]
+    answers = np.stack([np.load(tmp_path / "predictions" / f"{model:03d}.npy")[place, 0] for model in range(3)])
+    there = answers["rank"][0] != NO_TOKEN
+    moved = answers["log_odds"].astype(float)[:, there]
+    expected = moved[members].mean(axis=0) - moved[~members].mean(axis=0)
+    titles = [float(title) for title in re.findall('title="([^"]*)"', shown)]
+    np.testing.assert_allclose(titles, expected, atol=0.006)

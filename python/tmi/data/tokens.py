@@ -118,6 +118,11 @@ class Tokenizer:
         # As in the vocabulary, as in a text, with the space before a word that some vocabularies write as ▁, and by id.
         return frozenset({known, decoded, known.replace("▁", " "), f"token_id:{index}"})
 
+    def ends(self, text: str, length: int) -> list[int]:
+        """Where the tokens of a text end in it, in characters, 0 of those that were added; no more than ``length``."""
+        self._backend.enable_truncation(length)
+        return [end for _, end in self._backend.encode(text).offsets] or [0]
+
     def save(self, path: Path) -> None:
         """Write the tokenizer as ``tokenizer.json``, which `load_tokenizer` and the library ``tokenizers`` read."""
         path.write_text(self.content, encoding="utf-8")

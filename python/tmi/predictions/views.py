@@ -79,14 +79,22 @@ class View:
 
     @property
     def description(self) -> str:
-        """What the adversary sees, as a clause for the report."""
+        """What the adversary sees of an answer about classes, or of any that no other is like."""
+        return self.described("class name")
+
+    def described(self, names: str) -> str:
+        """What the adversary sees, as a clause for the report.
+
+        Args:
+            names: what likely answers are called by, ``class name`` or ``token``.
+        """
         number, plural = self.number, "" if self.number == 1 else "s"
         largest = f"the {number} largest probabilities" if plural else "the largest probability"
         descriptions: dict[Kind, str] = {
             "logits": "the raw logits of all classes",
             "probabilities": "the probabilities of all classes",
-            "top": f"{largest}, with the class name{plural}",
-            "top-unnamed": f"{largest}, without the class name{plural}",
+            "top": f"{largest}, with the {names}{plural}",
+            "top-unnamed": f"{largest}, without the {names}{plural}",
             "label": "the name of the most likely class, nothing else",
             "rounded": f"the probabilities of all classes, rounded to {number} decimal{plural}",
             "tokens": "the log-probability of every token of the text",

@@ -106,7 +106,7 @@ def epsilon_text(epsilon: float | None) -> str:
 
 
 def trained(transfer: str) -> str:
-    """What a transfer setting trains, in words; a new head is always among it."""
+    """What a transfer setting trains, in words; the head of a classifier is new and always among it."""
     if transfer.startswith("last-"):
         blocks = transfer.removeprefix("last-")
         return "last block" if blocks == "1" else f"last {blocks} blocks"

@@ -170,6 +170,11 @@ class Results(ResultsTable):
         return self.evaluation.percent
 
     @property
+    def writes(self) -> bool:
+        """Whether the models write, rather than tell classes apart."""
+        return self.data.downstream is not None and self.data.downstream.objective == "causal"
+
+    @property
     def is_saved(self) -> bool:
         """Whether predictions were attacked that others saved."""
         return self.kind == "saved predictions"

@@ -132,8 +132,13 @@ def resolution_note(results: Results) -> str:
 
 def seen(results: Results) -> str:
     """Footnote on what the adversary sees; empty where it sees everything."""
-    view = View.parse(results.view)
-    return "" if view == LOGITS else f"{view.name}: all attacks see {view.description}"
+    name = results.view
+    return "" if name == LOGITS.name else f"{name}: all attacks see {seen_in(results, name)}"
+
+
+def seen_in(results: Results, view: str) -> str:
+    """What is seen of an answer in a view, as a clause."""
+    return View.parse(view).described("token" if results.writes else "class name")
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -235,7 +236,37 @@ class Run(StoredSubject):
         """What points of the pool look like."""
         from tmi.report.exhibits import Exhibit
 
-        return [Exhibit(self.task.pool.kind, self.task.pool.raw[point]) for point in points]
+        kind, raw, tokenizer = self.task.pool.kind, self.task.pool.raw, self.experiment.tokenizer
+        if self.answers_type != TOKEN or tokenizer is None or self.config.given:
+            return [Exhibit(kind, raw[point]) for point in points]
+        exhibits = []
+        for point, moved in zip(points, self._moved_by_membership(points), strict=True):
+            first, *others = tokenizer.ends(raw[point], self.config.encoder.length)
+            exhibits.append(
+                Exhibit(kind, raw[point], [(first, math.nan), *zip(others, map(float, moved), strict=False)])
+            )
+        return exhibits
+
+    def _moved_by_membership(self, points: Sequence[int]) -> NDArray[np.float32]:
+        """The mean log-odds that members' models give each token but the first, minus the others'.
+
+        Args:
+            points: of the pool.
+
+        Returns:
+            ``[points, tokens]``; NaN of points of which all models are members, or none.
+        """
+        places = np.searchsorted(self.task.challenge_points, points)
+        members, directory = self.membership[:, places], self.directory
+        answers = [directory.load_array(directory.predictions(model))[places, 0] for model in range(len(members))]
+        log_odds = np.stack([answer["log_odds"] for answer in answers]).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            inside, outside = (
+                np.einsum("mp,mpt->pt", side, log_odds) / side.sum(axis=0)[:, None]
+                for side in (members.astype(np.float32), (~members).astype(np.float32))
+            )
+        moved: NDArray[np.float32] = inside - outside
+        return moved
 
     @property
     def answers_type(self) -> np.dtype[Any]:

@@ -91,7 +91,7 @@ def shadows_figure(results: Results) -> Figure:
 def variants_figure(results: Results) -> Figure:
     """The AUC of the main attack and of the paper's baseline, with intervals, for every finetuning from top to bottom.
 
-    Beside each finetuning stand what it trains, its epsilon and its downstream accuracy; private ones stand apart.
+    Beside each finetuning stand what it trains, its epsilon and how well it learned; private ones stand apart.
 
     Args:
         results: with ``variants``.
@@ -111,7 +111,8 @@ def variants_figure(results: Results) -> Figure:
         _name_finetunings(axes, rows, places)
         _finish(axes, results, styles, "x", "Leak by finetuning")
         if any_private(results):
-            figure.supxlabel(PRIVACY_NOTE.replace("; ", ";\n"), **_DETAIL)
+            # Below the axis: the legend takes the place of what is said about the whole figure.
+            axes.set_xlabel("\n".join([axes.get_xlabel(), *PRIVACY_NOTE.split("; ")]))
     return figure
 
 
@@ -154,7 +155,7 @@ def _places(rows: list[Finetuning]) -> list[float]:
 
 
 def _name_finetunings(axes: Axes, rows: list[Finetuning], places: list[float]) -> None:
-    """Names and what is trained on the left, downstream accuracies on the right, lines where the gaps are."""
+    """Names and what is trained on the left, how well it learned on the right, lines where the gaps are."""
     axes.set(yticks=places, ylim=(places[-1] + 0.5, -0.5))
     axes.set_yticklabels(["" for _ in rows])
     axes.tick_params(axis="y", length=0)
@@ -169,8 +170,11 @@ def _name_finetunings(axes: Axes, rows: list[Finetuning], places: list[float]) -
             detail += f", ε = {epsilon_text(row.epsilon)}"
         axes.text(-0.02, place - 0.02, _shortened(row.name), va="bottom", fontsize=9, **left)
         axes.text(-0.02, place + 0.02, detail, va="top", **left, **_DETAIL)
-        axes.text(1.02, place, percent(row.row.downstream_test_accuracy.mean), va="center", fontsize=9, **right)
-    axes.text(1.02, -0.6, "downstream\naccuracy", va="bottom", **right, **_DETAIL)
+        perplexity = row.row.downstream_test_perplexity
+        learned = percent(row.row.downstream_test_accuracy.mean) if perplexity is None else f"{perplexity.mean:.1f}"
+        axes.text(1.02, place, learned, va="center", fontsize=9, **right)
+    measure = "accuracy" if rows[0].row.downstream_test_perplexity is None else "perplexity"
+    axes.text(1.02, -0.6, f"downstream\n{measure}", va="bottom", **right, **_DETAIL)
     for before, after in pairwise(places):
         if after - before > 1:
             axes.axhline((before + after) / 2, color=GRID, linewidth=0.8, zorder=0)

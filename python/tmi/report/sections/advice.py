@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 from tmi.metrics.estimate import Estimate
-from tmi.predictions.views import View
 from tmi.report.blocks import Block, Column, Material, Media, Paragraph, Section, Table
 from tmi.report.claims import hint
 from tmi.report.finetunings import Finetuning, any_private, epsilon_text, finetunings, trained
 from tmi.report.results import Results
 from tmi.report.tables import Figures
-from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval, rate_percent
+from tmi.report.wording import CHANCE_AUC, counted, difference, difference_interval, rate_percent, seen_in
 
 LEAKS = (
     "Whoever can query a model like these can test who was in its data. Where that alone is sensitive, as of patients "
@@ -60,7 +59,7 @@ def measures(results: Results) -> list[Measure]:
         own, *others = finetunings(results)
         found += [Measure(_finetuned(row, own), row.auc, row.difference.auc) for row in others if row.difference]
     for name, figures in list((results.views or {}).items())[1:]:
-        found += _compared(results, f"Show {View.parse(name).description} ({name})", figures)
+        found += _compared(results, f"Show {seen_in(results, name)} ({name})", figures)
     together = results.together.figures if results.together is not None else {}
     for number, figures in list(together.items())[1:]:
         found += _compared(results, f"Publish {number} finetunings of the same models", figures)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from tmi.predictions.views import View
 from tmi.report.blocks import Items, Material, Media, Muted, Section, Text
 from tmi.report.finetunings import COMPARISON_NOTE, PRIVACY_NOTE, epsilon_of, epsilon_text, trained
 from tmi.report.tables import Pool, Private
-from tmi.report.wording import counted, percent
+from tmi.report.wording import counted, percent, seen_in
 
 
 def section(material: Material) -> Section:
@@ -21,7 +20,8 @@ def section(material: Material) -> Section:
         items.append(("Known points" if models.given else "Pretraining pool", [_pool(data.pool, models.given)]))
     if (task := data.downstream) is not None:
         finetuned = f"each model is finetuned on {task.points_per_model:,} of {task.points:,} points"
-        said = f"{task.source}, {task.classes} classes; {finetuned}, none of them in the pool"
+        learned = "texts to write" if results.writes else f"{task.classes} classes"
+        said = f"{task.source}, {learned}; {finetuned}, none of them in the pool"
         items += [("Downstream task", [said]), ("Transfer", [trained(task.transfer)])]
         if task.private is not None:
             notes = Muted(f"{PRIVACY_NOTE} {COMPARISON_NOTE}")
@@ -44,7 +44,7 @@ def section(material: Material) -> Section:
         several = seen if target.finetunings > 1 else ""
         items.append(("Target", [f"{target.name}, of unknown membership, {asked}{several}"]))
     decisions = f"{data.members:,} on members and {data.non_members:,} on non-members, over all targets"
-    items += [("Seen of an answer", [View.parse(results.view).description]), ("Decisions", [decisions])]
+    items += [("Seen of an answer", [seen_in(results, results.view)]), ("Decisions", [decisions])]
     return Section("What was attacked", [Items(items)], Media.PAGE)
 
 

@@ -27,8 +27,9 @@ def folded(results: Results) -> Folded | None:
     shown = [(name, percent, accuracy) for name, accuracy in known.items()]
     perplexities = {"train": models.downstream_train_perplexity, "test": models.downstream_test_perplexity}
     shown += [(f"Downstream, {data}: perplexity", "{:.1f}".format, each) for data, each in perplexities.items() if each]
+    measured = "Accuracy" if len(shown) == len(known) else "Accuracy, perplexity"
     columns = [
-        Column(f"Accuracy over {models.count} models", [name for name, _, _ in shown]),
+        Column(f"{measured} over {models.count} models", [name for name, _, _ in shown]),
         Column("Mean", [text(each.mean) for _, text, each in shown]),
         Column("Standard deviation", [text(each.sd) for _, text, each in shown]),
         Column("Range", [f"{text(each.min)} to {text(each.max)}" for _, text, each in shown]),
@@ -102,7 +103,7 @@ def _of_task(
 
 
 def _unlearned(task: str, models: Sequence[int], count: int) -> str:
-    constant = "clearly better than always naming the commonest class"
+    constant = "clearly better than always giving the commonest answer"
     if len(models) == count:
         return f"None of the {count} models learned {task}: on its training data, none is {constant}."
     if len(models) == 1:

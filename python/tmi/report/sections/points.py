@@ -13,6 +13,13 @@ from tmi.report.results import Results
 from tmi.report.tables import ExposedPoint, Suspect
 from tmi.report.wording import NOT_RESOLVABLE, p_text, signed
 
+# What the colours behind the tokens of a text mean.
+SHADES = (
+    "Shades: how membership moved each token. Blue: models that were pretrained with the text give it higher log-odds "
+    "than the others, on average over the models; orange: lower; the darker, the more. Where only a few words are "
+    "dark, it is they that give the text away."
+)
+
 
 def section(material: Material) -> Section:
     """A long table of them, with what they look like where that is to be shown.
@@ -43,7 +50,9 @@ def section(material: Material) -> Section:
         "q-value: the smallest false discovery rate at which the point counts as exposed. In, out: from targets "
         "pretrained with the point and without it, in parentheses their number."
     )
-    return Section(title, [Paragraph(introduction), Table(columns, notes=[note], is_long=True)], media)
+    shades = Paragraph(SHADES, media=Media.PAGE)
+    shaded = [shades] if any(exhibit.tokens for exhibit in material.exhibits) else []
+    return Section(title, [Paragraph(introduction), *shaded, Table(columns, notes=[note], is_long=True)], media)
 
 
 def point_columns(points: Sequence[ExposedPoint | Suspect], exhibits: Sequence[Exhibit]) -> list[Column]:

@@ -47,7 +47,8 @@ def section(material: Material) -> Section | None:
     blocks: list[Block] = [Paragraph(introduction, media=Media.DOCUMENTS), variants_table(results)]
     if private:
         blocks.append(Paragraph(f"{PRIVACY_NOTE} {COMPARISON_NOTE}", media=Media.DOCUMENTS))
-    label = "AUC and downstream accuracy of every finetuning; the figures are in the table above"
+    learned = "accuracy" if results.models.downstream_test_perplexity is None else "perplexity"
+    label = f"AUC and downstream {learned} of every finetuning; the figures are in the table above"
     blocks.append(Figure("variants", lambda: variants_figure(results), label))
     title = "What other finetunings of the same models leak"
     return Section(title, blocks, Media.DOCUMENTS | Media.TERMINAL)
@@ -72,29 +73,13 @@ def variants_table(results: Results) -> Table:
     if len(set(points)) > 1:
         columns.append(Column("points", points, spared=1, media=Media.TERMINAL))
     accuracies = [percent(row.row.downstream_test_accuracy.mean) for row in rows]
-    learned = Column(
-        "Downstream accuracy",
-        accuracies,
-        "task\nacc.",
-        spared=5,
-        notes=[
-            "task acc.: on the rest of the \
-downstream task"
-        ],
-    )
+    rest = "on the rest of the downstream task"
+    learned = Column("Downstream accuracy", accuracies, "task\nacc.", spared=5, notes=[f"task acc.: {rest}"])
     perplexities = [row.row.downstream_test_perplexity for row in rows]
     if all(perplexities):
         texts = [f"{each.mean:.1f}" for each in perplexities if each is not None]
-        learned = Column(
-            "Downstream perplexity",
-            texts,
-            "per-\nplexity",
-            spared=5,
-            notes=[
-                "perplexity: on the rest of \
-the downstream task"
-            ],
-        )
+        note = f"perplexity: {rest}"
+        learned = Column("Downstream perplexity", texts, "per-\nplexity", spared=5, notes=[note])
     columns += [
         learned,
         Column("AUC", [auc_cell(row.auc) for row in rows], f"AUC [{results.confidence} interval]", detailed=True),

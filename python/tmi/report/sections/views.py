@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tmi.predictions.views import View
 from tmi.report.blocks import Column, Figure, Items, Material, Media, Paragraph, Section, Table
 from tmi.report.results import Results
 from tmi.report.tables import Figures
-from tmi.report.wording import auc_cell
+from tmi.report.wording import auc_cell, seen_in
 
 
 def section(material: Material) -> Section | None:
@@ -29,7 +28,7 @@ def section(material: Material) -> Section | None:
             results, results.views, title, Column("Seen of an answer", list(results.views), "view", is_text=True)
         ),
         Figure("views", lambda: views_figure(results), f"{label}; the figures are in the table above"),
-        Items([(name, [View.parse(name).description]) for name in results.views], media=Media.PAGE),
+        Items([(name, [seen_in(results, name)]) for name in results.views], media=Media.PAGE),
     ]
     return Section(title, blocks, Media.DOCUMENTS | Media.TERMINAL)
 
