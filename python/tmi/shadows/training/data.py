@@ -143,21 +143,32 @@ class Epoch:
 
 
 def cut_images(images: Tensor, chosen: Tensor, flips: Tensor | None, shifts: Tensor | None) -> Tensor:
-    """Images ``[points, (channels,) height, width]`` at int64 ``[...]``, shifted and flipped, in one gather.
+    """Images ``[points, (channels,) height, width]`` at int64 ``[...]``, shifted and flipped.
 
     ``flips`` bool ``[...]``: which are mirrored left to right; ``shifts`` int64 ``[..., 2]``: rows and columns by which
     the window lies below and right of the image, whose borders are mirrored.
     """
+    if shifts is None:
+        cut = images[chosen]
+        return cut if flips is None else torch.where(_like(flips, cut), cut.flip(-1), cut)
     height, width = images.shape[-2:]
-    down, right = (0, 0) if shifts is None else (shifts[..., :1], shifts[..., 1:])
-    rows = _reflected(torch.arange(height, device=images.device) + down, height).expand(*chosen.shape, height)
-    columns = _reflected(torch.arange(width, device=images.device) + right, width).expand(*chosen.shape, width)
+    rows = _reflected(torch.arange(height, device=images.device) + shifts[..., :1], height)
+    columns = _reflected(torch.arange(width, device=images.device) + shifts[..., 1:], width)
     if flips is not None:
         columns = torch.where(flips[..., None], columns.flip(-1), columns)
+    # Whole rows first, which are copied at once: a quarter of the time of looking every pixel up.
     if images.ndim == 3:
-        return images[chosen[..., None, None], rows[..., :, None], columns[..., None, :]]
-    channels = torch.arange(images.shape[1], device=images.device)[:, None, None]
-    return images[chosen[..., None, None, None], channels, rows[..., None, :, None], columns[..., None, None, :]]
+        cut = images[chosen[..., None], rows]
+    else:
+        channels = torch.arange(images.shape[1], device=images.device)[:, None]
+        cut = images[chosen[..., None, None], channels, rows[..., None, :]]
+    return cut.gather(-1, _like(columns, cut, 1).expand(cut.shape))
+
+
+def _like(values: Tensor, images: Tensor, last: int = 0) -> Tensor:
+    """Values of each image, of which the ``last`` axes are those of the image, with as many axes as the images."""
+    lead = values.ndim - last
+    return values.view(*values.shape[:lead], *[1] * (images.ndim - values.ndim), *values.shape[lead:])
 
 
 def _reflected(positions: Tensor, size: int) -> Tensor:
