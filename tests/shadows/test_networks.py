@@ -18,6 +18,7 @@ from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
 from tmi.shadows.networks import Classifier, build_classifier, load_weights, point_mixing_layer, weights_of
 from tmi.shadows.networks.architectures import build_transformers
+from tmi.shadows.networks.building import FlattenedImages
 
 torch.set_num_threads(1)
 
@@ -381,3 +382,16 @@ def test_a_missing_transformers_library_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(TmiError, match="pip install transformers"):
         build_transformers(transformers_model("resnet-18"), PIXELS, COLOUR, 3)
+
+
+def test_gradients_of_flattened_images_come_back_in_their_layout() -> None:
+    leaf = torch.randn(5, 4, 3, 6).to(memory_format=torch.channels_last).requires_grad_()
+    images = leaf * 1
+    flat = FlattenedImages()(images)
+    assert torch.equal(flat, leaf.flatten(1))
+    layouts: list[bool] = []
+    images.register_hook(lambda gradient: layouts.append(gradient.is_contiguous(memory_format=torch.channels_last)))
+    weights = torch.randn(flat.shape)
+    (flat * weights).sum().backward()
+    assert torch.equal(leaf.grad, weights.view(5, 4, 3, 6))
+    assert layouts == [True]
