@@ -80,10 +80,11 @@ class Crew:
         return ", ".join(f"{number} x ({text or 'nothing'})" for text, number in kinds.items())
 
     def take(self, needs: Needs) -> None:
-        """What workers take of their nodes from now on."""
+        """What workers take of their nodes from now on, of which there may be more than before."""
         if self._needs != needs:
             self.dismiss()
             self._needs = needs
+        self._looked = 0.0
 
     def hire(self, wanted: int) -> None:
         """Start workers until there is one for every wanted place that the nodes have."""

@@ -158,8 +158,11 @@ class Dispatch:
         """Wait for a worker to return something, but not for long."""
         members = self._crew.members
         pending = {member.pending: member for member in members if member.pending is not None}
-        ready, _ = self._ray.wait(list(pending), num_returns=1, timeout=REFRESH_SECONDS) if pending else ([], None)
-        if not pending:
+        ready = self._ray.wait(list(pending), num_returns=1, timeout=REFRESH_SECONDS)[0] if pending else []
+        if ready:
+            # All that are: with many workers, each look at them takes long.
+            ready = self._ray.wait(list(pending), num_returns=len(pending), timeout=0)[0]
+        elif not pending:
             time.sleep(REFRESH_SECONDS)
         now = time.monotonic()
         if ready:
