@@ -11,6 +11,8 @@ from collections.abc import Iterable
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # Longer messages of other libraries are dumps of what they worked on.
 MOST_OF_A_MESSAGE = 200
+# Of names that are listed: their characters, and how many. There are fewer attacks, presets and classes of CIFAR.
+LONGEST_NAME, MOST_NAMES = 60, 100
 
 
 class TmiError(Exception):
@@ -28,7 +30,14 @@ def did_you_mean(name: str, known: Iterable[str], *, brief: bool = False) -> str
     if brief and nearest:
         return f" (did you mean {nearest[0]!r}?)"
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return f" ({hint}known: {', '.join(known)})"
+    return f" ({hint}known: {listed(known)})"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of unknown origin with commas between: cut, not all of many, and as Python writes what has line breaks."""
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…" for name in names]
+    some = ", ".join(name if name.isprintable() else repr(name) for name in shown[:MOST_NAMES])
+    return some if len(shown) <= MOST_NAMES else f"{some} and {len(shown) - MOST_NAMES} more"
 
 
 def first_line(error: BaseException) -> str:

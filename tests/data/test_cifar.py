@@ -250,6 +250,10 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, protocol
         # Room for more memorised objects than there is memory, and for more numbers than the file holds.
         (b"\x80\x02]r\xff\xff\xff\x7f.", "holds a list, expected the dictionary"),
         (b"cnumpy\nndarray\n((J\x00\x00\x00\x01M\x00\x0cttR.", "without saying what it holds"),
+        (
+            b"\x80\x05\x96" + struct.pack("<Q", 1 << 31),
+            "truncated or damaged, not a pickled file of CIFAR: KeyError: 150",
+        ),
         # A type of whole numbers that says of itself that they are addresses of objects.
         (
             b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\n"

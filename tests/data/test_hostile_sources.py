@@ -95,6 +95,9 @@ def test_numbers_of_classes_and_of_inputs_that_nothing_holds(tmp_path: Path) -> 
     np.savez(tmp_path / "data.npz", inputs=vectors, labels=np.array([0, 1, 1 << 40]))
     with pytest.raises(TmiError, match="'labels' holds 1099511627776, expected numbers below 1,048,576"):
         load_points(f"npz:{tmp_path / 'data.npz'}")
+    np.savez(tmp_path / "data.npz", inputs=vectors, labels=np.arange(3), class_names=np.array("abc"))
+    with pytest.raises(TmiError, match=r"'class_names' has shape \(\), expected \[classes\]"):
+        load_points(f"npz:{tmp_path / 'data.npz'}")
     np.savez(tmp_path / "data.npz", inputs=1e300 * vectors, labels=np.arange(3))
     with pytest.raises(TmiError, match="'inputs' holds NaN or infinite values"):
         load_points(f"npz:{tmp_path / 'data.npz'}")

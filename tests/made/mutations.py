@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import pickletools
@@ -166,7 +167,7 @@ def changed_tree(draw: random.Random, root: Any) -> Any:
             places += [(node, key) for key in keys]
             level += [node[key] for key in keys]
         if not places:
-            return draw.choice(JUNK)
+            return copy.deepcopy(draw.choice(JUNK))
         node, key = draw.choice(places)
         value, kind = node[key], draw.randrange(8)
         if kind == 0:
@@ -176,7 +177,7 @@ def changed_tree(draw: random.Random, root: Any) -> Any:
             # Written and read again: a tree has no loops.
             node[key] = json.loads(json.dumps(other[of])) if of in other or isinstance(other, list) else None
         elif kind == 2 and isinstance(node, dict):
-            node[draw.choice(("", "x", "schema", "\0", "a.b"))] = draw.choice(JUNK)
+            node[draw.choice(("", "x", "schema", "\0", "a.b"))] = copy.deepcopy(draw.choice(JUNK))
         elif kind == 3 and isinstance(value, int | float) and not isinstance(value, bool):
             node[key] = draw.choice((-value, value + 1, value * 1000, value // 3, str(value), [value]))
         elif kind == 3 and isinstance(value, str):
@@ -186,7 +187,7 @@ def changed_tree(draw: random.Random, root: Any) -> Any:
         elif kind == 4:
             node[key] = _nested(draw.choice((5, 25, 120)))
         else:
-            node[key] = draw.choice(JUNK)
+            node[key] = copy.deepcopy(draw.choice(JUNK))
     return root
 
 

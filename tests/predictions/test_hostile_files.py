@@ -75,6 +75,7 @@ def test_pickles_are_never_read(tmp_path: Path, suffix: str) -> None:
         (npy((3,), bytes(48)).replace(b"(3,)", b"(3.0,)"), "not that of an array"),
         (npy((3,), bytes(48)).replace(b"<f4", b"f4,f4"), "not that of an array"),
         (npy((3,), bytes(48)).replace(b"<f4", b"<f7"), "type '<f7', which there is not"),
+        (npy((1 << 40,), b"", "|S0"), "have no bytes, so that there may be any number of them"),
         (header(b"(" * 9000), "not that of an array"),
         (header(b"-" * 9000), "not that of an array"),
         (header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"1," * 4000 + b"), }"), "not a readable"),
@@ -220,6 +221,14 @@ def test_bytes_that_are_neither_true_nor_false(tmp_path: Path, suffix: str) -> N
         TmiError, match=rf"a\.{suffix}.*: holds the byte 2 as a boolean, expected 0 and 1: it is damaged"
     ):
         read_array(path, ["a"])
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_characters_that_there_are_not(tmp_path: Path, order: str) -> None:
+    content = np.array([97, 0x110000], dtype=f"{order}u4").tobytes()
+    (tmp_path / "a.npy").write_bytes(npy((2,), content, f"{order}U1"))
+    with pytest.raises(TmiError, match=r"a\.npy: holds the character 0x110000, which there is not: it is damaged"):
+        open_npy(tmp_path / "a.npy")
 
 
 def test_columns_of_one_name_and_texts_that_are_none(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def labelled(
     if (highest := int(labels.max(initial=0))) >= MOST_CLASSES:
         raise TmiError(f"{where}: {key!r} holds {highest}, expected numbers below {MOST_CLASSES:,}")
     names = range(highest + 1) if class_names is None else class_names
+    if isinstance(names, np.ndarray) and names.ndim != 1:
+        raise TmiError(f"{where}: 'class_names' has shape {names.shape}, expected [classes]")
     if highest >= len(names):
         raise TmiError(f"{where}: {key!r} holds {highest}, but 'class_names' has {len(names)} entries")
     return Points(raw, labels.astype(np.int64), tuple(str(name) for name in names), kind)
@@ -123,7 +125,7 @@ def _checked_inputs(inputs: NDArray[Any], where: str, key: str) -> tuple[NDArray
     if inputs.dtype == np.uint8 and is_image:
         return inputs, "image"
     if inputs.dtype.kind == "f" and (is_image or inputs.ndim == 2):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             raw = inputs.astype(np.float32)
         if not np.isfinite(raw).all():
             raise TmiError(f"{where}: {key!r} holds NaN or infinite values")

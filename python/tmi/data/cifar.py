@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,6 +264,11 @@ class _ArraysOnly(pickle._Unpickler):
     does NumPy see what the file says of arrays and their types, which it takes at its word: `_Array` and `_Type` stand
     for them.
     """
+
+    # Nor has any such file an array of bytes, which is filled with zeros before there is anything to read into it.
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__(file, encoding="bytes")

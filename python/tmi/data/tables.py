@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tmi.data.arrays import checked_text, labelled, unlabelled, with_ids
 from tmi.data.images import stack_images
 from tmi.data.points import PointKind, Points
-from tmi.errors import TmiError, did_you_mean
+from tmi.errors import TmiError, did_you_mean, listed
 
 # What columns are commonly called; the first that is there is used.
 INPUTS = ("inputs", "image", "img", "images", "text", "sentence", "content", "features", "embedding", "vector")
@@ -43,7 +43,7 @@ def points_from_table(
     """
     input_column = _chosen(table, inputs, INPUTS, "inputs", where)
     if input_column is None:
-        raise TmiError(f"{where}: say with inputs which column to read, of {', '.join(table.column_names) or 'none'}")
+        raise TmiError(f"{where}: say with inputs which column to read, of {listed(table.column_names) or 'none'}")
     label_column = _chosen(table, labels, LABELS, "labels", where)
     raw, kind = _read_inputs(table.column(input_column), f"{where}: column {input_column!r}")
     if label_column is None:

@@ -235,7 +235,10 @@ def _plain(backend: tokenizers.Tokenizer) -> Tokenizer:
     """Without the lengths that some files come with: these are the configuration's."""
     backend.no_padding()
     backend.no_truncation()
-    return Tokenizer(backend.to_str())
+    tokenizer = Tokenizer(backend.to_str())
+    # What the library writes of a strange one it does not read again, and one without tokens has no number of them.
+    assert tokenizer.vocabulary
+    return tokenizer
 
 
 def _require_short(texts: Sequence[str] | NDArray[np.object_], numbers: NDArray[np.int64], length: int) -> None:

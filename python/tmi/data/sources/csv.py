@@ -11,7 +11,7 @@ from tmi.data.arrays import checked_text, labelled, unlabelled, with_ids
 from tmi.data.points import Points
 from tmi.data.sources.text import decoded
 from tmi.data.tables import INPUTS, LABELS
-from tmi.errors import TmiError, did_you_mean
+from tmi.errors import TmiError, did_you_mean, listed
 from tmi.system.files import file_size
 from tmi.system.memory import require_room
 
@@ -44,7 +44,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None, ids: s
     vectors = None if of_inputs else _vectors([[row[names.index(column)] for column in others] for _, row in rows])
     if vectors is None and of_inputs is None:
         if len(others) != 1:
-            raise TmiError(f"{path}: say with inputs which column to read, of {', '.join(others) or 'none'}")
+            raise TmiError(f"{path}: say with inputs which column to read, of {listed(others) or 'none'}")
         of_inputs = others[0]
     if of_inputs is None and vectors is not None:
         raw, kind = vectors, "vector"

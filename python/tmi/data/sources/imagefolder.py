@@ -7,7 +7,7 @@ from pathlib import Path
 from tmi.data.arrays import with_ids, with_named_labels
 from tmi.data.images import stack_images
 from tmi.data.points import Points
-from tmi.errors import TmiError
+from tmi.errors import TmiError, listed
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
@@ -30,7 +30,7 @@ def load(name: str, split: str | None = None) -> Points:
     if not root.is_dir():
         raise TmiError(f"{root}: there is no such directory")
     if split is not None and not (root / split).is_dir():
-        found = ", ".join(folder.name for folder in _folders(root)) or "none"
+        found = listed(folder.name for folder in _folders(root)) or "none"
         raise TmiError(f"{root}: split is {split!r}, but there is no such folder in it, found {found}")
     classes = _class_folders(root if split is None else root / split)
     files = [(file, folder.name) for folder in classes for file in _image_files(folder)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tmi.data.arrays import points_from_arrays, with_ids
 from tmi.data.points import Points
-from tmi.errors import TmiError
+from tmi.errors import TmiError, listed
 from tmi.predictions.formats.files import OpenedNpz
 
 # NAME is a path, relative to the configuration's file.
@@ -35,7 +35,7 @@ def load(name: str, inputs: str | None = None, labels: str | None = None, ids: s
     with OpenedNpz(path) as archive:
         for key in (inputs_key, labels_key, *([ids] if ids else [])):
             if key not in archive.names:
-                found = ", ".join(sorted(archive.names)) or "none"
+                found = listed(sorted(archive.names)) or "none"
                 raise TmiError(f"{path}: the array {key!r} is missing, found {found}")
         keys = [key for key in (inputs_key, labels_key, names_key, ids or "ids") if key in archive.names]
         arrays = archive.read(keys, may_be_empty=True)

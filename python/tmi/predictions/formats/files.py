@@ -12,6 +12,7 @@ import lzma
 import math
 import re
 import struct
+import sys
 import zipfile
 import zlib
 from collections import Counter
@@ -116,7 +117,7 @@ def open_npy(path: Path, *, may_be_empty: bool = False) -> NDArray[Any]:
         if size == 0 and not may_be_empty:
             raise TmiError(f"{path}: has shape {shape}, expected an array that is not empty")
         array: NDArray[Any] = np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
-        _require_truths(array, str(path))
+        _require_values(array, str(path))
     except (OSError, ValueError, OverflowError, MemoryError) as error:
         raise _unreadable(path, ".npy file", error) from None
     return array
@@ -165,6 +166,10 @@ def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtyp
         dtype = TOKEN if descr == OF_TOKENS else np.dtype(descr)
     except TypeError:
         raise ValueError(f"its numbers are of type {descr!r}, which there is not") from None
+    if not dtype.itemsize:
+        raise ValueError(
+            f"its entries are of type {descr!r} and have no bytes, so that there may be any number of them"
+        )
     return tuple(int(each[1]) for each in lengths if each is not None), fortran == "True", dtype
 
 
@@ -225,14 +230,18 @@ class OpenedNpz:
                     raise TmiError(f"{where}: is cut off after {done} of {size} bytes")
                 memory[done : done + len(block)] = block
                 done += len(block)
-        _require_truths(array, where)
+        _require_values(array, where)
         return array
 
 
-def _require_truths(array: NDArray[Any], where: str) -> None:
-    """Refuse booleans whose bytes are neither 0 nor 1: NumPy reads them, and each use takes them for something else."""
+def _require_values(array: NDArray[Any], where: str) -> None:
+    """Refuse booleans other than 0 and 1 and characters that there are not: NumPy reads them, nothing expects them."""
     if array.dtype == np.bool_ and array.size and (found := int(array.view(np.uint8).max())) > 1:
         raise TmiError(f"{where}: holds the byte {found} as a boolean, expected 0 and 1: it is damaged")
+    if array.dtype.kind == "U" and array.nbytes:
+        characters = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder + "u4")
+        if (found := int(characters.max())) > sys.maxunicode:
+            raise TmiError(f"{where}: holds the character {found:#x}, which there is not: it is damaged")
 
 
 def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -247,7 +256,7 @@ def _read_safetensors(path: Path, wanted: Collection[str]) -> dict[str, NDArray[
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable(path, ".safetensors file", error) from None
     for name, array in arrays.items():
-        _require_truths(array, f"{path}: array {name!r}")
+        _require_values(array, f"{path}: array {name!r}")
     return arrays
 
 
@@ -317,7 +326,8 @@ def _numbers(column: NDArray[Any]) -> NDArray[Any]:
             truths: NDArray[np.float64] = (lowered == "true").astype(np.float64)
             return truths
     try:
-        return column.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            return column.astype(np.float64)
     except (TypeError, ValueError):
         return column
 

@@ -116,7 +116,9 @@ class Reading:
         """
         if values.dtype.kind not in "fiu":
             raise TmiError(f"{where}: has type {values.dtype}, expected numbers")
-        numbers = values.astype(np.float64)
+        # NaN of whatever bits stays NaN, which is told when the logits are taken in.
+        with np.errstate(invalid="ignore"):
+            numbers = values.astype(np.float64)
         if numbers.min() >= 0 and numbers.max() <= 1:
             self.note(
                 "All signals lie in [0, 1] and were read as probabilities of the right class: two-class logits "
