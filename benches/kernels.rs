@@ -8,8 +8,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use half::f16;
 use ndarray::{Array1, Array2, Array3, Array4, s};
 use tmi_kernels::{
-    Compared, Covariance, Prior, Recipe, adapted_lira, boosted_log_odds, gaussian_scores, label_probe,
-    leave_one_out_features, reduce_logits, roc_metrics, roc_resample,
+    Compared, Covariance, Prior, adapted_lira, gaussian_scores, label_probe, leave_one_out_features,
+    reduce_logits, roc_metrics, roc_resample,
 };
 
 const ONE: NonZeroUsize = NonZeroUsize::MIN;
@@ -108,17 +108,5 @@ fn probe(criterion: &mut Criterion) {
     });
 }
 
-fn trees(criterion: &mut Criterion) {
-    let mut next = numbers(6);
-    let rows = Array2::from_shape_simple_fn((20_000, 76), || (next() + next() - 1.0) as f32);
-    let labels: Array1<bool> = rows.outer_iter().map(|row| row[0] + row[1] * row[2] > 0.0).collect();
-    let start = Array1::zeros(rows.nrows());
-    let recipe = Recipe { trees: 50, leaves: 7, rate: 0.1, least_rows: 100, bins: 63, share: 0.4, seed: 0 };
-    let queries = rows.slice(s![..1000, ..]);
-    criterion.bench_function("boosted_log_odds, 20,000 rows of 76 features", |b| {
-        b.iter(|| boosted_log_odds(rows.view(), labels.view(), start.view(), queries, &recipe));
-    });
-}
-
-criterion_group!(benches, logits, statistics, lira, roc, probe, trees);
+criterion_group!(benches, logits, statistics, lira, roc, probe);
 criterion_main!(benches);

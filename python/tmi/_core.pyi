@@ -27,7 +27,6 @@ __all__ = [
     "__version__",
     "adapted_lira",
     "apply_view",
-    "boosted_log_odds",
     "condition",
     "gaussian_scores",
     "label_probe",
@@ -401,48 +400,5 @@ def label_probe(
     Raises:
         ValueError: an axis of length zero, shapes that do not fit, labels all alike, NaN or infinity in x, a weight
             that is negative or not finite, a penalty outside its domain.
-        TypeError: an array of another type.
-    """
-
-def boosted_log_odds(
-    rows: NDArray[np.float32],
-    labels: NDArray[np.bool_],
-    start: NDArray[np.float64],
-    queries: NDArray[np.float32],
-    *,
-    trees: int,
-    leaves: int,
-    rate: float,
-    least_rows: int,
-    bins: int,
-    share: float,
-    seed: int,
-) -> NDArray[np.float64]:
-    """What gradient-boosted trees add to log-odds that they correct.
-
-    The trees of LightGBM (Ke et al. 2017) with the logistic loss: a tree grows at the leaf whose best split gains
-    most, a split gains what ``G^2 / H`` of its sides exceeds that of the leaf by, with the sums of first and second
-    derivatives ``G`` and ``H``, and a leaf adds ``-rate G / H``. Boundaries of bins are quantiles of at most 2,000
-    rows. Derivatives are rounded to 2^-30 of the number of rows, up to the next power of two, and summed exactly: no
-    order of the rows and no processor changes a bit. One thread.
-
-    Args:
-        rows: finite numbers, float32 [n, features]; n at most 16,777,216.
-        labels: bool [n].
-        start: finite log-odds, float64 [n], of the rows.
-        queries: finite numbers, float32 [queries, features].
-        trees: how many trees.
-        leaves: of a tree, at least 2.
-        rate: above 0 and at most 1.
-        least_rows: in a leaf, where rows count by their share of ``H``.
-        bins: that a feature is cut into, from 2 to 64.
-        share: of the features, that each tree may look at; above 0 and at most 1.
-        seed: for the choice of these, from 0.
-
-    Returns:
-        float64 [queries], to be added to their own log-odds.
-
-    Raises:
-        ValueError: an axis of length zero, shapes that do not fit, NaN or infinity, an argument outside its domain.
         TypeError: an array of another type.
     """

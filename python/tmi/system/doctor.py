@@ -58,7 +58,7 @@ DEPENDENCIES = (
     Dependency("httpx2", "2", "targets behind an HTTP endpoint", only=_NEW),
     Dependency("huggingface-hub", "0.30", "models and data sets of the Hugging Face hub"),
     Dependency("jinja2", "3.1", "the HTML report"),
-    Dependency("lightgbm", "4.3", "the attack tmi-pointwise", "lightgbm"),
+    Dependency("lightgbm", "4.3", "the attack tmi, the default, and tmi-pointwise", "lightgbm"),
     Dependency("markupsafe", "2.1", "the HTML report"),
     Dependency("matplotlib", "3.8", "the figures of the report", "matplotlib"),
     Dependency("numpy", "1.26", "everything", "numpy"),

@@ -12,7 +12,7 @@ mod _core {
     use ndarray::{Array1, Array2};
     use numpy::{Ix1, Ix2, Ix3, Ix4};
     use pyo3::prelude::*;
-    use tmi_kernels::{Compared, Conditioned, Covariance, Prior, Recipe, Reduced, RocCurve, View};
+    use tmi_kernels::{Compared, Conditioned, Covariance, Prior, Reduced, RocCurve, View};
 
     use crate::arguments::{array, flags, floats, thread_count, with_floats};
     use crate::call::{Arrays, call, refusal};
@@ -239,34 +239,5 @@ mod _core {
         let threads = thread_count(threads)?;
         let (x, labels, weights) = (x.as_array(), labels.as_array(), weights.as_array());
         call(py, || tmi_kernels::label_probe(x, labels, weights, penalty, threads))
-    }
-
-    #[pyfunction]
-    #[pyo3(signature = (
-        rows, labels, start, queries, *, trees, leaves, rate, least_rows, bins, share, seed
-    ))]
-    #[allow(clippy::too_many_arguments)]
-    fn boosted_log_odds<'py>(
-        py: Python<'py>,
-        rows: &Bound<'py, PyAny>,
-        labels: &Bound<'py, PyAny>,
-        start: &Bound<'py, PyAny>,
-        queries: &Bound<'py, PyAny>,
-        trees: usize,
-        leaves: usize,
-        rate: f64,
-        least_rows: usize,
-        bins: usize,
-        share: f64,
-        seed: u64,
-    ) -> PyResult<Arrays<'py, Array1<f64>>> {
-        let rows = array::<f32, Ix2>("rows", rows, "float32")?;
-        let labels = flags::<Ix1>("labels", labels)?;
-        let start = array::<f64, Ix1>("start", start, "float64")?;
-        let queries = array::<f32, Ix2>("queries", queries, "float32")?;
-        let recipe = Recipe { trees, leaves, rate, least_rows, bins, share, seed };
-        let (rows, labels) = (rows.as_array(), labels.as_array());
-        let (start, queries) = (start.as_array(), queries.as_array());
-        call(py, || tmi_kernels::boosted_log_odds(rows, labels, start, queries, &recipe))
     }
 }

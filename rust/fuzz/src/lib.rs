@@ -13,7 +13,7 @@ mod outcome;
 
 use half::f16;
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView4, Ix1, Ix2, Ix3, Ix4};
-use tmi_kernels::{self as kernels, Compared, Covariance, EMPIRICAL_BAYES_FEATURES, Prior, Recipe, View};
+use tmi_kernels::{self as kernels, Compared, Covariance, EMPIRICAL_BAYES_FEATURES, Prior, View};
 
 use crate::input::{Bytes, Laid, next};
 use crate::outcome::{expect, must_agree, on_any_threads, within};
@@ -22,7 +22,7 @@ use crate::outcome::{expect, must_agree, on_any_threads, within};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 11] = [
     ("scale_logits", scale_logits),
     ("reduce_logits", reduce_logits),
     ("apply_view", apply_view),
@@ -34,7 +34,6 @@ pub const TARGETS: [Target; 12] = [
     ("roc_resample", roc_resample),
     ("condition", condition),
     ("label_probe", label_probe),
-    ("boosted_log_odds", boosted_log_odds),
 ];
 
 /// The bytes of one case.
@@ -493,47 +492,4 @@ fn must_be_scores(
         let target = targets.view()[index] as usize;
         assert!(is_comparable(point, target) || score == 0.0, "{score} where nothing can be compared");
     }
-}
-
-/// The kernel of that name.
-pub fn boosted_log_odds(bytes: &[u8]) {
-    let bytes = &mut Bytes::new(bytes);
-    let [count, features, asked] = bytes.shape([60, 6, 9]);
-    let (of_rows, of_labels) = (bytes.nearly([count, features]), bytes.nearly([count]));
-    let (of_start, of_queries) = (bytes.nearly([count]), bytes.nearly([asked, features]));
-    let (rows, queries): (Laid<f32, Ix2>, Laid<f32, Ix2>) = (bytes.array(of_rows), bytes.array(of_queries));
-    let (labels, start): (Laid<bool, Ix1>, Laid<f64, Ix1>) = (bytes.array(of_labels), bytes.array(of_start));
-    let recipe = Recipe {
-        trees: bytes.below(6),
-        leaves: bytes.pick(&[2, 3, 7, 20, 1, 0]),
-        rate: bytes.parameter(0.01..1.0, &[0.0, 1.0, 5e-324, -1.0, f64::NAN]),
-        least_rows: bytes.pick(&[1, 3, 0, 100, usize::MAX]),
-        bins: bytes.pick(&[2, 16, 63, 64, 65, 0, usize::MAX]),
-        share: bytes.parameter(0.1..1.0, &[0.0, 1.0, 5e-324, 1.1, f64::NAN]),
-        seed: bytes.pick(&[0, 1, u64::MAX]),
-    };
-    let run = |rows, labels, start, queries| kernels::boosted_log_odds(rows, labels, start, queries, &recipe);
-    let result = run(rows.view(), labels.view(), start.view(), queries.view());
-    let plain = (rows.plain(), labels.plain(), start.plain(), queries.plain());
-    must_agree(
-        "another layout",
-        &result,
-        &run(plain.0.view(), plain.1.view(), plain.2.view(), plain.3.view()),
-    );
-    let is_legal = (count > 0 && features > 0 && asked > 0)
-        && (of_rows, of_labels) == ([count, features], [count])
-        && (of_start, of_queries) == ([count], [asked, features])
-        && !rows.any(is_nan_or_infinite)
-        && !queries.any(is_nan_or_infinite)
-        && !start.any(|start| !start.is_finite())
-        && recipe.leaves >= 2
-        && (recipe.rate > 0.0 && recipe.rate <= 1.0)
-        && (2..=64).contains(&recipe.bins)
-        && (recipe.share > 0.0 && recipe.share <= 1.0);
-    let Some(added) = expect(result, is_legal) else { return };
-    assert!(added.iter().all(|added| added.is_finite()), "{added}");
-}
-
-fn is_nan_or_infinite(value: f32) -> bool {
-    !value.is_finite()
 }

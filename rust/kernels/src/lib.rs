@@ -5,7 +5,6 @@
 //! its result, and refuses what it cannot compute, or has no memory for, with a [`KernelError`]; none panics, aborts or
 //! returns NaN.
 
-mod boosting;
 mod conditioning;
 mod error;
 mod label_probe;
@@ -17,7 +16,6 @@ mod memory;
 mod parallel;
 mod roc;
 mod span;
-pub use boosting::{Recipe, boosted_log_odds};
 pub use conditioning::{Conditioned, condition};
 pub use error::KernelError;
 pub use label_probe::label_probe;
