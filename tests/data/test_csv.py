@@ -43,7 +43,7 @@ def test_a_single_column_is_that_of_texts_without_labels(tmp_path: Path) -> None
     ("text", "options", "sentence"),
     [
         ("a,b\nx,y\n", {}, "say with inputs which column to read, of a, b"),
-        ('"a\nb",' + "c" * 99 + "\nx,y\n", {}, "which column to read, of 'a..nb', " + "c" * 60 + "…"),
+        ('"a\nb",' + "c" * 99 + "\nx,y\n", {}, "which column to read, of 'a.nb', " + "c" * 60 + "…"),
         ("text,label\nx\n", {}, "line 2: has 1 cells, expected 2"),
         ("text,label\nx,y\n,z\n", {}, "line 3: 'text': the text is empty"),
         ("text,label\nx,\n", {}, "line 2: 'label': the text is empty"),
