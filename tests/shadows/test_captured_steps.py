@@ -69,9 +69,13 @@ class Device:
             "default_generators": Generator(),
             "CUDAGraph": lambda: self,
             "graph": lambda *_, **__: self.capture(),
+            "graph_pool_handle": lambda: (0, 7),
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
         monkeypatch.setattr(Tensor, "record_stream", lambda *_: None)
+        self.told: list[tuple[int, int]] = []
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda _, pool: self.told.append(pool), raising=False)
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda _, pool: self.told.append(pool), raising=False)
 
     @contextmanager
     def capture(self) -> Iterator[None]:
@@ -182,6 +186,7 @@ def test_without_a_good_graph_steps_are_ordinary_ones(
     for inputs, labels, rate in batches():
         device.step(inputs, labels, rate)
     assert device.replays == (2 if spoil is wrong else 0)
+    assert device.told == ([] if spoil is wrong else 2 * [(0, 7)])
     ordinarily(ordinary, ADAMW, 1)
     require_same(network, ordinary)
 

@@ -88,7 +88,7 @@ class FlattenedImages(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """As `torch.nn.Flatten`."""
         if images.requires_grad and images.is_contiguous(memory_format=torch.channels_last):
-            images.register_hook(_in_channels_last)
+            images.register_hook(_in_channels_last)  # type: ignore[no-untyped-call]
         return images.flatten(1)
 
 

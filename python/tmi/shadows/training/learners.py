@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import torch
@@ -140,11 +141,16 @@ class CapturedStep:
         self._restore(before)
 
         self._inputs, self._labels = inputs.clone(), labels.clone()
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream):
                 self._loss = self._update(self._inputs, self._labels)
         except RuntimeError as error:
+            # The end of a capture that went wrong does not tell the allocator, which would keep back every batch that
+            # two streams have seen. It refuses where it has been told.
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(self._device.index, pool)
+                torch._C._cuda_releasePool(self._device.index, pool)
             # The end of a capture that went wrong raises too, and hides why.
             for cause in (error, error.__context__):
                 if cause is not None and is_out_of_memory(cause):
