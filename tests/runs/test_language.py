@@ -167,6 +167,9 @@ def test_an_exported_model_is_attacked_as_a_given_one(folder: Path, finished: Pa
     page = (tmp_path / "run" / "report.html").read_text()
     assert "from the points alone" in page
     assert "(non-members)" in page
+    # Its head is not written.
+    with pytest.raises(TmiError, match="has no head that predicts the next token"):
+        run_attack(load_config(str(config), {"finetune.objective": "causal"}), tmp_path / "writes")
 
 
 def relabel(file: Path) -> None:

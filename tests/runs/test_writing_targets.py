@@ -196,6 +196,11 @@ def test_a_given_base_is_finetuned_with_its_own_head(folder: Path, writer: Write
     np.testing.assert_allclose(found["log_odds"][: len(odds)].astype(float), odds, rtol=1e-2, atol=1e-2)
 
 
+def test_a_tokenizer_of_ones_own_is_none_for_a_given_base(folder: Path) -> None:
+    with pytest.raises(TmiError, match=r"encoder.tokenizer is 'downstream', but a given model that writes has"):
+        given(**{"encoder.tokenizer": "downstream"})
+
+
 def test_a_base_whose_head_is_not_kept_is_refused(folder: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model, PhiConfig, PhiForCausalLM
 

@@ -110,6 +110,10 @@ models that write are asked about 'tokens', others about classes"
         if self.model.checkpoint is None:
             sentence = "pool.non_members needs model.checkpoint: the given model whose members are known"
             yield ("model.checkpoint", "pool.non_members"), sentence
+        if self.finetune.objective == "causal" and self.encoder.tokenizer == "downstream":
+            sentence = "encoder.tokenizer is 'downstream', but a given model that writes has a tokenizer of its own, \
+which is expected there"
+            yield ("encoder.tokenizer", "pool.non_members"), sentence
         if self.attack.shadows:
             sentence = "attack.shadows is for shadow models, of which there are none with pool.non_members"
             yield ("attack.shadows", "pool.non_members"), sentence

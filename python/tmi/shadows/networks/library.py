@@ -196,6 +196,8 @@ def export_checkpoint(classifier: Classifier, directory: Path) -> None:
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise TmiError(f"{directory} exists already, expected an empty or new directory for the checkpoint")
+    # The head that predicts tokens, if there is one, is another matrix than the embedding of tokens, and not written.
+    network.config.tie_word_embeddings = False
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     with quiet(), explained(f"{directory}: the checkpoint cannot be written"):
