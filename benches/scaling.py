@@ -32,7 +32,7 @@ BASE = Size(models=64, points=400, augmentations=2, classes=10)
 # About two decades of each.
 SERIES = {
     "models": (8, 16, 32, 64, 128, 256, 512),
-    "points": (100, 300, 1000, 3000, 10000),
+    "points": (100, 200, 400, 1000, 2000, 4000, 10000),
     "classes": (2, 6, 20, 60, 200),
     "augmentations": (1, 3, 10, 30, 100),
 }
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="*", default=[*ATTACKS, "judge"])
-    parser.add_argument("--budget", type=float, default=10.0)
+    parser.add_argument("--budget", type=float, default=3.0)
     arguments = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
     for name in arguments.only:
