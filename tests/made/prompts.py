@@ -23,6 +23,7 @@ class Writer:
     def __init__(self, folder: Path, corpus: list[str]) -> None:
         from transformers import GPT2Config, GPT2LMHeadModel
 
+        self.by_rank = False
         self.folder, self.tokenizer = folder, train_tokenizer(corpus, 300)
         torch.manual_seed(0)
         settings = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": LENGTH, "initializer_range": 0.5}
@@ -78,6 +79,8 @@ class Writer:
         places += [{str(ids[0]): {"logprob": -2.0, "rank": 5, "decoded_token": "x"}}] * (len(before) - 1)
         for row, chosen in zip(log_p, ids[1:], strict=True):
             entries = [chosen, *np.argsort(-row)[: body["prompt_logprobs"]].tolist()]
+            # Earlier versions of vLLM had them in the order of their ranks.
+            entries = sorted(entries, key=lambda token: -row[token]) if self.by_rank else entries
             places.append(
                 {
                     str(token): {"logprob": float(row[token]), "rank": int((row > row[token]).sum()) + 1}

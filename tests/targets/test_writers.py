@@ -90,9 +90,11 @@ def test_what_is_seen_of_an_endpoint_is_what_is_seen_of_the_model_itself(
         np.testing.assert_allclose(View.parse(view).apply(shown), View.parse(view).apply(whole), rtol=3e-3, atol=3e-3)
 
 
+@pytest.mark.parametrize("by_rank", [False, True])
 def test_a_chat_tells_of_the_tokens_of_its_prompt_within_a_template(
-    server: Server, writer: Writer, tmp_path: Path
+    server: Server, writer: Writer, tmp_path: Path, by_rank: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(writer, "by_rank", by_rank)
     server.answer = writer.chat
     records = query(endpoint(server, body=CHAT, batch_size=1), writer.texts(ASKED), tmp_path)
     require_expected(records, writer, lambda ranks: ranks)
@@ -181,6 +183,17 @@ def test_a_chat_about_other_tokens_is_refused(server: Server, writer: Writer, tm
     config = endpoint(server, body=CHAT, batch_size=1)
     server.answer = changed(writer.chat, lambda document: document["prompt_logprobs"].pop(4))
     with pytest.raises(TmiError, match="other tokens than ours"):
+        query(config, writer.texts(ASKED), tmp_path)
+
+    def with_another(document: Any) -> None:
+        # Ours may be among the likeliest all the same: that says that it might have been there.
+        for place in document["prompt_logprobs"][4:6]:
+            for entry in place.values():
+                entry["rank"] = min(entry["rank"], 5)
+            place["299"] = {"logprob": -20.0, "rank": 200}
+
+    server.answer = changed(writer.chat, with_another)
+    with pytest.raises(TmiError, match=r"other tokens than ours, token \d+ being .*299"):
         query(config, writer.texts(ASKED), tmp_path)
     server.answer = changed(writer.chat, lambda document: document.pop("prompt_logprobs"))
     with pytest.raises(TmiError, match=NONE):

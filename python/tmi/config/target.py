@@ -131,6 +131,12 @@ class TargetConfig(Table):
         return int(self._asked["logprobs"])
 
     @property
+    def asked_prompt_tokens(self) -> int:
+        """How many of the likeliest tokens an endpoint is asked for in each place of a prompt, by their ids."""
+        number = self._asked.get("prompt_logprobs")
+        return number if isinstance(number, int) else 0
+
+    @property
     def most_written(self) -> int:
         """How many tokens an endpoint may write behind a text, as the interface of OpenAI has it."""
         number = self._asked.get("max_tokens", 16)

@@ -55,7 +55,7 @@ def log_probabilities_of(
         ids, echoed = texts.ids[text], choice.get("logprobs")
         listed = choice.get("prompt_logprobs", document.get("prompt_logprobs"))
         if isinstance(listed, list):
-            rows.append(texts.answer(*_by_ids(listed, ids, show)))
+            rows.append(texts.answer(*_by_ids(listed, ids, config.asked_prompt_tokens, show)))
         elif isinstance(echoed, dict) and isinstance(echoed.get("tokens"), list):
             rows.append(texts.answer(*_by_texts(echoed, ids, config, texts, show)))
         else:
@@ -97,26 +97,38 @@ def _by_texts(
     return chosen, ranks
 
 
-def _by_ids(listed: list[Any], ids: tuple[int, ...], show: Show) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same of tokens that are told by their ids, those of the prompt first among the likeliest in its place.
+def _by_ids(
+    listed: list[Any], ids: tuple[int, ...], number: int, show: Show
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same of tokens that are told by their ids, that of the prompt among the ``number`` likeliest or besides.
 
     A prompt of a chat has what the server's template puts around the text. What the template ends with may stand before
     the text in the place of its first token, which nothing is said about.
     """
-    found = [next(iter(place)) if isinstance(place, dict) and place else None for place in listed]
+    found = [_possible(place, number) for place in listed]
     wanted = [str(index) for index in ids[1:]]
-    last = len(found) - len(wanted)
-    begin = next((start for start in range(last, 0, -1) if found[start : start + len(wanted)] == wanted), None)
-    if begin is None:
-        matching = next((place for place, own in enumerate(wanted) if found[1 + place : 2 + place] != [own]), 0)
-        there = found[1 + matching] if 1 + matching < len(found) else "missing"
-        raise _other_tokens(1 + matching, show(there), wanted[matching])
+
+    def right(start: int) -> list[bool]:
+        return [own in there for own, there in zip(wanted, found[start:], strict=False)]
+
+    # Where most of them are; of several places the last, the text being behind whatever the template says.
+    begin = max(range(1, max(2, len(found) - len(wanted) + 1)), key=lambda start: (sum(right(start)), start))
+    if sum(right(begin)) < len(wanted):
+        other = [*right(begin), False].index(False)
+        there = show(found[begin + other]) if begin + other < len(found) else "missing"
+        raise _other_tokens(other + 1, there, wanted[other])
     entries = [listed[begin + place][own] for place, own in enumerate(wanted)]
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise TmiError(f"the answer has {show(entries[0])} for a token, expected an object with 'logprob'")
     chosen = _numbers([entry.get("logprob") for entry in entries])
     ranks = [entry.get("rank") for entry in entries]
     return chosen, np.array([rank - 1 if isinstance(rank, int) and rank > 0 else -1 for rank in ranks], np.float64)
+
+
+def _possible(place: Any, number: int) -> list[str]:
+    """Which tokens may be the prompt's in a place: one that is behind the likeliest is there for no other reason."""
+    if not isinstance(place, dict):
+        return []
+    ranks = {own: entry.get("rank") for own, entry in place.items() if isinstance(entry, dict)}
+    return [own for own, rank in ranks.items() if isinstance(rank, int) and rank > number] or list(ranks)
 
 
 def _numbers(values: list[Any]) -> NDArray[np.float64]:
