@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.differences import compare_to
 from tmi.metrics.estimate import holm
 from tmi.metrics.roc import judge, point_aucs, resolution, score_histogram
 
@@ -212,3 +213,12 @@ def test_holm_is_that_of_the_definition() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.6]).tolist() == [1, 1]
     assert len(holm([])) == 0
+
+
+def test_attacks_are_compared_in_the_resamples_that_they_were_judged_by() -> None:
+    random = np.random.default_rng(3)
+    labels = random.random((5, 40)) < 0.5
+    scores = {name: random.normal(size=labels.shape) + shift * labels for name, shift in (("a", 1.0), ("b", 0.5))}
+    rates, bootstrap = [0.05, 0.2], Bootstrap(300, seed=4)
+    drawn = {name: judge(each, labels, rates, bootstrap).drawn for name, each in scores.items()}
+    assert compare_to("a", scores, labels, rates, bootstrap, drawn) == compare_to("a", scores, labels, rates, bootstrap)

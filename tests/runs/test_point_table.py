@@ -18,6 +18,8 @@ from made.commands import refused, tiny_attack
 from made.commands import tmi as command
 from tmi.errors import TmiError
 from tmi.metrics.roc import point_aucs
+from tmi.runs.directory import RunDirectory
+from tmi.runs.point_table import PointTable
 
 MODELS, POINTS = 8, 30
 IDS = [f"patient {number:02d}" for number in range(POINTS)]
@@ -56,10 +58,30 @@ def test_the_same_figures_everywhere(audit: tmi.Audit, arrays: dict[str, Any], t
     assert frame["exposed"].sum() == audit.found.points.exposed.count
     stored = parquet.read_table(tmp_path / "points.parquet").to_pandas()
     np.testing.assert_array_equal(stored["p_value"], frame["p_value"])
+    for name in frame:
+        np.testing.assert_array_equal(stored[name], frame[name])
     for row, q_value in zip(rows, frame["q_value"], strict=True):
         assert row["q_value"] == ("" if np.isnan(q_value) else f"{q_value:.6g}")
     # A point that all models have has no figures, and is there all the same.
     assert rows[4] | {"auc": "", "low": "", "p_value": "", "exposed": "false", "targets_in": "8"} == rows[4]
+
+
+def test_columns_are_stored_as_pyarrow_would(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "point": np.array([3, -1, 7, 7, 0, 2, 9, 1, 5]),
+        "figure": np.array([0.1, np.nan, -np.inf, 0, 1e-300, 1, 2, 3, 4]),
+        "id": np.array(["é", "", "日本", "a", "a b", '"', "x" * 40, ",", "z"]),
+        "called": np.array([True, False, False, True, True, True, False, True, True]),
+    }
+    (tmp_path / "run").mkdir()
+    directory = RunDirectory(tmp_path / "run")
+    PointTable(columns).save(directory)
+    stored = parquet.read_table(directory.points_parquet)
+    for name, column in columns.items():
+        expected = pyarrow.array(column.tolist())
+        assert stored[name].type == expected.type
+        np.testing.assert_array_equal(stored[name].to_pylist(), expected.to_pylist())
 
 
 def test_results_name_points_as_their_owner_does(audit: tmi.Audit) -> None:
