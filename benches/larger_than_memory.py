@@ -6,6 +6,9 @@ to reading the files and to the same kernels on a block that is in memory alread
 
     python benches/larger_than_memory.py                      # 8 GB of predictions, 1 GB of working memory
     python benches/larger_than_memory.py --models 100 --points 10000 --memory 64M --json -
+
+Attacks that learn from all points take hours on so many. Of those that go window by window, `--windows` runs the first
+few, with all that is made of all points before; `--attack tmi-pointwise:64` runs one at the first 64 points alone.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +32,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from tmi import _core
+from tmi.attacks import tmi
+from tmi.attacks.features import windows
 from tmi.attacks.gaussian import RIDGE
 from tmi.attacks.registry import Attack, attack_named
-from tmi.attacks.scoring import Part, join, parts, score_part
+from tmi.attacks.scoring import Part, join, parts, score, score_part
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.system.bars import Bars
@@ -70,7 +76,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--augmentations", type=int, default=4)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--targets", type=int, default=4)
-    parser.add_argument("--attack", action="append", help="repeatable; gaussian and adapted-lira if left out")
+    parser.add_argument("--attack", action="append", help="repeatable; NAME or NAME:POINTS; gaussian and adapted-lira")
+    parser.add_argument("--windows", type=int, help="of attacks that go window by window, only so many")
+    parser.add_argument("--pretraining-labels", type=int, help="so many of them; none if left out")
     parser.add_argument("--memory", type=parse_memory, default="1G", help="working memory")
     parser.add_argument("--limit", type=parse_memory, help="hard limit of the process's data; none if left out")
     parser.add_argument("--folder", type=Path, help="where to write; the system's temporary folder if left out")
@@ -101,10 +109,14 @@ def read(folder: Path) -> None:
                 pass
 
 
-def load(folder: Path, memory: int) -> AttackInput:
-    """What was written, as memory maps."""
+def load(folder: Path, size: argparse.Namespace) -> AttackInput:
+    """What was written, as memory maps; the pretrained models answer as the finetuned ones do."""
     models = [np.load(path, mmap_mode="r") for path in sorted(folder.glob("[0-9]*.npy"))]
-    return AttackInput(Predictions(models, memory), np.load(folder / "membership.npy"))
+    labels = None
+    if size.pretraining_labels is not None:
+        labels = np.random.default_rng(1).integers(0, size.pretraining_labels, len(models[0]))
+    finetuned, pretrained = Predictions(models, size.memory), Predictions(models, size.memory)
+    return AttackInput(finetuned, np.load(folder / "membership.npy"), pretrained, pretraining_labels=labels)
 
 
 def attack(folder: Path, size: argparse.Namespace) -> dict[str, Any]:
@@ -113,14 +125,18 @@ def attack(folder: Path, size: argparse.Namespace) -> dict[str, Any]:
         # Heap, stacks and other private memory; maps of files are not part of it.
         resource.setrlimit(resource.RLIMIT_DATA, (size.limit, size.limit))
     names = size.attack or ["gaussian", "adapted-lira"]
-    attack_named(names[0])
-    answers = load(folder, size.memory)
+    attack_named(names[0].partition(":")[0])
+    answers = load(folder, size)
+    if size.windows is not None:
+        whole = windows.windows
+        tmi.windows = lambda answers: islice(whole(answers), size.windows)
     report: dict[str, Any] = {"resident_before": resident("VmRSS"), "attacks": {}}
     report["reduce_seconds"] = timed(lambda: reduce(answers))
     report["reduce_peak"] = resident("VmHWM")
     for name in names:
+        forget_peak()
         started = time.perf_counter()
-        scores = scored(name, answers, range(size.targets))
+        scores = scored(name, answers, range(size.targets), size.windows)
         report["attacks"][name] = {
             "seconds": time.perf_counter() - started,
             "peak": resident("VmHWM"),
@@ -136,9 +152,12 @@ def reduce(answers: AttackInput) -> None:
         _core.reduce_logits(block)
 
 
-def scored(name: str, answers: AttackInput, targets: range) -> NDArray[np.float64]:
-    """The scores of an attack, in the parts and with the progress of ``tmi score``."""
-    found = attack_named(name)
+def scored(name: str, answers: AttackInput, targets: range, windows: int | None) -> NDArray[np.float64]:
+    """The scores of an attack, in the parts and with the progress of ``tmi score``; those of some windows at once."""
+    name, _, few = name.partition(":")
+    found, answers = attack_named(name), answers.at(slice(int(few))) if few else answers
+    if windows is not None and not found.point_by_point:
+        return score(found, answers, targets)
     whole = parts(found, len(targets), answers.membership.shape[1], 1)
     jobs = [Job((found, part), part.size) for part in whole]
     pieces = InProcess(Bars(Console(stderr=True))).map("score", name, _scored_part, Opened(answers), jobs)
@@ -184,6 +203,11 @@ def resident(key: str) -> int:
     """Resident bytes of this process: ``VmRSS`` now, ``VmHWM`` at most so far; pages of mapped files included."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{key}:"))
+
+
+def forget_peak() -> None:
+    """Let ``VmHWM`` begin anew (proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def show(report: dict[str, Any]) -> None:

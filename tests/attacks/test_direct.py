@@ -96,7 +96,7 @@ def test_few_classes_have_the_probabilities_of_all(labels: bool) -> None:
         own = np.take_along_axis(every, answers.pretraining_labels[None, :, None, None], axis=-1)
         np.testing.assert_allclose(few[..., :1], own, rtol=1e-4)
     # Two of the model's own confidence, or none: a probe would take the first of each point for one and the same class.
-    assert np.shape(_all_odds(_with_few_classes(answers)))[-1:] == ((2,) if labels else ())
+    assert [held.shape[-1] for held in _all_odds(_with_few_classes(answers))] == [2] * labels
     # The others are in the order of how likely all models together hold them.
     assert (np.diff(np.log(few[..., labels:-1]).mean(axis=(0, 2)), axis=-1) < 0).all()
     few_of_answers = pretrained(drawn("independent", 5, 30, np.random.default_rng(3)), MOST_CLASSES)

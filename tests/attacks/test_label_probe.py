@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from made.simulated import drawn
-from tmi.attacks.features.probe import label_probes
+from tmi.attacks.features.probe import held_probes
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
@@ -80,7 +80,7 @@ def test_a_point_alone_with_its_label_is_neutral() -> None:
     labels = np.array(answers.pretraining_labels)
     labels[5] = 99
     alone = replace(answers, pretraining_labels=labels)
-    assert (label_probes(alone)[:, 5] == 0).all()
+    assert (held_probes(alone).at(range(5, 6)) == 0).all()
     assert (attack_named("label-probe-shadows").score(alone, [0, 1])[:, 5] == 0).all()
     assert np.isfinite(attack_named("tmi").score(alone, [0])).all()
 

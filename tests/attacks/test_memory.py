@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from sklearn.metrics import roc_auc_score
 
 from made.simulated import drawn, simulated
 from tmi.attacks.features.classes import MOST_CLASSES, likeliest_classes
-from tmi.attacks.features.probe import label_probes
+from tmi.attacks.features.probe import held_probes, label_probes
 from tmi.attacks.gaussian import _coordinates, _excess_distance
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
+from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
+from tmi.predictions.rows import HeldRows
 
 # Peak resident memory that an attack adds to what was there, in MB, with so many bytes for the arrays of a window.
 MEASURE = """
@@ -91,7 +94,37 @@ def test_parts_of_points_and_models_change_nothing(attack: str, monkeypatch: pyt
 
 def test_some_models_are_probed_as_all_are() -> None:
     answers = simulated(points=40)
-    np.testing.assert_array_equal(label_probes(answers, [5, 2]), label_probes(answers)[[5, 2]])
+    some = np.concatenate([found for _, found in label_probes(answers, [5, 2])])
+    np.testing.assert_array_equal(some, held_probes(answers).at(range(40))[[5, 2]])
+
+
+@pytest.mark.parametrize("design", ["independent", "balanced"])
+@pytest.mark.parametrize("attack", ["tmi", "label-probe-shadows"])
+def test_odds_in_a_file_change_no_bit(attack: str, design: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it what models say of labels that are classes of theirs, in parts of points."""
+    answers = simulated(points=150)
+    membership = drawn(design, 24, 150, np.random.default_rng(0))
+    answers = replace(answers, membership=membership, labels=np.arange(150) % answers.predictions.shape[-1])
+    whole = score(attack_named(attack), answers, [0, 3])
+    monkeypatch.setattr("tmi.predictions.rows.LARGEST_HELD", 1000)
+    monkeypatch.setattr("tmi.attacks.confidences.PART_ENTRIES", 7 * 24 * 3)
+    monkeypatch.setattr("tmi.attacks.features.probe.READ_ENTRIES", 5 * 3 * 150 * 4)
+    np.testing.assert_array_equal(score(attack_named(attack), replace(answers), [0, 3]), whole)
+
+
+def test_label_probes_against_shadows_at_parts_of_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is summed up over all points is summed up in another order."""
+    answers = simulated(points=150)
+    whole = score(attack_named("label-probe-shadows"), answers, [0, 3])
+    monkeypatch.setattr("tmi.attacks.label_probe.PART_ENTRIES", 7 * 24)
+    np.testing.assert_allclose(score(attack_named("label-probe-shadows"), answers, [0, 3]), whole, rtol=1e-9)
+
+
+def test_no_room_for_a_file_of_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tmi.predictions.rows.LARGEST_HELD", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(TmiError, match=r"none: 80,000 bytes cannot be held there: No such file .*folder in TMPDIR"):
+        HeldRows((100, 50, 2))
 
 
 def test_gaussian_offline_with_many_classes_is_the_same() -> None:

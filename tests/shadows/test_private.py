@@ -172,7 +172,12 @@ def test_progress_counts_the_expected_samples() -> None:
             r"finetune\.private\.epsilon is 0\.0001, for which Opacus finds no noise with delta 0\.0002",
         ),
         ({"epsilon": 1e-300}, r"finetune\.private\.epsilon is 1e-300, for which Opacus finds no noise"),
-        ({"noise_multiplier": 1e-9}, r"finetune\.private: Opacus finds no epsilon for a noise_multiplier of 1e-09"),
+        ({"epsilon": 1001.0}, r"finetune\.private\.epsilon is 1001, expected at most 1,000, or inf for no noise"),
+        (
+            {"noise_multiplier": 0.05},
+            r"noise_multiplier is 0\.05, which spends an epsilon of about \d.*, expected at most",
+        ),
+        ({"noise_multiplier": 1e-9}, r"noise_multiplier is 1e-09, which spends an epsilon of about .* at most 1,000"),
     ],
 )
 def test_budgets_that_no_accountant_can_tell(private: dict[str, float], sentence: str) -> None:

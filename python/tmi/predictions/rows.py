@@ -1,9 +1,13 @@
-"""Rows of arrays that lie in files, read when they are wanted."""
+"""Rows of arrays that lie in files, read when they are wanted; and rows that are laid into one until they are."""
 
 from __future__ import annotations
 
 import math
 import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,9 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.system.files import file_state
+
+# Bytes of numbers about all models and points that are held in memory.
+LARGEST_HELD = 1 << 28
 
 
 @dataclass
@@ -51,6 +58,67 @@ class FileRows:
             raise TmiError(f"{self.path}: cannot be read: {error}") from None
         if not is_whole:
             raise TmiError(f"{self.path}: was changed while it was in use")
+
+
+class HeldRows:
+    """Numbers about every model and point: in memory, or where they are many in a file that has no name.
+
+    The file lies where the system has its temporary files (``TMPDIR``) and is gone when this is. It is read a few
+    points at a time, and not through a memory map, see `FileRows`.
+
+    Args:
+        shape: ``(models, points, values)``.
+
+    Raises:
+        TmiError: there is no room for the file.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self._is_large = 8 * math.prod(shape) > LARGEST_HELD
+        self._rows = np.empty((0, 0, 0) if self._is_large else shape)
+        if self._is_large:
+            with self._writing():
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # as long as this
+            weakref.finalize(self, self._file.close)
+
+    def put(self, models: range, points: range, rows: NDArray[np.float64]) -> None:
+        """Lay down ``[models, points, values]`` of some consecutive models at some consecutive points."""
+        if not self._is_large:
+            self._rows[models.start : models.stop, points.start : points.stop] = rows
+            return
+        with self._writing():
+            for model, row in zip(models, rows, strict=True):
+                self._file.seek(self._place(model, points))
+                self._file.write(np.ascontiguousarray(row).data)
+
+    def at(self, *points: range) -> NDArray[np.float64]:
+        """What was laid down about all models at some points, ``[models, points, values]``, a copy."""
+        found = np.empty((self.shape[0], sum(map(len, points)), self.shape[2]))
+        start = 0
+        for some in points:
+            here = slice(start, start := start + len(some))
+            if not self._is_large:
+                found[:, here] = self._rows[:, some.start : some.stop]
+                continue
+            for model, row in enumerate(found[:, here]):
+                self._file.seek(self._place(model, some))
+                self._file.readinto(row.view(np.uint8).data)
+        return found
+
+    def _place(self, model: int, points: range) -> int:
+        _, every, values = self.shape
+        return 8 * values * (model * every + points.start)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TmiError(
+                f"{tempfile.gettempdir()}: {8 * math.prod(self.shape):,} bytes cannot be held there: {error.strerror}; "
+                "expected room for them, or another folder in TMPDIR"
+            ) from None
 
 
 def unmapped(array: NDArray[Any]) -> NDArray[Any] | FileRows:

@@ -120,7 +120,7 @@ class Answers:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last of a message that quotes the file
             raise TmiError(
                 f"{self.path}: the kept answers cannot be read or written ({error}); expected an SQLite file of tmi; "
                 "without it, all is asked for again"

@@ -11,7 +11,8 @@ together, so that points which no model was pretrained on dilute it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from tmi.attacks.features.conditioning import LARGEST_LOGIT
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.rows import HeldRows
 
 # Of the identity in the covariance within classes.
 PENALTY = 0.1
@@ -30,8 +32,21 @@ PRIOR_WEIGHT = 8.0
 READ_ENTRIES = 40_000_000
 
 
-def label_probes(answers: AttackInput, models: Sequence[int] | None = None) -> NDArray[np.float64]:
-    """The log odds of the points' own pretraining labels, float64 ``[models, points, probes + 1]``.
+@lru_cache(maxsize=1)  # several attacks on the same answers need them
+def held_probes(answers: AttackInput) -> HeldRows:
+    """What `label_probes` finds of all models, about the challenge points and behind them the reference points."""
+    held: HeldRows | None = None
+    for models, found in label_probes(answers):
+        held = held or HeldRows((len(answers.membership), *found.shape[1:]))
+        held.put(models, range(found.shape[1]), found)
+    assert held is not None
+    return held
+
+
+def label_probes(
+    answers: AttackInput, models: Sequence[int] | None = None
+) -> Iterator[tuple[range, NDArray[np.float64]]]:
+    """The log odds of the points' own pretraining labels, ``[models, points, probes + 1]``, some models at a time.
 
     There is a probe of the answers to the points themselves, and where there are augmentations one of how these answers
     differ from those to the augmentations, and one of their mean with those to the first augmentation, which is the
@@ -43,6 +58,9 @@ def label_probes(answers: AttackInput, models: Sequence[int] | None = None) -> N
     Args:
         answers: with pretraining labels.
         models: whose answers are probed; all of them if left out.
+
+    Yields:
+        Which of the probed models these are, by their place, and what was found of them, float64.
 
     Raises:
         TmiError: without.
@@ -57,21 +75,21 @@ def label_probes(answers: AttackInput, models: Sequence[int] | None = None) -> N
         parts.append([each.reference.predictions for each in finetunings if each.reference is not None])
         labels = np.concatenate([labels, reference.pretraining_labels])
     probed = range(len(answers.membership)) if models is None else list(models)
-    found = np.empty((len(probed), len(labels), probes + 1))
     size = max(1, READ_ENTRIES // (probes * len(labels) * sum(each.shape[-1] for each in parts[0])))
     for start in range(0, len(probed), size):
         chosen = probed[start : start + size]
-        read = np.concatenate(
-            [
-                np.concatenate([read_answers(each.restricted(chosen), probes) for each in side_by_side], axis=-1)
-                for side_by_side in parts
-            ],
+        read = _joined(
+            [_joined([read_answers(each.restricted(chosen), probes) for each in side], axis=-1) for side in parts],
             axis=2,
         )
         odds = log_odds(read, labels, np.ones(read.shape[1:3], dtype=np.float32), answers.threads)
-        found[start : start + size, :, :-1] = odds
-        found[start : start + size, :, -1] = on_one_scale(odds.mean(axis=-1), labels)
-    return found
+        mean = on_one_scale(odds.mean(axis=-1), labels)
+        yield range(start, start + len(chosen)), np.concatenate([odds, mean[..., None]], axis=-1)
+
+
+def _joined(arrays: list[NDArray[np.float32]], axis: int) -> NDArray[np.float32]:
+    """Arrays behind one another; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
 
 
 def log_odds(

@@ -14,12 +14,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.confidences import confidences
+from tmi.attacks.confidences import confidences, in_parts
 from tmi.attacks.features.classes import MOST_CLASSES, likeliest_classes
 from tmi.attacks.features.conditioning import Conditioned, condition_answers
-from tmi.attacks.features.probe import label_probes
+from tmi.attacks.features.probe import held_probes
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
+from tmi.predictions.rows import HeldRows
 
 # Fewer points at a time the more models there are, so that their matrices fit the memory.
 LEAST_POINTS, MOST_POINTS = 100, 2_000
@@ -71,10 +72,13 @@ def windows(answers: AttackInput) -> Iterator[Window]:
 # One: that of the last attack, which the next one on the same answers needs as well.
 @lru_cache(maxsize=1)
 def _window(answers: AttackInput, challenged: range, further: range) -> Window:
-    odds = _all_odds(answers)
-    if odds is not None:
-        points = answers.membership.shape[1]
-        odds = odds[:, [*challenged, *(points + reference for reference in further)]]
+    held, points = _all_odds(answers), answers.membership.shape[1]
+    behind = range(points + further.start, points + further.stop)
+    odds = None
+    if held:
+        # Points come first in memory: the order in which sums over models are taken, and with it their last bits.
+        by_point = [each.at(challenged, behind).transpose(1, 0, 2) for each in held]
+        odds = np.ascontiguousarray(np.concatenate(by_point, axis=-1)).transpose(1, 0, 2)
     part = _part(answers, challenged, further)
     if min(len(answers.membership[0]), LEAST_POINTS) > _points_with_room(answers):
         part = _with_few_classes(part)
@@ -106,16 +110,25 @@ def _with_few_classes(answers: AttackInput) -> AttackInput:
     )
 
 
-@lru_cache(maxsize=1)
-def _all_odds(answers: AttackInput) -> NDArray[np.float64] | None:
-    odds, labels, pretraining = [], answers.labels, answers.pretraining_labels
-    if labels is not None and answers.reference is None:
-        # The model's own odds, which no probe has to learn.
-        own = confidences(answers, 0)
-        odds.append(own if own.shape[-1] == 1 else np.stack([own[..., 0], own.mean(axis=-1)], axis=-1))
+def _all_odds(answers: AttackInput) -> list[HeldRows]:
+    labels, pretraining = answers.labels, answers.pretraining_labels
+    odds = [_own_odds(answers)] if labels is not None and answers.reference is None else []
     if pretraining is not None and not (odds and np.array_equal(pretraining, labels)):  # type: ignore[arg-type]
-        odds.append(label_probes(answers))
-    return np.concatenate(odds, axis=-1) if odds else None
+        odds.append(held_probes(answers))
+    return odds
+
+
+@lru_cache(maxsize=1)
+def _own_odds(answers: AttackInput) -> HeldRows:
+    """The models' own odds of the labels, which no probe has to learn: of the point itself and on average."""
+    models, points, augmentations, _ = answers.predictions.shape
+    held, start = HeldRows((models, points, min(augmentations, 2))), 0
+    for part in in_parts(answers):
+        own = confidences(part, 0)
+        here = range(start, start := start + own.shape[1])
+        rows = own if augmentations == 1 else np.stack([own[..., 0], own.mean(axis=-1)], axis=-1)
+        held.put(range(models), here, rows)
+    return held
 
 
 def _part(answers: AttackInput, challenged: range, further: range) -> AttackInput:
