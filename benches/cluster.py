@@ -5,7 +5,7 @@
     python benches/cluster.py jobs --simulated 1000            # on made-up workers, which are done at once
     python benches/cluster.py jobs --cluster local --kilobytes 100 --jobs 1000     # each reads a file and leaves one
     python benches/cluster.py overhead digits --set models=64  # a run in processes and on Ray, by turns
-    python benches/cluster.py model digits --small 8 --large 80
+    python benches/cluster.py model digits --small 8,16 --large 80
 
 Every figure is also given in seconds of the processor, of all processes that took part: others on the machine change
 those less.
@@ -62,7 +62,7 @@ def main() -> None:
             of_run.add_argument("--turns", type=int, default=1)
             of_run.add_argument("--workers", type=int, default=2)
         else:
-            of_run.add_argument("--small", type=int, default=8, help="models of the run that foretells the other")
+            of_run.add_argument("--small", default="8,16", help="models of the runs that foretell the large one")
             of_run.add_argument("--large", type=int, default=80)
     arguments = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
@@ -171,17 +171,22 @@ def measure_overhead(arguments: argparse.Namespace) -> None:
 
 
 def measure_model(arguments: argparse.Namespace) -> None:
-    """Foretell the seconds of a large run from those of a small one, one job after another, and make it."""
-    counts = arguments.small, arguments.large
-    small, large = (stage_seconds(configured(arguments, models=count)) for count in counts)
-    # Models are independent of one another, and so are targets; the rest is done once.
-    times = {stage: 1.0 if stage in ("membership", "report") else counts[1] / counts[0] for stage in small}
-    foretold = {stage: small[stage] * times[stage] for stage in small}
-    print(f"{'stage':<12}{counts[0]:>5} models{counts[1]:>5} models  foretold  ratio")
-    for stage, seconds in large.items():
-        ratio = foretold[stage] / seconds
-        print(f"{stage:<12}{small[stage]:>10.2f} s{seconds:>10.2f} s{foretold[stage]:>8.2f} s{ratio:>7.2f}")
-    whole, said = sum(large.values()), sum(foretold.values())
+    """Foretell the seconds of a large run from those of two small ones, one job after another, and make it."""
+    few, more = (int(number) for number in arguments.small.split(","))
+    counts = few, more, arguments.large
+    # What is loaded and compiled at the first time is no time of every run.
+    stage_seconds(configured(arguments, models=few))
+    measured = [stage_seconds(configured(arguments, models=models)) for models in counts]
+    print("stage       " + "".join(f"{models:>5} models" for models in counts) + "  foretold  ratio")
+    said = 0.0
+    for stage in measured[0]:
+        # Models are independent of one another, and so are targets; the rest is done once.
+        low, high, large = (each[stage] for each in measured)
+        slope = max(0.0, high - low) / (more - few)
+        foretold = max(0.0, low - few * slope) + arguments.large * slope
+        said += foretold
+        print(f"{stage:<12}{low:>10.2f} s{high:>10.2f} s{large:>10.2f} s{foretold:>8.2f} s{foretold / large:>7.2f}")
+    whole = sum(measured[-1].values())
     print(f"in all {whole:.1f} s, foretold {said:.1f} s: {said / whole:.2f}")
 
 

@@ -14,7 +14,7 @@ TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE_BLOCK = re.compile(r"^```(python|toml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 # The one about a GPU needs one.
-FOLLOWED = ["first-audit", "images", "texts", "endpoint-of-a-generator", "without-shadow-models"]
+FOLLOWED = ["first-audit", "images", "texts", "endpoint-of-a-generator", "without-shadow-models", "cluster"]
 
 
 def follow(tutorial: str, folder: Path) -> None:
@@ -37,6 +37,8 @@ def follow(tutorial: str, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("tutorial", FOLLOWED)
 def test_following_a_tutorial_works(tutorial: str, tmp_path: Path) -> None:
+    if tutorial == "cluster":
+        pytest.importorskip("ray", reason="needs Ray")
     follow(tutorial, tmp_path)
     assert list((tmp_path / "runs").glob("*/report.html"))
 
