@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tmi.config import load_config, parse_value, preset_text
+from tmi.config import load_any_config, load_config, parse_value, preset_text
 from tmi.config.reading import LARGEST_TOML
 from tmi.errors import TmiError
 
@@ -88,3 +88,10 @@ def test_values_of_set_that_are_no_toml_are_texts() -> None:
 def test_infinite_epsilon_is_still_no_noise() -> None:
     config = load_config("digits", epsilons=[1.0, float("inf")])
     assert config.variants["epsilon-inf"]
+
+
+def test_files_that_are_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("files = 3\n")
+    with pytest.raises(TmiError, match="the key 'files' is 3"):
+        load_any_config(path)

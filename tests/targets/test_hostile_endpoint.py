@@ -133,6 +133,11 @@ def test_a_packed_answer_is_not_unpacked_for_ever(server: Server, tmp_path: Path
         ("UPDATE answers SET numbers = x'000000000000f87f" + "0" * 32 + "'", "an answer with NaN is kept"),
         ("CREATE VIEW mine AS SELECT 1", "it has views or triggers"),
         ("DROP TABLE answers; CREATE TABLE answers (key TEXT)", "cannot be read or written"),
+        # What SQLite says of it quotes bytes that are no text.
+        (
+            "PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = CAST(x'e52829' AS TEXT), sql = 'CREATE ('",
+            "cannot be read or written",
+        ),
         (
             "DROP TABLE answers; CREATE VIEW answers AS WITH RECURSIVE all_numbers(key, numbers) AS "
             "(SELECT x'00', x'00' UNION ALL SELECT key, numbers FROM all_numbers) SELECT * FROM all_numbers",

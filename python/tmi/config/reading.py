@@ -117,7 +117,9 @@ def load_any_config(path: Path, overrides: dict[str, Any] | None = None) -> Atta
     if "files" not in document:
         return load_config(str(path), overrides)
     with_values(document, overrides or {})
-    return (saved_config if "predictions" in table_of(document, "files") else without_shadows_config)(document, str(path))
+    return (saved_config if "predictions" in table_of(document, "files") else without_shadows_config)(
+        document, str(path)
+    )
 
 
 def attacked_config(document: dict[str, Any], origin: str) -> AttackedConfig:
