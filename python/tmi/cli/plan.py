@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tmi.runs.run import Run
 
 OK = "✓"
+# Half a minute: less is told by the milliseconds of the jobs.
+LEAST_HOURS = 0.01
 GIB = 1 << 30
 
 
@@ -149,7 +151,8 @@ def _work(run: Run, needs: Needs) -> dict[str, str]:
         if stage.operations:
             texts[name] += f", {stage.operations:.1e} operations"
         hours = stage.busy * (run.config.compute.job_gpus if on_gpu else 1.0) / 3600
-        texts[name] += f", {_bytes(stage.files)} of files: {hours:,.2g} {'GPU' if on_gpu else 'core'}-hours"
+        spent = f"{hours:,.3g}" if hours >= LEAST_HOURS else f"less than {LEAST_HOURS}"
+        texts[name] += f", {_bytes(stage.files)} of files: {spent} {'GPU' if on_gpu else 'core'}-hours"
     return texts
 
 
@@ -178,7 +181,7 @@ def _estimates(run: Run, needs: Needs, *, elsewhere: bool) -> dict[str, str]:
 
 def _duration(seconds: float) -> str:
     if seconds < 1:
-        return f"{1000 * seconds:.2g} ms"
+        return f"{1000 * seconds:.0f} ms"
     units = ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "days"))
     size, unit = next((size, unit) for limit, size, unit in units if seconds < limit)
     value = seconds / size
