@@ -14,7 +14,7 @@ TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE_BLOCK = re.compile(r"^```(python|toml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 # The one about a GPU needs one.
-FOLLOWED = ["first-audit", "images", "texts", "endpoint-of-a-generator", "without-shadow-models", "cluster"]
+FOLLOWED = ["first-audit", "images", "texts", "writing", "endpoint-of-a-generator", "without-shadow-models", "cluster"]
 
 
 def follow(tutorial: str, folder: Path) -> None:

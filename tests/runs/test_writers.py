@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tmi.attacks.registry import attack_named
+from tmi.attacks.scoring import score
 from tmi.cli import tmi as cli
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
+from tmi.metrics.bootstrap import Bootstrap
+from tmi.metrics.roc import judge
+from tmi.predictions.views import View
 from tmi.report.results import Results
+from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
+from tmi.runs.run import Run
+from tmi.shadows.experiment import on_this_machine
 
 WORDS = ["river", "stone", "cloud", "paper", "music", "garden", "winter", "silver", "engine", "window", "letter"]
 
@@ -129,6 +138,24 @@ def test_the_report_speaks_of_texts(results: Results, folder: Path) -> None:
     markdown = (folder / "out" / "report.md").read_text()
     assert "perplexity" in markdown
     assert "near chance" not in markdown
+
+
+@pytest.mark.slow
+def test_membership_by_coin_flips_is_no_leak(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    run = Run(on_this_machine(configured(folder)), RunDirectory(folder / "out"))
+    answers, models, random = run.answers(1 << 30, View("tokens")), run.config.models, np.random.default_rng(0)
+    aucs: dict[str, list[float]] = {name: [] for name in results.attacks if name != "tmi-pointwise"}
+    for _ in range(20):
+        # As it is drawn, but of no model that was asked.
+        flipped = replace(answers, membership=random.random(answers.membership.shape) < 0.5, reference=None)
+        for name, found in aucs.items():
+            scores = score(attack_named(name), flipped, range(models))
+            found.append(judge(scores, flipped.membership, [0.1], Bootstrap(10, 0.95, 0)).auc.estimate)
+    for name, found in aucs.items():
+        error = np.std(found, ddof=1) / np.sqrt(len(found))
+        assert abs(np.mean(found) - 0.5) < 4 * error, name
+        assert error < 0.03, name
 
 
 @pytest.mark.parametrize(
