@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,4 +73,16 @@ def test_shared_memory_has_no_name_and_where_there_is_none_nothing_is_sent(monke
     assert place.load() is None
     monkeypatch.delattr(os, "memfd_create")
     shared.send("key", Large().numbers)
+    assert shared.places == {}
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(resource.RLIMIT_NOFILE, 0), (resource.RLIMIT_FSIZE, 1000)])
+def test_where_a_limit_of_the_system_is_reached_nothing_is_sent(limit: int, allowed: int) -> None:
+    shared, (soft, hard) = SharedMemory(), resource.getrlimit(limit)
+    resource.setrlimit(limit, (allowed, hard))
+    try:
+        # Small enough to be written when the file is closed, and not before.
+        shared.send("key", lambda: np.zeros(200))
+    finally:
+        resource.setrlimit(limit, (soft, hard))
     assert shared.places == {}

@@ -9,6 +9,7 @@ import mmap
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -63,18 +64,17 @@ class SharedMemory:
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(content(), protocol=5, buffer_callback=buffers.append)
         parts = []
-        file = os.fdopen(os.memfd_create("tmi"), "wb")
-        try:
+        # At a limit of the system, also one that is met when the file is closed: everybody has a copy then.
+        with suppress(OSError), ExitStack() as failing:
+            file = failing.enter_context(os.fdopen(os.memfd_create("tmi"), "wb"))
             for part in (memoryview(pickled), *(buffer.raw() for buffer in buffers)):
                 file.seek(-(-file.tell() // ALIGNMENT) * ALIGNMENT)
                 parts.append((file.tell(), part.nbytes))
                 file.write(part)
             file.flush()
-        except OSError:  # a limit of the system: everybody has a copy then
-            file.close()
-            return
-        self._files.append(file)
-        self.places[key] = Place(f"/proc/{os.getpid()}/fd/{file.fileno()}", parts)
+            failing.pop_all()
+            self._files.append(file)
+            self.places[key] = Place(f"/proc/{os.getpid()}/fd/{file.fileno()}", parts)
 
     def close(self) -> None:
         """Let go of everything; who looks at it still has it."""
