@@ -21,7 +21,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from made.mutations import mutated, sealed
@@ -110,7 +110,8 @@ def targets(folder: Path) -> list[Target]:
 
 def _peak() -> int:
     """Most kilobytes that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> 10 if sys.platform == "darwin" else peak
 
 
 @dataclass
@@ -166,8 +167,9 @@ def run(target: Target, folder: Path, seed: int, inputs: int) -> Tally:
 def _work(target: Target, folder: Path, seed: int, numbers: Sequence[int], output: int) -> None:
     """Read inputs one after the other and say what became of each; in a forked process, which ends."""
     try:
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
+        if sys.platform == "linux":
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
         quiet = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(quiet, stream)
@@ -195,7 +197,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="tmi-fuzz-") as name:
         folder = Path(name)
-        found = [each for each in targets(folder) if not chosen.names or each.name in chosen.names]
+        every = targets(folder)
+        if unknown := {*chosen.names} - {each.name for each in every}:
+            parser.error(f"no target {sorted(unknown)}, expected some of {[each.name for each in every]}")
+        if chosen.case is not None and len(chosen.names) != 1:
+            parser.error("--case is an input of one TARGET")
+        found = [each for each in every if not chosen.names or each.name in chosen.names]
         if chosen.case is not None:
             kept = Path(tempfile.mkdtemp(prefix="tmi-fuzz-case-"))
             return _show(found[0], kept, chosen.seed, chosen.case)
@@ -217,19 +224,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show(target: Target, folder: Path, seed: int, number: int) -> int:
     """One input with the traceback of what it does."""
     target.write(folder)
-    read = target.read
 
     def shown(place: Path, name: str) -> None:
         shutil.copytree(place, folder / "kept", ignore=shutil.ignore_patterns("kept"))
         print(f"{name} was mutated; all files are in {folder / 'kept'}")
         try:
-            read(place, name)
+            target.read(place, name)
         except BaseException:
             traceback.print_exc()
             raise
 
-    object.__setattr__(target, "read", shown)
-    print(target.case(folder, seed, number))
+    print(replace(target, read=shown).case(folder, seed, number))
     return 0
 
 

@@ -31,38 +31,14 @@ MutateBytes = Callable[[random.Random, bytes], bytes]
 
 # Whole numbers at the ends of types, and as many that a length could be.
 LENGTHS = (
-    0,
-    1,
-    2,
-    3,
-    127,
-    128,
-    255,
-    256,
-    65535,
-    1 << 31,
-    (1 << 31) - 1,
+    *(0, 1, 2, 3, 127, 128, 255, 256, 65535, 1 << 31, (1 << 31) - 1),
     (1 << 32) - 1,
     1 << 40,
     (1 << 63) - 1,
     1 << 63,
 )
 NUMBERS = (
-    "0",
-    "-1",
-    "1e999",
-    "-1e308",
-    "nan",
-    "inf",
-    "0.5",
-    "1" * 19,
-    "9" * 400,
-    "0x10",
-    "",
-    "1_0",
-    "٣",
-    "true",
-    "None",
+    *("0", "-1", "1e999", "-1e308", "nan", "inf", "0.5", "1" * 19, "9" * 400, "0x10", "", "1_0", "٣", "true", "None"),
 )
 JUNK: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2, 0.5, -0.5, 1e308, -1e308, 5e-324, float("nan"), float("inf"), float("-inf")),
@@ -91,22 +67,8 @@ DESCRIPTIONS = (
     *("|S4", "<U0", "|S0", "|O", "<f16", "<f3", "<U999999999", "<M8", "|V4", "f4", "=f4", "<f4,<f4", ""),
 )
 SPECIAL = (
-    0.0,
-    -0.0,
-    1.0,
-    -1.0,
-    0.5,
-    2.0,
-    np.nan,
-    np.inf,
-    -np.inf,
-    3.4e38,
-    -3.4e38,
-    1e-45,
-    65504.0,
-    1e300,
-    -1e300,
-    1e-320,
+    *(0.0, -0.0, 1.0, -1.0, 0.5, 2.0, np.nan, np.inf, -np.inf),
+    *(3.4e38, -3.4e38, 1e-45, 65504.0, 1e300, -1e300, 1e-320),
 )
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
@@ -384,29 +346,14 @@ def _parquet(draw: random.Random, content: bytes) -> bytes:
 
 def _sqlite(draw: random.Random, content: bytes) -> bytes:
     """Other rows, tables, views or settings."""
-    cells = (
-        "NULL",
-        "1",
-        "1.5",
-        "'text'",
-        "x''",
-        "zeroblob(24)",
-        "zeroblob(40)",
-        "randomblob(24)",
-        "randomblob(40)",
-        "zeroblob(1000000)",
-    )
+    blobs = "x''", "zeroblob(24)", "zeroblob(40)", "randomblob(24)", "randomblob(40)", "zeroblob(1000000)"
+    cells = ("NULL", "1", "1.5", "'text'", *blobs)
     statements = (
         *(f"UPDATE answers SET numbers = {draw.choice(cells)}" for _ in range(4)),
         *(f"UPDATE answers SET key = {draw.choice(cells)} WHERE rowid = 1" for _ in range(2)),
         *(f"UPDATE sent SET points = {draw.choice((*cells, '-1', '1e300', str((1 << 63) - 1)))}" for _ in range(3)),
-        *(
-            "DELETE FROM sent",
-            "DELETE FROM answers",
-            "DROP TABLE sent",
-            "DROP TABLE answers",
-            "INSERT INTO sent VALUES (2, 1)",
-        ),
+        *("DELETE FROM sent", "DELETE FROM answers", "DROP TABLE sent", "DROP TABLE answers"),
+        "INSERT INTO sent VALUES (2, 1)",
         "ALTER TABLE answers RENAME TO other",
         "ALTER TABLE answers RENAME COLUMN numbers TO other",
         "CREATE VIEW v AS SELECT 1",
@@ -466,24 +413,8 @@ def _pickle(draw: random.Random, content: bytes) -> bytes:
     opcodes = (
         *(b"r" + wide, b"j" + wide, b"p" + str(length).encode() + b"\n", b"T" + wide, b"X" + wide, b"\x8b" + wide),
         *(b"\x8e" + long, b"\x8d" + long, b"\x96" + long, b"\x95" + long, number, b"I" + b"9" * 5000 + b"\n"),
-        *(
-            b"2",
-            b"0",
-            b"(",
-            b"t",
-            b"e",
-            b"u",
-            b"b",
-            b"R",
-            b"]",
-            b"}",
-            b"N",
-            b".",
-            b"\x8f",
-            b"\x90",
-            b"(" * 3000,
-            b"]" * 3000,
-        ),
+        *(b"2", b"0", b"(", b"t", b"e", b"u", b"b", b"R", b"]", b"}", b"N", b".", b"\x8f", b"\x90"),
+        *(b"(" * 3000, b"]" * 3000),
     )
     return content[:at] + draw.choice((draw.choice(opcodes), draw.choice(calls))) + content[at:]
 

@@ -352,20 +352,8 @@ def _run(folder: Path) -> Reader:
         predictions=np.concatenate([LOGITS] * 2), membership=np.concatenate([MEMBERSHIP, ~MEMBERSHIP])
     ).items():
         (saved / name).write_bytes(content)
-    tmi(
-        "attack",
-        "--predictions",
-        saved,
-        "--out",
-        run,
-        "--attack",
-        "gaussian",
-        "--workers",
-        "1",
-        "--force",
-        "--set",
-        "evaluation.resamples=100",
-    )
+    how = ("--attack", "gaussian", "--workers", "1", "--force", "--set", "evaluation.resamples=100")
+    tmi("attack", "--predictions", saved, "--out", run, *how)
     paths = [path for path in run.rglob("*") if path.suffix in (".json", ".npy", ".toml")]
     files = {path.relative_to(run).as_posix(): path.read_bytes() for path in paths}
     seals = {name: name.replace(".json", ".npy") for name in files if f"{name[:-5]}.npy" in files}
