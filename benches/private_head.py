@@ -18,7 +18,7 @@ from tmi.shadows.networks import blank_head
 from tmi.shadows.training.data import TrainingSet
 from tmi.shadows.training.private import train_privately
 
-ROUNDS = 3
+ROUNDS = 5
 # Points, width of the features, classes, batch size and epochs: `cifar100-coarse-small`, `cifar100-coarse`, `digits`.
 HEADS = ((1000, 128, 20, 50, 10), (8500, 512, 20, 128, 4), (500, 64, 10, 50, 10))
 

@@ -136,7 +136,7 @@ document = {
 }
 (out / "accelerator.json").write_text(json.dumps(document, indent=2) + "\n")
 
-named = [one.get("model") or one["name"] for one in machine.get("torch", {}).get("devices", machine.get("devices", []))]
+named = [one.get("model") or one["name"] for one in (machine.get("torch") or {"devices": []})["devices"]]
 lines = [
     f"`scripts/accelerator.sh --device {device}` on {', '.join(map(str, named)) or 'an unknown machine'}, {seconds} s "
     f"in all, {installed} of them for the installation.",

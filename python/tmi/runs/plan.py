@@ -309,7 +309,7 @@ def _device_memory(config: Config) -> int:
         return 0
     import torch
 
-    return torch.cuda.max_memory_reserved()
+    return torch.cuda.max_memory_reserved(config.compute.device)
 
 
 def _free(directory: Path) -> int:
