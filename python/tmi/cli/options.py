@@ -185,8 +185,9 @@ def scoring_options(command: Command) -> Command:
                 multiple=True,
                 metavar="VIEW",
                 callback=_parse_list,
-                help="What the adversary sees: logits, probabilities, top-K, top-K-unnamed, label or rounded-D. "
-                "Repeatable, or with commas: the first is the main one, the others are compared with it.",
+                help="What the adversary sees: logits, probabilities, top-K, top-K-unnamed, label or rounded-D; of "
+                "models that write, tokens, top-K, loss or text. Repeatable, or with commas: the first is the main "
+                "one, the others are compared with it.",
             ),
             click.option(
                 "--shadows",

@@ -131,13 +131,7 @@ class OwnNetworks(ShadowMaker):
             self._apply_transfer(classifier, config.seed)
         if step in ("query", "query_pretrained"):
             asked = len(task.challenge_points) + (len(task.reference_points) if step == "query" else 0)
-            network: nn.Module = classifier
-            if (
-                of_pool
-                and config.pretrain.objective != "classification"
-                and config.finetune.objective == "classification"
-            ):
-                network = Likelihoods(classifier, self._mask_id, config.pretrain.mask_fraction)
+            network = self._as_asked(classifier) if of_pool else classifier
             return asked * config.query.count * _operations(network, inputs, train=False)
         # Accuracies are measured at the end.
         seen = len(points) * _operations(classifier, inputs, train=False)
@@ -248,12 +242,10 @@ class OwnNetworks(ShadowMaker):
     @on_one_thread
     def query_pretrained(self, models: range) -> None:
         """Write the logits of pretrained networks under their own heads, or the likelihoods of language models."""
-        config, key = self.experiment.config, self.keys["query_pretrained"]
+        key = self.keys["query_pretrained"]
         challenges, _ = self.experiment.encoded_queries
         for model in models:
-            network: nn.Module = (pretrained := self.pretrained_network(model))
-            if config.pretrain.objective != "classification" and config.finetune.objective == "classification":
-                network = Likelihoods(pretrained, self._mask_id, config.pretrain.mask_fraction)
+            network = self._as_asked(self.pretrained_network(model))
             self.files.save_array(self.files.pretrained_predictions(model), self._predictions(network, challenges), key)
 
     def pretrained_network(self, model: int) -> Classifier:
@@ -275,6 +267,13 @@ class OwnNetworks(ShadowMaker):
         recipe = self.experiment.config.finetune
         is_pooled = recipe.objective == "classification"
         return recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop)
+
+    def _as_asked(self, pretrained: Classifier) -> nn.Module:
+        """A pretrained model as it is asked itself: one of language about its likelihoods, unless it is to write."""
+        recipe = self.experiment.config.pretrain
+        if recipe.objective == "classification" or self.experiment.config.finetune.objective == "causal":
+            return pretrained
+        return Likelihoods(pretrained, self._mask_id, recipe.mask_fraction)
 
     def _apply_transfer(self, classifier: Classifier, seed: int) -> None:
         classes = len(self.experiment.task.downstream.class_names)
