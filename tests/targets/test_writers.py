@@ -167,6 +167,7 @@ NONE = r"no log-probabilities of the prompt's tokens, which target.meaning 'toke
         (of_first(lambda said: said["token_logprobs"].__setitem__(2, 0.5)), "log-probability 0.5, expected at most 0"),
         (of_first(lambda said: said["token_logprobs"].pop()), "expected as many token_logprobs"),
         (of_first(lambda said: said["tokens"].__setitem__(3, "zebra")), r"other tokens than ours, token 3 being zebra"),
+        (of_first(lambda said: said["tokens"].__setitem__(3, ["the"])), r"other tokens than ours, token 3 being"),
         (of_first(lambda said: [said[key].pop(0) for key in said]), "other tokens than ours, token 0 being"),
     ],
 )

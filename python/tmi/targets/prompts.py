@@ -73,8 +73,10 @@ def _by_texts(
         raise TmiError(f"the answer has {len(tokens)} tokens, expected as many token_logprobs")
 
     def differs(place: int) -> bool:
+        if place >= len(tokens) or not isinstance(tokens[place], str):
+            return True
         spellings = texts.spellings(ids[place])
-        return place >= len(tokens) or (spellings is not None and tokens[place] not in spellings)
+        return spellings is not None and tokens[place] not in spellings
 
     other = next((place for place in range(len(ids)) if differs(place)), None)
     if other is not None and len(tokens) <= config.most_written:
