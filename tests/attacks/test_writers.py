@@ -16,6 +16,7 @@ from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
+from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
 from tmi.predictions.views import View
 
@@ -99,6 +100,18 @@ def test_what_baselines_need_is_said() -> None:
 @pytest.mark.parametrize("name", ["tmi", "gaussian", "rmia", "adapted-lira"])
 def test_who_sees_less_finds_the_leak_too(name: str, view: str) -> None:
     assert auc(name, ANSWERS.seen_through(View.parse(view))) > 0.55
+
+
+@pytest.mark.parametrize("name", ["confidence", *(name for name in COMPARING if name not in EXPENSIVE)])
+def test_no_attack_knows_of_tokens_that_are_not_shown(name: str) -> None:
+    answers = written(models=12, points=20)
+    records = answers.predictions.records(slice(None))
+    records["log_odds"][records["rank"] >= 3] -= 1
+    others = Predictions(list(records))
+    changed = replace(answers, predictions=others, pretrained=others)
+    view = View.parse("top-3")
+    found, again = (score(attack_named(name), each.seen_through(view), TARGETS) for each in (answers, changed))
+    np.testing.assert_array_equal(found, again)
 
 
 def test_reference_points_teach() -> None:

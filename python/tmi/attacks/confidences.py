@@ -52,8 +52,11 @@ def asking_alike(answers: AttackInput, targets: Sequence[int]) -> list[Sequence[
 
 
 def of_whole_texts(predictions: Predictions) -> Predictions:
-    """The same predictions; those about the tokens of texts in one number for each text, how sure a model is of it."""
-    return predictions.seen_through(View("loss")) if predictions.are_log_odds else predictions
+    """The same predictions; those about the tokens of texts in one number for each text, how sure a model is of it.
+
+    That is what the view shows of it: of tokens that it does not show, that they are not shown.
+    """
+    return predictions.seen_through(View("loss", predictions.view.number)) if predictions.are_log_odds else predictions
 
 
 # With labels, all targets ask for the same.

@@ -243,7 +243,7 @@ class AttackInput:
         return replace(
             self,
             predictions=self.predictions.seen_through(view),
-            pretrained=pretrained and pretrained.seen_through(view.within(pretrained.shape[-1])),
+            pretrained=pretrained and pretrained.seen_through(view.within(pretrained.dtype, pretrained.shape[-1])),
             reference=self.reference and self.reference.seen_through(view),
             companions=tuple(companion.seen_through(view) for companion in self.companions),
         )

@@ -45,7 +45,8 @@ class View:
 
     Attributes:
         kind: what is seen.
-        number: of the classes that ``top`` and ``top-unnamed`` show, or of the decimals of ``rounded``; else 0.
+        number: of the classes that ``top`` and ``top-unnamed`` show, of the likeliest tokens in each place that
+            ``top`` shows and ``loss`` may be made of, or of the decimals of ``rounded``; else 0.
     """
 
     kind: Kind = "logits"
@@ -127,9 +128,10 @@ class View:
                 f"the view {self.name!r} shows {self.number} classes, expected at most {classes}, all there are"
             )
 
-    def within(self, classes: int) -> View:
+    def within(self, dtype: np.dtype[Any], classes: int) -> View:
         """The same view of models that may have fewer classes: it shows all of them rather than too many."""
-        return View(self.kind, min(self.number, classes)) if self.kind.startswith("top") else self
+        is_cut = self.kind.startswith("top") and dtype != tokens.TOKEN
+        return View(self.kind, min(self.number, classes)) if is_cut else self
 
     def shows_log_odds(self, dtype: np.dtype[Any]) -> bool:
         """Whether what is seen of answers are log-odds already, not logits whose scale says nothing."""
@@ -156,13 +158,13 @@ class View:
         """
         self.require(logits.dtype, logits.shape[-1])
         if logits.dtype == tokens.TOKEN:
-            if self.kind in ("tokens", "top"):
-                return tokens.shown(logits, self.number)
-            there = tokens.tokens_there(logits)
-            whole = self.kind == "loss"
-            seen = (
-                tokens.least_likely(logits["log_odds"], there, (100,))[..., 0] if whole else tokens.reproduced(logits)
-            )
+            if self.kind == "text":
+                seen = tokens.reproduced(logits)
+            else:
+                shown = tokens.shown(logits, self.number)
+                if self.kind != "loss":
+                    return shown
+                seen = tokens.least_likely(shown, tokens.tokens_there(logits), (100,))[..., 0]
             return np.stack([seen, np.zeros_like(seen)], axis=-1)
         if self.kind == "logits":
             return logits
