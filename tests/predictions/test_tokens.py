@@ -116,3 +116,26 @@ def test_a_summary_has_one_width_however_long_texts_are() -> None:
     assert summary.seen_through(View("loss")).shape[-1] == 2
     classes = Predictions([np.zeros((2, 1, 3), dtype=np.float32)] * 3)
     assert classes.summarised() is classes
+
+
+@pytest.mark.parametrize("name", ["tokens", "top-3", "loss"])
+def test_log_odds_that_are_no_numbers_are_refused(name: str) -> None:
+    records = written(models=3, points=5).predictions.records(slice(None))
+    records["log_odds"][1, 2, 0, 0] = np.nan
+    predictions = Predictions(list(records), view=View.parse(name))
+    for seen in (predictions, predictions.summarised()):
+        with pytest.raises(TmiError, match="predictions hold NaN"):
+            seen.block(slice(None))
+
+
+def test_a_summary_needs_room_for_the_tokens_that_it_is_of() -> None:
+    predictions = written(models=4, points=9, tokens=200).predictions
+    assert predictions.summarised().points_in_memory <= predictions.points_in_memory
+    small = Predictions(list(predictions.records(slice(None))), memory=1 << 18)
+    assert small.summarised().points_in_memory * 4 * 2 * 200 * TOKEN.itemsize < 1 << 18
+
+
+def test_longer_views_than_texts_are_the_same_of_pretrained_models() -> None:
+    answers = written(models=3, points=5, tokens=4).seen_through(View.parse("top-9"))
+    assert answers.pretrained is not None
+    assert answers.pretrained.view == View.parse("top-9")

@@ -76,11 +76,13 @@ class Predictions:
         """How many points the working memory has room for, at least 1.
 
         Counted are the block as it is read, two copies of it in float32 (a view, and what an attack makes of it) and
-        two profiles of it (`features.Profiles`, and what the kernel returns).
+        two profiles of it (`features.Profiles`, and what the kernel returns). Whatever is made of the tokens of texts,
+        all of them are read, and put in order in as much room as five such copies.
         """
         models, _, augmentations, classes = self.shape
-        read = models * augmentations * classes * self._models[0].dtype.itemsize
-        copies = 2 * models * augmentations * classes * 4
+        held, copied = self._models[0].shape[-1], 5 if self.dtype == TOKEN else 2
+        read = models * augmentations * held * self.dtype.itemsize
+        copies = copied * models * augmentations * held * 4
         profiles = 2 * models * (2 * classes + 1) * 4
         return max(1, min(self.memory // (read + copies + profiles), LARGEST_BLOCK // read))
 
@@ -142,11 +144,10 @@ class Predictions:
             TmiError: they hold NaN.
         """
         block = self.records(points)
-        if self._is_summarised:
-            return least_likely(self.view.apply(block), tokens_there(block), LEAST_LIKELY)
         if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
-        return self.view.apply(block)
+        seen = self.view.apply(block)
+        return least_likely(seen, tokens_there(block), LEAST_LIKELY) if self._is_summarised else seen
 
     def rows(self, points: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits about some points, ascending, whatever the view: ``[models, points, augmentations, classes]``."""
