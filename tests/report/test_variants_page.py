@@ -103,6 +103,14 @@ def test_the_page_names_another_downstream_task_and_escapes_names() -> None:
     assert "everything, 7 classes of npz:&lt;b&gt;.npz" in html
 
 
+def test_the_page_names_the_texts_that_models_write() -> None:
+    perplexity = {"mean": 8.1, "sd": 0.1, "min": 8.0, "max": 8.3}
+    rows = {"news": row("full", source="jsonl:news.jsonl", downstream_test_perplexity=perplexity)}
+    html = page(make_variants(rows, {"news": difference("digits")}))
+    assert "everything, texts of jsonl:news.jsonl" in html
+    assert "Finetune everything, on texts of jsonl:news.jsonl (news)" in html
+
+
 # From a run
 
 

@@ -51,6 +51,12 @@ class Finetuning:
         return self.epsilon is not None and math.isfinite(self.epsilon)
 
     @property
+    def task(self) -> str:
+        """What it is on: ``10 classes of digits``, or ``texts of pydoc:topics`` where models write."""
+        writes = self.row.downstream_test_perplexity is not None
+        return f"{'texts' if writes else f'{self.row.classes} classes'} of {self.row.source}"
+
+    @property
     def control(self) -> str:
         """The finetuning without noise that it is compared with, or that it is."""
         return self.difference.against if self.noisy and self.difference else self.name

@@ -96,8 +96,8 @@ def _finetuned(row: Finetuning, own: Finetuning) -> str:
     parts = []
     if row.row.transfer != own.row.transfer:
         parts.append(trained(row.row.transfer))
-    if (row.row.source, row.row.classes) != (own.row.source, own.row.classes):
-        parts.append(f"on {row.row.classes} classes of {row.row.source}")
+    if row.task != own.task:
+        parts.append(f"on {row.task}")
     if row.row.points_per_model != own.row.points_per_model:
         parts.append(f"on {row.row.points_per_model:,} points")
     if row.epsilon is not None:

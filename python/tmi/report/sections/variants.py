@@ -118,8 +118,8 @@ def _details(row: Finetuning, own: Finetuning) -> str:
     parts = [trained(row.row.transfer)]
     if row.row.points_per_model != own.row.points_per_model:
         parts.append(f"{row.row.points_per_model:,} points")
-    if (row.row.source, row.row.classes) != (own.row.source, own.row.classes):
-        parts.append(f"{row.row.classes} classes of {row.row.source}")
+    if row.task != own.task:
+        parts.append(row.task)
     return ", ".join(parts)
 
 
