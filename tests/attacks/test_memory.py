@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,6 +126,18 @@ def test_no_room_for_a_file_of_numbers(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(TmiError, match=r"none: 80,000 bytes cannot be held there: No such file .*folder in TMPDIR"):
         HeldRows((100, 50, 2))
+
+
+def test_a_file_of_numbers_that_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system writes a part of what is too long, and says so in the number of bytes alone."""
+    monkeypatch.setattr("tmi.predictions.rows.LARGEST_HELD", 1000)
+    held, limits = HeldRows((1, 5000, 2)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(TmiError, match="80,000 bytes cannot be held there"):
+            held.put(range(1), range(5000), np.ones((1, 5000, 2)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_gaussian_offline_with_many_classes_is_the_same() -> None:

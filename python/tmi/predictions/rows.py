@@ -79,7 +79,8 @@ class HeldRows:
         self._rows = np.empty((0, 0, 0) if self._is_large else shape)
         if self._is_large:
             with self._writing():
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # as long as this
+                # As long as this; with a buffer, since without one the system may write a part and not fail.
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
             weakref.finalize(self, self._file.close)
 
     def put(self, models: range, points: range, rows: NDArray[np.float64]) -> None:
@@ -91,6 +92,7 @@ class HeldRows:
             for model, row in zip(models, rows, strict=True):
                 self._file.seek(self._place(model, points))
                 self._file.write(np.ascontiguousarray(row).data)
+            self._file.flush()
 
     def at(self, *points: range) -> NDArray[np.float64]:
         """What was laid down about all models at some points, ``[models, points, values]``, a copy."""
