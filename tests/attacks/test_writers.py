@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from scipy.special import expit
 
 from made.simulated import ATTACKS, EXPENSIVE, simulated
 from made.written import written
+from tmi.attacks.check import check_target
 from tmi.attacks.registry import Needs, all_attacks, attack_named, default_attacks
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
@@ -121,3 +123,20 @@ def test_reference_points_teach() -> None:
     found = score(attack_named("tmi"), taught, [0])
     assert found.shape == (1, 60)
     assert not np.array_equal(found, score(attack_named("tmi"), whole, [0]))
+
+
+def test_a_target_that_writes_is_compared_with_its_shadows() -> None:
+    shadows = ANSWERS.restricted(range(1, 24))
+    target = ANSWERS.predictions.records(slice(None))[0]
+    (found,) = check_target(shadows, target)
+    assert found.severity == "ok"
+    assert re.fullmatch(
+        r"how sure it is of the texts has a correlation of 0\.\d\d with how sure the shadow models are, and theirs "
+        r"with one another 0\.\d\d or more",
+        found.message,
+    )
+    (found,) = check_target(shadows, target[::-1])
+    assert found.severity == "error"
+    assert "its texts or their tokens are in another order than theirs" in found.message
+    target["log_odds"][3, 0, 0] = np.nan
+    assert [each.message for each in check_target(shadows, target)] == ["NaN or infinite values, expected log-odds"]

@@ -183,13 +183,15 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     # Says what is wrong with the shape.
     answers.predictions.with_first(target)
     chosen = _sampled_points(answers.predictions, sample_bytes)
-    what, unit = "top class", "logits"
-    if answers.predictions.dtype == TOKEN:
+    writes, unit, parts = answers.predictions.dtype == TOKEN, "logits", "its points or classes"
+    if writes:
+        unit, parts = "log-odds", "its texts or their tokens"
+        if not all(np.isfinite(target[name]).all() for name in ("log_odds", "standardised")):
+            return [Finding("error", "target", f"NaN or infinite values, expected {unit}")]
         # Texts have different lengths, by which any models would agree: how sure they are of parts of them has none.
         seen = answers.predictions.with_first(target).seen_through(TOKENS).summarised()
         whole = np.concatenate([block for _, block in seen.blocks()], axis=1)[:, chosen]
         sample, asked = whole[1:], whole[0]
-        what, unit = "surest part of a text", "log-odds"
     else:
         sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
     if not np.isfinite(asked).all():
@@ -202,11 +204,17 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
         message = "every answer is non-negative and sums to 1: probabilities; those of the shadow models are logits"
         return [Finding("error", "target", message)]
     said = (
-        f"its {what} is that of {found.top_classes:.0%} of the shadow models, which agree with one another at "
+        f"its top class is that of {found.top_classes:.0%} of the shadow models, which agree with one another at "
         f"{found.shadows_top_classes:.0%}"
     )
+    if writes and found.lowest_agreement is not None:
+        # Every model is surest of a text as a whole.
+        said = (
+            f"how sure it is of the texts has a correlation of {found.agreement:.2f} with how sure the shadow models "
+            f"are, and theirs with one another {found.lowest_agreement:.2f} or more"
+        )
     if found.is_disordered:
-        message = f"{said}: its points or classes are in another order than theirs, or it is another kind of model"
+        message = f"{said}: {parts} are in another order than theirs, or it is another kind of model"
         return [Finding("error", "target", message)]
     factor = max(found.factor, 1 / found.factor) if found.factor > 0 else np.inf
     if factor > LARGEST_FACTOR and shows_numbers:
