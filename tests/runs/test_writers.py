@@ -19,6 +19,7 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.views import View
 from tmi.report.results import Results
+from tmi.runs.adversaries import with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
@@ -164,6 +165,14 @@ def test_membership_by_coin_flips_is_no_leak(results: Results, folder: Path, mon
         ({"pretrain.objective": "classification"}, "pretrain.objective is 'classification'"),
         ({"attack.views": ["label"]}, "no view 'label' of answers about the tokens of texts"),
         ({"attack.names": ["label-probe"]}, "label-probe"),
+        (
+            {"attack.names": ["tmi", "loss"], "attack.views": ["top-5", "tokens"]},
+            "'loss', which needs .* 'tokens' as the first of attack.views",
+        ),
+        (
+            {"attack.names": ["loss"], "attack.views": ["tokens", "top-5"]},
+            "attack.views has 'top-5', of which no attack of loss makes anything",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(in_folder: Path, changes: dict[str, object], message: str) -> None:
@@ -176,3 +185,10 @@ def test_models_of_classes_have_no_tokens(in_folder: Path) -> None:
     changes = {"finetune.objective": "classification", "attack.names": ["min-k"], "attack.views": ["logits"]}
     with pytest.raises(TmiError, match="'min-k', which needs models that write"):
         run_attack(configured(in_folder, **changes), in_folder / "never")
+
+
+def test_attacks_that_need_every_token_are_no_default_without_them(in_folder: Path) -> None:
+    assert "loss" in with_attacks(configured(in_folder)).attack.names
+    names = with_attacks(configured(in_folder, **{"attack.views": ["top-5", "tokens"]})).attack.names
+    assert "lira-online" in names
+    assert not {"loss", "zlib", "min-k", "min-k++"} & {*names}

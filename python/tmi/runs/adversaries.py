@@ -51,10 +51,12 @@ AnyConfig = TypeVar("AnyConfig", bound=AttackedConfig)
 # Where an attack that cannot be run would find what it needs.
 ASKED_FOR = {
     Needs.KNOWN_MEMBERS: "known members, with pool.non_members",
-    Needs.TOKENS: "models that write, with finetune.objective 'causal'",
+    Needs.TOKENS: "models that write, with finetune.objective 'causal' and 'tokens' as the first of attack.views",
     Needs.PRETRAINING_LABELS: "points that models were pretrained to tell the labels of",
     Needs.PRETRAINED_MODEL: "the pretrained models' predictions, with recipe.query_pretrained",
 }
+# Views in which not every token of a text is seen.
+HIDING = ("top", "loss", "text")
 
 
 def with_attacks(config: AnyConfig) -> AnyConfig:
@@ -83,7 +85,11 @@ def with_attacks(config: AnyConfig) -> AnyConfig:
         there = ", ".join(config.variants) or "there are none"
         raise TmiError(f"attack.together is {config.attack.together!r}, expected names of variants, or 'all': {there}")
     _require_together(config, names)
-    return config.model_copy(update={"attack": config.attack.model_copy(update={"names": names})})
+    filled = config.model_copy(update={"attack": config.attack.model_copy(update={"names": names})})
+    for view, adversary in by_view(filled).items():
+        if not attacks_by(filled, adversary):
+            raise TmiError(f"attack.views has {view!r}, of which no attack of {', '.join(names)} makes anything")
+    return filled
 
 
 def _require_shown(config: AttackedConfig, view: View) -> None:
@@ -107,10 +113,11 @@ def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
 
 def _had_in_a_run(config: Config) -> set[Needs]:
     writes = config.finetune.objective == "causal"
+    every_token = {Needs.TOKENS} if writes and main_adversary(config).view.kind not in HIDING else set()
     if config.given:
-        return {Needs.KNOWN_MEMBERS, *({Needs.TOKENS} if writes else ())}
+        return {Needs.KNOWN_MEMBERS, *every_token}
     # Pretraining points have no label among the downstream classes, but the next token of a text is known.
-    has = {Needs.SHADOW_MODELS, *({Needs.LABELS, Needs.TOKENS} if writes else {Needs.TOP_CLASS})}
+    has = {Needs.SHADOW_MODELS, *every_token, Needs.LABELS if writes else Needs.TOP_CLASS}
     if config.recipe is None and config.pretrain.objective == "classification":
         has.add(Needs.PRETRAINING_LABELS)
     if config.recipe is None or config.recipe.query_pretrained is not None:
@@ -175,6 +182,6 @@ def attacks_by(config: AttackedConfig, adversary: Adversary) -> list[str]:
     With several finetunings they are those that look at them, and without every token those that need not have it.
     """
     names = config.attack.names
-    if adversary.view.kind in ("top", "loss", "text"):
+    if adversary.view.kind in HIDING:
         names = [name for name in names if attack_named(name).needs is not Needs.TOKENS]
     return names if adversary.together == 1 else [name for name in names if attack_named(name).together]
