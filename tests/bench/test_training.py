@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from tmi.bench import training
+from tmi.bench.querying import bench_querying
 from tmi.bench.rivals import TokenizedTexts, WithLoss
 from tmi.bench.table import training_table
 from tmi.bench.training import Load, Speed, bench_training, made_up, tokens_in
@@ -226,3 +227,12 @@ def test_accelerate_that_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("transformers.utils.is_accelerate_available", lambda: False)
     with pytest.raises(TmiError, match="pip install transformers accelerate"):
         plain(load_of("wikipedia-dbpedia", TINY_TEXT))
+
+
+def test_models_that_write_are_timed_as_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = load_of("pydoc-writer", TINY_TEXT, points=6)
+    ((plain, fast),) = bench_querying(load, 1)
+    assert plain.tokens == fast.tokens == tokens_in(load, made_up(load)[0])
+    result = command(monkeypatch, "pydoc-writer")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"queries: [\d,]+ tokens/s, .* times as many as one text at a time", result.output)

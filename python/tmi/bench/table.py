@@ -64,6 +64,13 @@ def training_table(load: Load, rounds: Sequence[tuple[Speed, Speed]]) -> Table:
     return table
 
 
+def querying_line(rounds: Sequence[tuple[Speed, Speed]]) -> str:
+    """How fast texts are asked about, and how many times as fast as by the plain loop."""
+    tokens = Spread.of([fast.tokens / fast.seconds for _, fast in rounds]).median
+    ratios = Spread.of([fast.rate / plain.rate for plain, fast in rounds])
+    return f"queries: {tokens:,.0f} tokens/s, {_spread(ratios, True)} times as many as {rounds[0][0].name}"
+
+
 def machine_line() -> str:
     """The machine and the versions in one line."""
     known, packages = machine(), versions()

@@ -97,11 +97,11 @@ def bench_train(
     """Time the pretraining of a preset's network on made-up points, next to training as it is usually written.
 
     Images are compared with a plain PyTorch loop, texts as tokens with the Trainer of the transformers library. Either
-    trains one model at a time in float32, with a DataLoader whose worker processes prepare the batches. The preset's
-    own data is not needed.
+    trains one model at a time in float32, with a DataLoader whose worker processes prepare the batches. Models that
+    write are asked about every token besides, next to one text after another. The preset's own data is not needed.
     """
     from tmi.bench.run import write
-    from tmi.bench.table import machine_line, training_table
+    from tmi.bench.table import machine_line, querying_line, training_table
     from tmi.bench.training import Load, bench_training, training_document
     from tmi.config import load_config
     from tmi.system.screen import Screen
@@ -112,5 +112,9 @@ def bench_train(
     console.print(machine_line(), highlight=False)
     rounds = bench_training(load, repeat, bars())
     console.print(training_table(load, rounds))
+    if config.finetune.objective == "causal":
+        from tmi.bench.querying import bench_querying
+
+        console.print(querying_line(bench_querying(load, repeat)), highlight=False)
     if json_file is not None:
         write(json_file, training_document(load, rounds))
