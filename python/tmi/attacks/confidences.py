@@ -42,13 +42,16 @@ def confidences(answers: AttackInput, target: int) -> NDArray[np.float64]:
     Returns:
         float64 ``[models, points, augmentations]``, ``log(p / (1 - p))`` of the class; not to be written to.
     """
-    return _confidences(answers, target if len(asking_alike(answers, range(2))) > 1 else None)
+    return _confidences(answers, target if _each_chooses(answers) else None)
 
 
 def asking_alike(answers: AttackInput, targets: Sequence[int]) -> list[Sequence[int]]:
     """Targets of which `confidences` says the same: all of them, unless each chooses the classes that it looks at."""
-    alike = answers.labels is not None or answers.predictions.dtype == TOKEN
-    return [targets] if alike else [[target] for target in targets]
+    return [[target] for target in targets] if _each_chooses(answers) else [targets]
+
+
+def _each_chooses(answers: AttackInput) -> bool:
+    return answers.labels is None and answers.predictions.dtype != TOKEN
 
 
 def of_whole_texts(predictions: Predictions) -> Predictions:
