@@ -57,7 +57,7 @@ def reduce_logits(predictions: NDArray[Any]) -> tuple[Single, Single, Single]:
 def leave_one_out_features(
     x: Single, membership: NDArray[np.bool_], target: int, ridges: Sequence[float] = (0.5, 2.0)
 ) -> Single:
-    """How each model compares with the IN and the OUT shadows, ``[models, points, features]``."""
+    """How each model compares with the IN and the OUT shadows, ``[models * points, features]``."""
     models, points, classes = x.shape
     features = np.empty((points, models, 13 + len(ridges)), dtype=np.float32)
     for chosen in _blocks(points, 4 * models * classes, BLOCK_BYTES):
@@ -67,8 +67,8 @@ def leave_one_out_features(
             features[chosen, :, column] = moments.discriminant(ridge)
         features[chosen][~moments.comparable, :12] = 0
         features[chosen][~moments.comparable, 13:] = 0
-    by_model: Single = features.transpose(1, 0, 2)
-    return by_model
+    rows: Single = features.transpose(1, 0, 2).reshape(models * points, -1)
+    return rows
 
 
 def gaussian_scores(x: Single, membership: NDArray[np.bool_], targets: NDArray[np.int64], ridge: float = 0.5) -> Double:

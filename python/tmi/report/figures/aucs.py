@@ -112,7 +112,7 @@ def variants_figure(results: Results) -> Figure:
         _finish(axes, results, styles, "x", "Leak by finetuning")
         if any_private(results):
             # Below the axis: the legend takes the place of what is said about the whole figure.
-            axes.set_xlabel("\n".join([axes.get_xlabel(), *PRIVACY_NOTE.split("; ")]))
+            axes.set_xlabel("\n".join([axes.get_xlabel(), PRIVACY_NOTE.replace("; ", ";\n")]))
     return figure
 
 
