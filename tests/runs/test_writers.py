@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
 from tmi.cli import tmi as cli
@@ -25,17 +25,12 @@ from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
 from tmi.shadows.experiment import on_this_machine
 
-WORDS = ["river", "stone", "cloud", "paper", "music", "garden", "winter", "silver", "engine", "window", "letter"]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts to pretrain on, others to finetune on, neither with labels, and a tiny language model."""
     folder = tmp_path_factory.mktemp("writers")
-    random = np.random.default_rng(0)
-    for name, words, number in (("pool", WORDS, 40), ("corpus", WORDS[4:], 30)):
-        lines = [json.dumps({"text": " ".join(random.choice(words, random.integers(5, 12)))}) for _ in range(number)]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    write_corpora(folder, {"pool": (WORDS, 40), "corpus": (WORDS[4:], 30)})
     (folder / "run.toml").write_text(
         """
         name = "writers"
@@ -54,17 +49,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = "transformers"
         architecture = "gpt2-mini"
         settings = {hidden_size = 16, num_attention_heads = 2}
-        [pretrain]
-        objective = "causal"
-        learning_rate = 0.01
-        epochs = 2
-        batch_size = 10
-        [finetune]
-        objective = "causal"
-        transfer = "full"
-        learning_rate = 0.01
-        epochs = 1
-        batch_size = 10
         [query]
         augmentation = "word-dropout"
         count = 2
@@ -77,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [variants.lora.finetune]
         transfer = "lora"
         """
+        + PRETRAINING
+        + FINETUNING
     )
     return folder
 

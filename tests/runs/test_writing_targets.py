@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
 from made.endpoint import Server
 from made.prompts import Writer
 from tmi.config import Config, load_config
@@ -20,7 +21,6 @@ from tmi.report.results import Results
 from tmi.runs.pipeline import run_attack
 from tmi.shadows.experiment import Experiment
 
-WORDS = ["river", "stone", "cloud", "paper", "music", "garden", "winter", "silver", "engine", "window", "letter"]
 CONFIGURATION = """
 name = "shadows"
 models = 4
@@ -38,17 +38,6 @@ length = 64
 kind = "transformers"
 architecture = "gpt2-mini"
 settings = { n_layer = 1, n_embd = 16, n_head = 2 }
-[pretrain]
-objective = "causal"
-learning_rate = 0.01
-epochs = 2
-batch_size = 10
-[finetune]
-objective = "causal"
-transfer = "full"
-learning_rate = 0.01
-epochs = 1
-batch_size = 10
 [query]
 augmentation = "word-dropout"
 count = 2
@@ -66,11 +55,8 @@ workers = 1
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("targets")
-    random = np.random.default_rng(0)
-    for name, words, number in (("pool", WORDS, 40), ("others", WORDS[:8], 40), ("corpus", WORDS[4:], 30)):
-        lines = [json.dumps({"text": " ".join(random.choice(words, random.integers(5, 12)))}) for _ in range(number)]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines))
-    (folder / "run.toml").write_text(CONFIGURATION)
+    write_corpora(folder, {"pool": (WORDS, 40), "others": (WORDS[:8], 40), "corpus": (WORDS[4:], 30)})
+    (folder / "run.toml").write_text(CONFIGURATION + PRETRAINING + FINETUNING)
     return folder
 
 
@@ -173,8 +159,7 @@ def test_texts_of_which_nothing_is_to_be_predicted_are_refused(folder: Path, sid
 
 
 def given(**changes: Any) -> Config:
-    text = CONFIGURATION
-    text = text[: text.index("[pretrain]")] + text[text.index("[finetune]") : text.index("[attack]")]
+    text = CONFIGURATION[: CONFIGURATION.index("[attack]")] + FINETUNING
     text = text.replace('architecture = "gpt2-mini"\nsettings = { n_layer = 1, n_embd = 16, n_head = 2 }', "")
     Path("given.toml").write_text(text.replace("reference_points = 5", ""))
     known = {"pool.non_members": "jsonl:others.jsonl", "pool.challenge_points": 80, "model.checkpoint": "theirs"}
