@@ -39,7 +39,7 @@ class ReferenceFree(Attack):
         if predictions.dtype != TOKEN:
             raise TmiError(f"the attack {self.name!r} needs models that write, these tell classes apart")
         scores = np.empty((len(targets), answers.membership.shape[1]))
-        for points, _ in predictions.blocks():
+        for points in predictions.spans():
             scores[:, points] = self._of_texts(predictions.records(points), answers.at(points))
         return scores
 

@@ -127,7 +127,11 @@ class Predictions:
         return other
 
     def records(self, points: slice) -> NDArray[Any]:
-        """The answers about some points as they were given, whatever the view."""
+        """The answers about some points as they were given, whatever the view.
+
+        Raises:
+            TmiError: they hold NaN.
+        """
         rows = range(self.shape[1])[points]
         block = np.empty((len(self._models), len(rows), *self._models[0].shape[1:]), dtype=self.dtype)
         for answers, model in zip(block, self._models, strict=True):
@@ -135,6 +139,8 @@ class Predictions:
                 source.read_into(answers)
             else:
                 answers[...] = source
+        if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
+            raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return block
 
     def block(self, points: slice) -> NDArray[Any]:
@@ -144,8 +150,6 @@ class Predictions:
             TmiError: they hold NaN.
         """
         block = self.records(points)
-        if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
-            raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         seen = self.view.apply(block)
         return least_likely(seen, tokens_there(block), LEAST_LIKELY) if self._is_summarised else seen
 
@@ -182,11 +186,15 @@ class Predictions:
         rows = block.reshape(-1, block.shape[-1])
         return _core.scale_logits(rows, clip_norm=clip_norm, threads=threads).reshape(block.shape)
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """All answers in blocks of points that fit the working memory, with the points of each block."""
+    def spans(self) -> Iterator[slice]:
+        """All points, so many at a time that their answers fit the working memory."""
         points, size = self.shape[1], self.points_in_memory
         for start in range(0, points, size):
-            chosen = slice(start, min(start + size, points))
+            yield slice(start, min(start + size, points))
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """All answers in blocks of points that fit the working memory, with the points of each block."""
+        for chosen in self.spans():
             yield chosen, self.block(chosen)
 
     def with_models(self, models: Sequence[NDArray[Any] | FileRows]) -> Predictions:

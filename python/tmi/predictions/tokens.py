@@ -50,6 +50,12 @@ def log_likelihoods(log_odds: NDArray[Any], there: NDArray[np.bool_]) -> NDArray
     return np.where(there, log_p, np.float32(0))
 
 
+def log_odds_of(log_p: NDArray[Any]) -> NDArray[np.float64]:
+    """The log-odds of probabilities given by their logarithms, which are below zero."""
+    log_odds: NDArray[np.float64] = log_p - np.log(-np.expm1(log_p))
+    return log_odds
+
+
 def shown(records: NDArray[Any], number: int) -> NDArray[np.float32]:
     """The log-odds of every token, or of those among the ``number`` likeliest in their place: others have a floor.
 
@@ -81,7 +87,7 @@ def least_likely(
     numbers = np.maximum(lengths * np.array(percents) // 100, 1)
     total = np.take_along_axis(np.cumsum(ordered, axis=-1, dtype=np.float64), numbers - 1, axis=-1)
     mean = np.minimum(total / numbers, -LEAST_LOSS)
-    odds: NDArray[np.float32] = np.where(lengths > 0, mean - np.log(-np.expm1(mean)), 0).astype(np.float32)
+    odds: NDArray[np.float32] = np.where(lengths > 0, log_odds_of(mean), 0).astype(np.float32)
     return odds
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.predictions.tokens import TOKEN, UNSEEN, token_records
+from tmi.predictions.tokens import TOKEN, UNSEEN, log_odds_of, token_records
 
 # Log-probabilities outside have no log-odds in float32, or were rounded: the first is that of the views' floor.
 SMALLEST, LARGEST = -87.0, -(2.0**-24)
@@ -65,7 +65,7 @@ class Texts:
         """
         parts = answers.reshape(len(answers), self.room, 2)[:, : self.tokens]
         log_p = np.clip(parts[..., 0], SMALLEST, LARGEST)
-        return token_records(log_p - np.log(-np.expm1(log_p)), parts[..., 1], np.zeros_like(log_p))
+        return token_records(log_odds_of(log_p), parts[..., 1], np.zeros_like(log_p))
 
 
 def checked(values: Any, number: int, where: str) -> NDArray[np.float64]:
