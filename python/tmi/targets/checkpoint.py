@@ -46,15 +46,11 @@ def query_checkpoint(
         TmiError: the points are vectors; the folder lacks something, has no classifier or one with other classes.
     """
     where = f"target.path {str(config.path)!r}"
-    require_transformers()
     if kind == "vector":
         raise TmiError(f"{where}: target.kind 'checkpoint' reads texts and images; the points are vectors")
-    if not folder.is_dir():
-        raise TmiError(f"{where}: there is no directory {folder}")
-    if not any(folder.glob("*.safetensors")):
-        raise TmiError(f"{where}: {folder} has no *.safetensors; weights in other formats are not read")
+    auto_class = "AutoModelForSequenceClassification" if kind == "text" else "AutoModelForImageClassification"
     with quiet():
-        model = _classifier(folder, kind, where).to(device).eval()
+        model = saved_model(auto_class, folder, f"{kind} classifier", where).to(device).eval()
         order = _order_of_classes(model.config, config.classes, classes, where)
         encode = _encoder(model.config, folder, kind, where)
         # Without a token to pad with, as some decoders have none, texts make no batch.
@@ -75,12 +71,27 @@ def query_checkpoint(
     return logits
 
 
-def _classifier(folder: Path, kind: PointKind, where: str) -> Any:
-    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
+def saved_model(auto_class: str, folder: Path, what: str, where: str) -> Any:
+    """A model of the transformers library in a folder, with its head.
 
-    auto_class = AutoModelForSequenceClassification if kind == "text" else AutoModelForImageClassification
-    with explained(f"{where}: {folder} has no {kind} classifier that can be read"):
-        model, lacking = from_folder(auto_class, folder)
+    Args:
+        auto_class: of the library, by name.
+        folder: with ``config.json`` and weights as safetensors.
+        what: it is, in error messages.
+        where: the folder was named.
+
+    Raises:
+        TmiError: the library is missing, or the folder lacks something or has no such model.
+    """
+    require_transformers()
+    import transformers
+
+    if not folder.is_dir():
+        raise TmiError(f"{where}: there is no directory {folder}")
+    if not any(folder.glob("*.safetensors")):
+        raise TmiError(f"{where}: {folder} has no *.safetensors; weights in other formats are not read")
+    with explained(f"{where}: {folder} has no {what} that can be read"):
+        model, lacking = from_folder(getattr(transformers, auto_class), folder)
     # A backbone without its head would answer with random numbers.
     if lacking:
         raise TmiError(f"{where}: {folder} lacks the weights {lacking[0]!r} of {type(model).__name__}")

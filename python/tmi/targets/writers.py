@@ -13,8 +13,9 @@ from torch import Tensor
 from tmi.config.target import TargetConfig
 from tmi.errors import TmiError
 from tmi.predictions.tokens import token_records
-from tmi.system.libraries import explained, from_folder, quiet, require_transformers
+from tmi.system.libraries import explained, quiet
 from tmi.system.progress import Progress
+from tmi.targets.checkpoint import saved_model
 from tmi.targets.texts import Texts
 
 # Of log-probabilities, where a model that is sure of a token leaves none.
@@ -41,20 +42,9 @@ def query_writer(
     Raises:
         TmiError: the folder lacks something, has no language model, or one that reads fewer or shorter texts' tokens.
     """
-    from transformers import AutoModelForCausalLM
-
     where = f"target.path {str(config.path)!r}"
-    require_transformers()
-    if not folder.is_dir():
-        raise TmiError(f"{where}: there is no directory {folder}")
-    if not any(folder.glob("*.safetensors")):
-        raise TmiError(f"{where}: {folder} has no *.safetensors; weights in other formats are not read")
     with quiet():
-        with explained(f"{where}: {folder} has no language model that can be read"):
-            model, lacking = from_folder(AutoModelForCausalLM, folder)
-        if lacking:
-            raise TmiError(f"{where}: {folder} lacks the weights {lacking[0]!r} of {type(model).__name__}")
-        model = model.to(device).eval()
+        model = saved_model("AutoModelForCausalLM", folder, "language model", where).to(device).eval()
         _require_room(model, texts, where)
         parts = np.zeros((3, len(flat), texts.tokens))
         parts[1] = -1
