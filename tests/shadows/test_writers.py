@@ -102,3 +102,51 @@ def test_private_finetuning_bounds_what_a_text_contributes(ghost: bool) -> None:
     moved = sum(float(((model.state_dict()[name] - old) ** 2).sum()) for name, old in before.items()) ** 0.5
     # One step of a batch of four texts at the learning rate 1, each clipped: at most their mean norm.
     assert 0 < moved <= 1e-3 * 4 / 4 * 1.01 * how.epochs
+
+
+PAIRS, FIRST = texts([10, 6, 9]), torch.tensor([4, 2, 8])
+ONE_STEP = {**CAUSALLY, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 1.0, "batch_size": 3}
+
+
+def losses_of_responses(model: LanguageModel) -> list[torch.Tensor]:
+    """The loss of every token of every response, pair by pair."""
+    return [
+        functional.cross_entropy(model(text[None])[0, begin - 1 : -1], text[begin:], reduction="none")
+        for text, begin in zip((pair[pair >= 0] for pair in PAIRS), FIRST, strict=True)
+    ]
+
+
+def assert_a_step_on(model: LanguageModel, before: LanguageModel, loss: torch.Tensor) -> None:
+    """Every weight moved against the gradient of a loss of the model before."""
+    torch.autograd.backward(loss)
+    for found, old in zip(model.parameters(), before.parameters(), strict=True):
+        expected = old if old.grad is None else old - old.grad
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("transfer", TRANSFERS)
+def test_of_pairs_the_responses_alone_are_learned(transfer: str) -> None:
+    model, before = finetuned(transfer), finetuned(transfer)
+    labels = token_targets(PAIRS, "causal", FIRST)
+    train([model], TrainingSet(PAIRS, labels, torch.arange(3)[None]), recipe(transfer).model_copy(update=ONE_STEP), [1])
+    of_tokens = torch.cat(losses_of_responses(before.train()))
+    assert len(of_tokens) == (10 - 4) + (6 - 2) + (9 - 8)
+    assert_a_step_on(model, before, of_tokens.mean())
+
+    seen = torch.tensor([True, True, False])
+    with torch.no_grad():
+        expected = losses_of_responses(model.eval())
+    facts = measured(model, PAIRS, labels, seen)
+    assert facts["test_perplexity"] == pytest.approx(float(expected[2].mean().exp()), rel=1e-4)
+    assert facts["train_perplexity"] == pytest.approx(float(torch.cat(expected[:2]).mean().exp()), rel=1e-4)
+
+
+@pytest.mark.parametrize("ghost", [False, True])
+@pytest.mark.parametrize("transfer", ["full", "lora"])
+def test_private_finetuning_learns_the_responses_alone(transfer: str, ghost: bool) -> None:
+    model, before = finetuned(transfer), finetuned(transfer)
+    private = PrivacyConfig(noise_multiplier=0.0, clip=1e6, ghost_clipping=ghost)
+    how = recipe(transfer).model_copy(update={**ONE_STEP, "private": private})
+    data = TrainingSet(PAIRS, token_targets(PAIRS, "causal", FIRST), torch.arange(3)[None])
+    train_privately(model, data, how, 0, lambda samples: None)
+    assert_a_step_on(model, before, torch.stack([each.mean() for each in losses_of_responses(before.train())]).mean())

@@ -50,6 +50,9 @@ class DownstreamConfig(SourceConfig):
 
     classes: int | list[str] | Literal["others"] | None = None
     """As in ``pool``; ``"others"``: the classes that the pool does not use."""
+    response: str | None = None
+    """The column or key of the response to each prompt, which ``inputs`` names then: with ``finetune.objective``
+    ``causal`` models read both and learn to write the response alone."""
     relabel: list[Annotated[int, Field(ge=0)]] | str | None = None
     """The new label of each old one, for instance ``[0, 1, 0, 1]``, or a JSON file ``{"old name": "new name"}``."""
     size: Annotated[int, Field(ge=2)] | None = None

@@ -76,6 +76,7 @@ class Config(AttackedConfig):
             sentence = f"finetune.objective is 'causal', but pretrain.objective is {self.pretrain.objective!r}: \
 expected 'causal' as well, since the head that writes is that of pretraining"
             yield ("finetune.objective", "pretrain.objective"), sentence
+        yield from self._about_pairs()
         if self.target is not None and self.target.kind != "checkpoint":
             writes, meaning = self.finetune.objective == "causal", self.target.meaning
             if writes != (meaning == "tokens"):
@@ -87,6 +88,21 @@ models that write are asked about 'tokens', others about classes"
             yield ("model.kind", "encoder.kind"), sentence
         if self.name in self.variants:
             yield ("name", "variants"), f"variants has the name {self.name!r}, which is that of the run itself"
+
+    def _about_pairs(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        task, objective = self.downstream, self.finetune.objective
+        if task.response is None:
+            return
+        said = f"downstream.response is {task.response!r}"
+        if objective != "causal":
+            sentence = f"{said}, which models learn to write with finetune.objective 'causal', found {objective!r}"
+            yield ("downstream.response", "finetune.objective"), sentence
+        for key in ("chunk_words", "words_only"):
+            if getattr(task, key):
+                sentence = (
+                    f"{said}, but downstream.{key} {getattr(task, key)}: prompt and response are read as they are"
+                )
+                yield ("downstream.response", f"downstream.{key}"), sentence
 
     def _about_the_recipe(self) -> Iterator[tuple[tuple[str, ...], str]]:
         if self.recipe is None:

@@ -27,6 +27,8 @@ class Points:
         kind: what ``raw`` holds.
         ids: what the owner of the data calls each, strings ``[points]``; None where nobody has said it. They change
             nothing that is computed.
+        prompts: int64 ``[points]``, how many characters of each text are a prompt, whose response follows; None where
+            texts have no such parts.
     """
 
     raw: NDArray[Any]
@@ -34,6 +36,7 @@ class Points:
     class_names: tuple[str, ...]
     kind: PointKind
     ids: NDArray[Any] | None = None
+    prompts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,8 +54,8 @@ class Points:
 
     def take(self, indices: NDArray[Any]) -> Points:
         """The points at ``indices``, in that order."""
-        ids = None if self.ids is None else self.ids[indices]
-        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices], ids=ids)
+        ids, prompts = (None if each is None else each[indices] for each in (self.ids, self.prompts))
+        taken = replace(self, raw=self.raw[indices], labels=self.labels[indices], ids=ids, prompts=prompts)
         if "digests" in self.__dict__:
             taken.__dict__["digests"] = np.array(self.digests, dtype=object)[indices].tolist()
         return taken
@@ -97,6 +100,8 @@ class Points:
         combined = hashlib.sha256(b"".join(self.digests))
         combined.update(np.ascontiguousarray(self.labels).tobytes())
         combined.update("\0".join(self.class_names).encode())
+        if self.prompts is not None:
+            combined.update(self.prompts.tobytes())
         return combined.hexdigest()
 
 

@@ -140,8 +140,8 @@ def _same_points(config: Config) -> bool:
     return _same_part(config) and _cut(config.pool) == _cut(config.downstream)
 
 
-def _cut(source: SourceConfig) -> tuple[bool, int | None]:
-    return source.words_only, source.chunk_words
+def _cut(source: SourceConfig) -> tuple[bool, int | None, str | None]:
+    return source.words_only, source.chunk_words, getattr(source, "response", None)
 
 
 def _same_part(config: Config) -> bool:
@@ -154,8 +154,8 @@ def _require_alike_cut(config: Config) -> None:
     pool, downstream = config.pool, config.downstream
     if not _same_part(config) or pool.overlap_words:
         return
-    for key in ("chunk_words", "words_only"):
-        wanted, found = getattr(pool, key), getattr(downstream, key)
+    for key in ("chunk_words", "words_only", "response"):
+        wanted, found = getattr(pool, key, None), getattr(downstream, key)
         if wanted != found:
             raise TmiError(
                 f"downstream.{key} is {found}, but pool.{key} {wanted}, of the same source: expected the same, or "

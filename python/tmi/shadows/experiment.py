@@ -143,6 +143,21 @@ class Experiment:
             return self.base.downstream_inputs
         return self.encode(self.task.downstream.raw)
 
+    @computed_once
+    def responses(self) -> NDArray[np.int64]:
+        """The place of the first token of each downstream text's response, behind the text where none is left of it.
+
+        A token that has something of both is one of the response. 0 where texts are learned as a whole.
+        """
+        texts, tokenizer, length = self.task.downstream, self.tokenizer, self.config.encoder.length
+        if texts.prompts is None or tokenizer is None:
+            return np.zeros(len(texts), dtype=np.int64)
+        places = []
+        for text, prompt in zip(texts.raw, texts.prompts, strict=True):
+            ends = tokenizer.ends(text, length)
+            places.append(next((place for place, end in enumerate(ends) if end > prompt), len(ends)))
+        return np.array(places, dtype=np.int64)
+
     def queries(self, points: Points, purpose: str = "queries") -> NDArray[Any]:
         """Raw queries about points ``[points, augmentations, ...]``; ``purpose`` names what they draw from."""
         mask = self.tokenizer and self.tokenizer.mask_token

@@ -48,7 +48,7 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
         ],
         "finetune": [
             # What is left out is told by the points themselves, and earlier runs have keys without it.
-            config.downstream.model_dump(exclude={"drop_shared"}),
+            config.downstream.model_dump(exclude={"drop_shared", "response"}),
             config.finetune.model_dump(exclude={"objective"}),
             task.downstream.fingerprint,
             *writes,

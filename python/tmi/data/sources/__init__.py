@@ -19,8 +19,8 @@ from tmi.errors import TmiError, did_you_mean
 from tmi.system.plugins import SOURCES
 
 WORDS = re.compile(r"[^\W_]+")
-# Arguments of ``load``, by the key of the configuration that they are given from.
-OPTIONS = {"split": "split", "inputs": "inputs", "labels": "labels", "id": "ids"}
+# Arguments of ``load``, by the key of the configuration that they are given from. Responses are read as other inputs.
+OPTIONS = {"split": "split", "inputs": "inputs", "labels": "labels", "id": "ids", "response": "inputs"}
 
 
 def load_points(source: SourceConfig | str) -> Points:
@@ -41,22 +41,39 @@ def load_points(source: SourceConfig | str) -> Points:
     load = SOURCES.load(kind, "load").load
     parameters = inspect.signature(load).parameters
     accepted = [option for option, argument in OPTIONS.items() if argument in parameters]
-    # Only a pool has ids.
+    # Only a pool has ids, only a downstream task responses.
     options = {option: getattr(source, option, None) for option in OPTIONS}
     for option, value in options.items():
         if value is not None and option not in accepted:
             known = f"only {' and '.join(accepted)}" if accepted else "nor any other option"
             raise TmiError(f"source {source.source!r}: {option} is {value!r}, but {kind} has no {option}, {known}")
-    points = load(name, **{OPTIONS[option]: options[option] for option in accepted})
+    arguments = {OPTIONS[option]: options[option] for option in accepted if option != "response"}
+    points = load(name, **arguments)
     if not isinstance(points, Points):
         raise TmiError(
             f"source {source.source!r}: {kind} loads a {type(points).__name__}, expected tmi.data.points.Points"
         )
     if not len(points):
         raise TmiError(f"source {source.source!r}: holds no points")
+    if (response := options["response"]) is not None:
+        try:
+            points = _with_responses(points, load(name, **(arguments | {"inputs": response})))
+        except TmiError as error:
+            raise TmiError(f"downstream.response is {response!r}: {error}") from None
     if source.words_only:
         points = _words_only(points, source.source)
     return points if source.chunk_words is None else _in_pieces(points, source.chunk_words, source.source)
+
+
+def _with_responses(prompts: Points, responses: Points) -> Points:
+    """Prompts, each with its response in a new line unless there is white space between them already."""
+    for found in (prompts, responses):
+        if found.kind != "text":
+            raise TmiError(f"the source holds {found.kind}s, expected texts")
+    pairs = list(zip(prompts.raw, responses.raw, strict=True))
+    begun = [prompt if prompt[-1:].isspace() or response[:1].isspace() else f"{prompt}\n" for prompt, response in pairs]
+    raw = np.array([prompt + response for prompt, (_, response) in zip(begun, pairs, strict=True)], dtype=object)
+    return replace(prompts, raw=raw, prompts=np.array([len(prompt) for prompt in begun], dtype=np.int64))
 
 
 def _words_only(points: Points, source: str) -> Points:

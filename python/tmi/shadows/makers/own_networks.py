@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tmi.config import Config
-from tmi.data.tokens import PADDING
+from tmi.data.tokens import BEGINNING, PADDING
 from tmi.errors import TmiError
 from tmi.shadows.makers.maker import Made, ShadowMaker, Step
 from tmi.shadows.networks import (
@@ -96,6 +96,13 @@ class OwnNetworks(ShadowMaker):
                     f"predict ({short.size} of {len(texts)} points have); finetune.objective 'causal' expects texts of "
                     "two tokens or more"
                 )
+        texts, tokens = experiment.task.downstream.raw, (experiment.downstream_inputs != PADDING).sum(axis=1)
+        if (gone := np.flatnonzero(experiment.responses >= tokens)).size:
+            raise TmiError(
+                f"point {gone[0]} of the downstream task ({texts[gone[0]][:BEGINNING]!r}...) has no token of its "
+                f"response among its first {experiment.config.encoder.length}, which leaves nothing to predict "
+                f"({gone.size} of {len(texts)} points have none): raise encoder.length"
+            )
 
     def groups(self, step: Step) -> list[range]:
         """See `groups`."""
@@ -107,7 +114,8 @@ class OwnNetworks(ShadowMaker):
         if step == "pretrain":
             _ = experiment.membership, experiment.pool_inputs
         else:
-            _ = experiment.downstream_inputs if step == "finetune" else experiment.encoded_queries
+            asked = step != "finetune"
+            _ = experiment.encoded_queries if asked else (experiment.downstream_inputs, experiment.responses)
 
     def samples(self, step: Step) -> int:
         """Samples of all epochs together."""
@@ -185,7 +193,7 @@ class OwnNetworks(ShadowMaker):
         inputs = torch.from_numpy(experiment.downstream_inputs).to(self._device)
         labels = torch.from_numpy(experiment.task.downstream.labels).to(self._device)
         if config.finetune.objective == "causal":
-            labels = token_targets(inputs, "causal")
+            labels = token_targets(inputs, "causal", torch.from_numpy(experiment.responses).to(self._device))
         subsets = torch.from_numpy(np.stack([experiment.finetuning_set(model) for model in models])).to(self._device)
 
         classifiers = [self.pretrained_network(model) for model in models]

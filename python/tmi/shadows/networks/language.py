@@ -77,13 +77,15 @@ class LanguageModel(Classifier):
         self.predicts_tokens = False
 
 
-def token_targets(ids: Tensor, objective: str) -> Tensor:
+def token_targets(ids: Tensor, objective: str, first: Tensor | None = None) -> Tensor:
     """What a language model is to predict at every token, int64 ``[points, length]`` as the ids.
 
     ``causal``: the next token; ``masked``: the token itself (which of them are masked is left to training);
-    ``NO_TARGET`` where there is none.
+    ``NO_TARGET`` where there is none. Tokens before the places ``first``, int64 ``[points]``, are never a target.
     """
     targets = ids.masked_fill(ids == PADDING, NO_TARGET)
+    if first is not None:
+        targets = targets.masked_fill(torch.arange(ids.shape[1], device=ids.device) < first[:, None], NO_TARGET)
     if objective == "masked":
         return targets
     return functional.pad(targets[:, 1:], (0, 1), value=NO_TARGET)
