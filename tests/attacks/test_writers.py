@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from made.simulated import ATTACKS, EXPENSIVE, simulated
-from made.written import written
-from tmi.attacks.check import check_target
+from made.written import records_of, written
+from tmi.attacks.check import check_arrays, check_target
 from tmi.attacks.registry import Needs, all_attacks, attack_named, default_attacks
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError
@@ -36,7 +38,8 @@ def auc(name: str, answers: AttackInput = ANSWERS) -> float:
 
 
 def test_what_runs_by_default() -> None:
-    names = default_attacks({Needs.SHADOW_MODELS, Needs.LABELS, Needs.TOKENS, Needs.PRETRAINED_MODEL})
+    of_texts = {Needs.LABELS, Needs.TOKENS, Needs.TEXTS, Needs.VOCABULARY}
+    names = default_attacks({Needs.SHADOW_MODELS, Needs.PRETRAINED_MODEL, *of_texts})
     assert names[:3] == ["tmi", "conditional", "gaussian"]
     assert {"loss", "zlib", "min-k", "min-k++", "lira-online", "direct"} <= set(names)
     assert not {"neighbours", "confidence", "adapted-lira", "label-probe"} & set(names)
@@ -140,3 +143,56 @@ def test_a_target_that_writes_is_compared_with_its_shadows() -> None:
     assert "its texts or their tokens are in another order than theirs" in found.message
     target["log_odds"][3, 0, 0] = np.nan
     assert [each.message for each in check_target(shadows, target)] == ["NaN or infinite values, expected log-odds"]
+
+
+def test_no_more_texts_are_read_than_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, rows = [], Predictions.rows
+
+    def counted(predictions: Predictions, points: NDArray[np.int64]) -> NDArray[Any]:
+        asked.append(len(points))
+        return rows(predictions, points)
+
+    monkeypatch.setattr(Predictions, "rows", counted)
+    monkeypatch.delattr(Predictions, "block")
+    for view in ("tokens", "loss"):
+        shadows = ANSWERS.restricted(range(1, 24)).seen_through(View.parse(view))
+        (found,) = check_target(shadows, ANSWERS.predictions.records(slice(None))[0], sample_bytes=23 * 2 * 20 * 4 * 25)
+        assert found.severity == "ok"
+    assert asked == [25, 25]
+
+
+def checked(answers: NDArray[Any], membership: NDArray[np.bool_] = ANSWERS.membership) -> dict[str, list[str]]:
+    """What a check says about answers, by severity."""
+    said: dict[str, list[str]] = {"error": [], "warning": [], "ok": []}
+    for finding in check_arrays(list(answers), membership):
+        said[finding.severity].append(f"{finding.subject}: {finding.message}")
+    return said
+
+
+def test_answers_about_texts_are_checked() -> None:
+    records = ANSWERS.predictions.records(slice(None))
+    found = checked(records)
+    assert not found["error"] + found["warning"]
+    assert "texts: 3 to 20 tokens, the same number for all models" in found["ok"]
+    assert any(said.startswith("signal: trial attack (gaussian): AUC 0.") for said in found["ok"])
+    (reversed_,) = checked(records, ~ANSWERS.membership)["error"]
+    assert "members are answered less surely than non-members" in reversed_
+    alike = records.copy()
+    alike[5] = alike[2]
+    assert "models: 1 model with exactly the answers of another one" in checked(alike)["error"][0]
+    alike[:, :, 1] = alike[:, :, 0]
+    assert "augmentations: the answers to all augmentations" in checked(alike)["warning"][0]
+
+
+def test_wrong_answers_about_texts_are_told() -> None:
+    other = ANSWERS.predictions.records(slice(None))
+    other[3, 7:9, 0] = records_of(np.zeros(20), np.array(2))
+    assert checked(other)["error"] == [
+        "texts: model 3 was asked about other numbers of tokens than model 0 in 2 texts: is it another tokenizer?"
+    ]
+    other[:, 7:9, 0] = records_of(np.zeros(20), np.array(0))
+    assert checked(other)["error"] == ["texts: 2 texts without any token, of which nothing is predicted"]
+    other = ANSWERS.predictions.records(slice(None))
+    other["standardised"][4, 0, 1, 19] = np.nan
+    with pytest.raises(TmiError, match="model 4: holds NaN"):
+        checked(other)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 
 import tmi
-from tmi.attacks.registry import all_attacks
+from tmi.attacks.registry import all_attacks, default_attacks
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
+from tmi.predictions.intake import taken_in
 from tmi.report.tables import Machine, Provenance
-from tmi.runs.saved import audit_of, possible_attacks
+from tmi.runs.saved import audit_of, had
 
 SIMPLE = ["gaussian", "adapted-lira", "confidence"]
 PROVENANCE = Provenance(packages={}, python="", machine=Machine(system="", processor="", cores=1), hashes={}, keys={})
@@ -376,13 +378,17 @@ def test_a_pickle_in_the_predictions_is_not_read(saved: Path) -> None:
 
 
 def test_every_attack_is_possible_somewhere() -> None:
-    everything = possible_attacks(has_labels=True, has_pretrained=True)
+    logits, membership = leaking()
+    answers = taken_in(logits, membership)
+    known = replace(answers, labels=np.arange(60) % 4, pretrained=answers.predictions)
+    plain, everything = (default_attacks(had(each)) for each in (answers, known))
     assert set(everything) <= set(all_attacks())
-    assert "direct" not in possible_attacks(has_labels=True, has_pretrained=False)
-    assert set(PROBES) == set(
-        possible_attacks(has_labels=False, has_pretrained=False, has_pretraining_labels=True)
-    ) - set(possible_attacks(has_labels=False, has_pretrained=False))
-    assert "adapted-lira" not in possible_attacks(has_labels=True, has_pretrained=False, signals_only=True)
+    assert "direct" in everything
+    assert "direct" not in plain
+    probed = default_attacks(had(replace(answers, pretraining_labels=np.arange(60) % 3)))
+    assert set(PROBES) == set(probed) - set(plain)
+    signals = taken_in(logits[..., :2], membership, np.zeros(60))
+    assert "adapted-lira" not in default_attacks(had(signals))
 
 
 def test_without_a_leak_nothing_is_found() -> None:

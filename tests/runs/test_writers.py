@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import tmi
 from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
@@ -23,6 +25,7 @@ from tmi.runs.adversaries import with_attacks
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
+from tmi.runs.saved import audit_of
 from tmi.shadows.experiment import on_this_machine
 
 
@@ -92,6 +95,8 @@ def test_a_run_says_what_writers_leak(results: Results) -> None:
         *results.attacks
     }
     assert "confidence" not in results.attacks
+    assert results.attacks["lira-online"].looks_at == "text"
+    assert results.attacks["tmi"].looks_at is None
     assert results.views is not None
     assert list(results.views) == ["tokens", "top-5", "loss", "text"]
     assert "min-k" in results.views["tokens"]
@@ -125,6 +130,85 @@ def test_the_report_speaks_of_texts(results: Results, folder: Path) -> None:
     markdown = (folder / "out" / "report.md").read_text()
     assert "perplexity" in markdown
     assert "near chance" not in markdown
+
+
+@pytest.fixture(scope="module")
+def saved(results: Results, folder: Path) -> Path:
+    """The answers of the run, their membership and their texts in a file each."""
+    out, saved = folder / "out", folder / "saved"
+    saved.mkdir()
+    answers = [np.load(out / "predictions" / f"{model:03d}.npy") for model in range(results.models.count)]
+    np.save(saved / "predictions.npy", np.stack(answers))
+    np.save(saved / "membership.npy", np.load(out / "membership.npy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        texts = Run(configured(folder), RunDirectory(out)).task.challenges.raw
+    (saved / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    return saved
+
+
+def test_answers_that_a_run_has_saved_are_attacked_as_in_the_run(results: Results, folder: Path, saved: Path) -> None:
+    out, audit = folder / "out", str(saved / "out")
+    files = ["--predictions", out, "--pretrained-predictions", out / "pretrained_predictions"]
+    files += ["--texts", saved / "texts.jsonl", "--out", audit, "--workers", "1"]
+    options = ["--view", "tokens,top-5,loss,text", "--shadows", "2", "--set", "evaluation.resamples=100"]
+    result = CliRunner().invoke(cli, ["attack", *map(str, files), *options])
+    assert result.exit_code == 0, result.output
+    found = Results.load(saved / "out" / "results.json")
+    assert [*found.attacks] == [*results.attacks]
+    scores = sorted(path.relative_to(out) for path in (out / "scores").rglob("*.npy"))
+    assert {path.parts[1] for path in scores} == {"tokens", "top-5", "loss", "text"}
+    for path in scores:
+        np.testing.assert_array_equal(np.load(saved / "out" / path), np.load(out / path), err_msg=str(path))
+    assert found.attacks["lira-online"].looks_at == "text"
+    assert "what models say about every token" in (saved / "out" / "report.html").read_text()
+
+
+def test_arrays_of_answers_are_attacked_as_in_the_run(results: Results, folder: Path, saved: Path) -> None:
+    answers, membership = (np.load(saved / f"{name}.npy") for name in ("predictions", "membership"))
+    texts = [json.loads(line)["text"] for line in (saved / "texts.jsonl").read_text().splitlines()]
+    audit = tmi.audit(answers, membership, answers[0], texts=texts, resamples=100)
+    assert [*audit.scores] == [name for name in results.attacks if name != "direct"]
+    # The others learn from the points that nobody challenges, which are not among these.
+    for name in ("gaussian", "lira-online", "zlib", "min-k++"):
+        of_run = np.load(folder / "out" / "scores" / "tokens" / f"{name}.npy")
+        np.testing.assert_array_equal(audit.scores[name], of_run, err_msg=name)
+    assert "min-k" in audit.target_scores
+    with pytest.raises(TmiError, match="the attack 'loss' needs no shadow models, but the log-probability of every"):
+        tmi.audit(answers, membership, attacks=["loss"], view="top-5")
+
+
+def test_saved_answers_without_their_texts(saved: Path, tmp_path: Path) -> None:
+    files = {name: str(saved / f"{name}.npy") for name in ("predictions", "membership")}
+    config = audit_of(files, {}, tmp_path / "out").config
+    assert config.attack.views == ["tokens"]
+    assert "min-k" in config.attack.names
+    assert "zlib" not in config.attack.names
+    assert "min-k" not in audit_of(files, {"attack.views": ["loss"]}, tmp_path / "out").config.attack.names
+    labels = str(tmp_path / "labels.npy")
+    np.save(labels, np.arange(30) % 2)
+    np.save(tmp_path / "texts.npy", np.array(["a text"] * 29))
+    words = [word for name, file in files.items() for word in (f"--{name}", file)]
+    for options, message in (
+        (["--attack", "zlib"], "the attack 'zlib' needs the texts themselves: --texts"),
+        (["--attack", "min-k", "--view", "loss"], "the attack 'min-k' needs models that write, and 'tokens' as the"),
+        (["--labels", labels], "which have no classes"),
+        (["--pretraining-labels", labels], "which have no classes"),
+        (["--view", "label"], "no view 'label' of answers about the tokens of texts"),
+        (["--texts", str(tmp_path / "texts.npy")], "has shape (29,), expected (30,) strings, a text per point"),
+    ):
+        result = CliRunner().invoke(cli, ["attack", *words, *options, "--out", str(tmp_path / "out")])
+        assert isinstance(result.exception, TmiError)
+        assert message in str(result.exception)
+
+
+def test_saved_answers_are_converted_and_checked(saved: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["convert", str(saved), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "predictions.npy").read_bytes() == (saved / "predictions.npy").read_bytes()
+    result = CliRunner().invoke(cli, ["check", str(tmp_path)])
+    assert "4 models, 30 points, 2 queries per point, up to" in result.output
+    assert "the same number for all models" in result.output
 
 
 @pytest.mark.slow

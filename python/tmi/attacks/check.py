@@ -19,12 +19,12 @@ from tmi.attacks.scoring import score
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
-from tmi.predictions.arrays import Predictions
+from tmi.predictions.arrays import LEAST_LIKELY, Predictions
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.belonging import LARGEST_FACTOR, REMARKABLE_FACTOR, belonging
 from tmi.predictions.designs import describe_design
 from tmi.predictions.intake import SUM_TOLERANCE, are_probabilities, as_model, taken_in
-from tmi.predictions.tokens import TOKEN
+from tmi.predictions.tokens import TOKEN, least_likely, tokens_there
 from tmi.predictions.views import TOKENS
 from tmi.system.seeding import stream
 
@@ -130,7 +130,8 @@ def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
         findings.append(Finding("warning", "models", message))
     findings += _check_design(mask)
     chosen = _sampled_points(predictions, sample_bytes)
-    sample = predictions.rows(chosen)
+    given = predictions.rows(chosen)
+    sample = _as_seen(given)
     where = f"at all {points} points" if len(chosen) == points else f"at {len(chosen)} sampled points"
     broken = ~np.isfinite(sample)
     if broken.any():
@@ -140,7 +141,7 @@ def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
         )
         return [*findings, Finding("error", "values", message)]
     findings.append(Finding("ok", "values", f"all finite {where}"))
-    findings += _check_values(sample)
+    findings += _check_texts(given, sample) if given.dtype == TOKEN else _check_values(sample)
     findings += _check_copies(sample)
     labels = None if answers.labels is None else answers.labels[chosen]
     if labels is not None:
@@ -151,7 +152,7 @@ def _check_finetuning(answers: AttackInput, sample_bytes: int) -> list[Finding]:
     if answers.pretraining_labels is not None:
         findings += _check_pretraining_labels(sample, answers.pretraining_labels, chosen)
     if not any(finding.severity == "error" for finding in findings):
-        findings += _check_signal(sample, mask, chosen, labels)
+        findings += _check_signal(given, mask, chosen, labels)
     return findings
 
 
@@ -186,16 +187,9 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     writes, unit, parts = answers.predictions.dtype == TOKEN, "logits", "its points or classes"
     if writes:
         unit, parts = "log-odds", "its texts or their tokens"
-        if not all(np.isfinite(target[name]).all() for name in ("log_odds", "standardised")):
-            return [Finding("error", "target", f"NaN or infinite values, expected {unit}")]
-        # Texts have different lengths, by which any models would agree: how sure they are of parts of them has none.
-        seen = answers.predictions.with_first(target).seen_through(TOKENS).summarised()
-        whole = np.concatenate([block for _, block in seen.blocks()], axis=1)[:, chosen]
-        sample, asked = whole[1:], whole[0]
-    else:
-        sample, asked = answers.predictions.rows(chosen), np.asarray(target[chosen], dtype=np.float32)
+    sample, asked = _as_seen(answers.predictions.rows(chosen)), _as_seen(target[chosen][None])[0]
     if not np.isfinite(asked).all():
-        return [Finding("error", "target", "NaN or infinite values, expected logits")]
+        return [Finding("error", "target", f"NaN or infinite values, expected {unit}")]
     if not np.isfinite(sample).all():
         return []
     found = belonging(asked, sample, answers.membership[:, chosen])
@@ -292,11 +286,45 @@ def _check_design(mask: NDArray[np.bool_]) -> list[Finding]:
 
 
 def _sampled_points(predictions: Predictions, sample_bytes: int) -> NDArray[np.int64]:
-    models, points, augmentations, classes = predictions.shape
+    whole = predictions.seen_through(TOKENS) if predictions.dtype == TOKEN else predictions
+    models, points, augmentations, classes = whole.shape
     number = max(1, sample_bytes // (4 * models * augmentations * classes))
     if number >= points:
         return np.arange(points)
     return np.sort(stream(0, "check").choice(points, number, replace=False))
+
+
+def _as_seen(given: NDArray[Any]) -> NDArray[np.float32]:
+    """Answers ``[models, points, augmentations, classes]`` as checks look at them.
+
+    Of the tokens of texts, that is how sure a model is of the least likely of them, NaN where a number is none: texts
+    have different lengths, by which any models would agree.
+    """
+    if given.dtype != TOKEN:
+        return np.asarray(given, dtype=np.float32)
+    sure = np.empty((*given.shape[:-1], len(LEAST_LIKELY)), dtype=np.float32)
+    for seen, records in zip(sure, given, strict=True):
+        seen[...] = least_likely(records["log_odds"].astype(np.float32), tokens_there(records), LEAST_LIKELY)
+        seen[~(np.isfinite(records["log_odds"]) & np.isfinite(records["standardised"])).all(axis=-1)] = np.nan
+    return sure
+
+
+def _check_texts(given: NDArray[Any], sample: NDArray[np.float32]) -> list[Finding]:
+    """Whether models were asked about the same tokens, given what they say about these and how sure they are."""
+    lengths = tokens_there(given).sum(axis=-1)
+    differing = (lengths != lengths[0]).any(axis=(1, 2))
+    if differing.any():
+        model = int(differing.argmax())
+        texts = _some(int((lengths[model] != lengths[0]).any(axis=-1).sum()), "text")
+        message = (
+            f"model {model} was asked about other numbers of tokens than model 0 in {texts}: is it another tokenizer?"
+        )
+        return [Finding("error", "texts", message)]
+    if empty := int((lengths[0] == 0).any(axis=-1).sum()):
+        return [Finding("error", "texts", f"{_some(empty, 'text')} without any token, of which nothing is predicted")]
+    if given.shape[2] > 1 and (problem := _check_augmentations(sample)):
+        return [problem]
+    return [Finding("ok", "texts", f"{lengths.min()} to {lengths.max()} tokens, the same number for all models")]
 
 
 def _check_values(sample: NDArray[np.float32]) -> list[Finding]:
@@ -414,16 +442,16 @@ def _check_pretraining_labels(
 
 
 def _check_signal(
-    sample: NDArray[np.float32], mask: NDArray[np.bool_], sampled: NDArray[np.int64], labels: NDArray[np.int64] | None
+    given: NDArray[Any], mask: NDArray[np.bool_], sampled: NDArray[np.int64], labels: NDArray[np.int64] | None
 ) -> list[Finding]:
     """A trial attack; whether another order of the membership fits better; whether members are answered more surely."""
     some = np.linspace(0, len(sampled) - 1, min(TRIAL_POINTS, len(sampled))).astype(np.int64)
-    points, block = sampled[some], np.ascontiguousarray(sample[:, some])
+    points, block = sampled[some], np.ascontiguousarray(given[:, some])
     targets = np.linspace(0, len(mask) - 1, min(TRIAL_TARGETS, len(mask))).astype(np.int64).tolist()
     truth = mask[:, points]
     if truth[targets].all() or not truth[targets].any():
         return [Finding("warning", "signal", "too few points to try an attack on")]
-    order = find_order(block, mask, points)
+    order = find_order(_as_seen(block), mask, points)
     if order.remedy:
         message = (
             f"does not fit the predictions as it lies, but {order.remedy} does ({order.lead:.0f} standard deviations "
@@ -451,21 +479,29 @@ def _check_signal(
 
 
 def _members_surer(
-    block: NDArray[np.float32], truth: NDArray[np.bool_], labels: NDArray[np.int64] | None
+    block: NDArray[Any], truth: NDArray[np.bool_], labels: NDArray[np.int64] | None
 ) -> tuple[float, float]:
     """By how many standard errors IN models are surer than OUT models, over points and over models.
 
     Sure is the log-probability of the point's label, or of the answer's own top class without labels, relative to all
-    answers of the same model. Points of a model are not independent, nor are models at a point: both have to say so.
+    answers of the same model; of texts, of all their tokens. Points of a model are not independent, nor are models at a
+    point: both have to say so.
     """
+    of_answers = _as_seen(block)[..., -1] if block.dtype == TOKEN else _of_top_class(block, labels)
+    sure = of_answers.mean(axis=2, dtype=np.float64)
+    sure -= sure.mean(axis=1, keepdims=True)
+    of_points = _differences(sure, truth)
+    return _standard_errors(of_points), _standard_errors(_differences((sure - sure.mean(axis=0)).T, truth.T))
+
+
+def _of_top_class(block: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """The log-probability of the points' labels, or of the answers' top classes where there are none."""
     logits = block.astype(np.float64)
     top = logits.max(axis=3, keepdims=True)
     normaliser = top[..., 0] + np.log(np.exp(logits - top).sum(axis=3))
     chosen = top[..., 0] if labels is None else np.take_along_axis(logits, labels[None, :, None, None], axis=3)[..., 0]
-    sure = (chosen - normaliser).mean(axis=2)
-    sure -= sure.mean(axis=1, keepdims=True)
-    of_points = _differences(sure, truth)
-    return _standard_errors(of_points), _standard_errors(_differences((sure - sure.mean(axis=0)).T, truth.T))
+    of_class: NDArray[np.float64] = chosen - normaliser
+    return of_class
 
 
 def _differences(values: NDArray[np.float64], side: NDArray[np.bool_]) -> NDArray[np.float64]:

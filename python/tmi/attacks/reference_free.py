@@ -68,6 +68,7 @@ class Zlib(ReferenceFree):
     name = "zlib"
     summary = "how likely the text is for how well it compresses; no shadow models"
     default = 64
+    default_with = Needs.TEXTS
     source = "Carlini et al. 2021"
 
     def _of_texts(self, records: NDArray[Any], answers: AttackInput) -> NDArray[np.float64]:
@@ -115,7 +116,7 @@ class MinKPlusPlus(MinK):
     summary = "min-k with each token's log-probability standardised over the vocabulary; no shadow models"
     default = 68
     source = "Zhang et al. 2025, Min-K%++"
-    whole_vocabulary = True
+    default_with = Needs.VOCABULARY
 
     def _of_tokens(self, records: NDArray[Any]) -> NDArray[np.float32]:
         standardised: NDArray[np.float32] = records["standardised"].astype(np.float32)

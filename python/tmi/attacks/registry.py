@@ -37,6 +37,8 @@ class Needs(Enum):
     KNOWN_MEMBERS = "known members"
     PRETRAINING_LABELS = "pretraining labels of the challenge points"
     TOKENS = "no shadow models, but the log-probability of every token"
+    TEXTS = "the texts themselves"
+    VOCABULARY = "how likely all other tokens are in the place of each"
     # No attack fails without these two, but some are about them.
     LABELS = "labels of the challenge points"
     TOP_CLASS = "predictions of which one class is the likeliest"
@@ -62,8 +64,6 @@ class Attack(ABC):
             Derived classes inherit it.
         labelled: whether it looks at the confidence in the label of a point, where labels are known.
         together: whether it looks at other finetunings of the same models as well (`AttackInput.companions`).
-        whole_vocabulary: whether it looks at how likely all other tokens are in the place of each, which few interfaces
-            of models that write tell.
         point_by_point: whether a score depends on the predictions at its own point alone; then `tmi.attacks.scoring`
             hands the attack a few points at a time, and predictions may be larger than memory.
     """
@@ -78,7 +78,6 @@ class Attack(ABC):
     version: ClassVar[int] = 1
     labelled: ClassVar[bool] = False
     together: ClassVar[bool] = False
-    whole_vocabulary: ClassVar[bool] = False
     point_by_point: bool = False
 
     @abstractmethod

@@ -275,6 +275,12 @@ def saved_options(command: Command) -> Command:
                 help="What you call each point, in tables and reports: integers or strings [points], .npy, .npz or a "
                 "line each in .txt.",
             ),
+            click.option(
+                "--texts",
+                type=path,
+                help="The texts that models that write were asked about, for attacks that look at them: strings "
+                "[points], .npy or .npz, or a JSON object with a text a line.",
+            ),
             click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]
     ):

@@ -44,6 +44,8 @@ class SavedFiles(SavedFinetuning):
     """Answers of the pretrained models themselves, for attacks with direct access."""
     ids: str | None = None
     """What the owner of the data calls each point."""
+    texts: str | None = None
+    """The texts that models that write were asked about."""
     layout: str | None = None
     """The layout by name; found out if left out."""
     companions: list[SavedFinetuning] = []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tmi import _core
 from tmi.errors import TmiError
 from tmi.predictions.rows import FileRows, unmapped
-from tmi.predictions.tokens import TOKEN, least_likely, tokens_there
+from tmi.predictions.tokens import TOKEN, UNSEEN, least_likely, tokens_there
 from tmi.predictions.views import LOGITS, TOKENS, View
 from tmi.system.memory import DEFAULT_MEMORY
 
@@ -139,7 +139,7 @@ class Predictions:
                 source.read_into(answers)
             else:
                 answers[...] = source
-        if any(holds_nan(block[name]) for name in block.dtype.names) if block.dtype.names else holds_nan(block):
+        if holds_nan(block):
             raise TmiError("predictions hold NaN, expected logits; `tmi check` says of which model")
         return block
 
@@ -153,9 +153,13 @@ class Predictions:
         seen = self.view.apply(block)
         return least_likely(seen, tokens_there(block), LEAST_LIKELY) if self._is_summarised else seen
 
-    def rows(self, points: NDArray[np.int64]) -> NDArray[np.float32]:
-        """The logits about some points, ascending, whatever the view: ``[models, points, augmentations, classes]``."""
-        rows = np.empty((len(self._models), len(points), *self.shape[2:]), dtype=np.float32)
+    def rows(self, points: NDArray[np.int64]) -> NDArray[Any]:
+        """The answers about some points, ascending, whatever the view: ``[models, points, augmentations, classes]``.
+
+        Logits are float32; what is said about tokens is as it was given.
+        """
+        dtype = self.dtype if self.dtype == TOKEN else np.float32
+        rows = np.empty((len(self._models), len(points), *self._models[0].shape[1:]), dtype=dtype)
         whole = len(points) == self.shape[1]
         for answers, model in zip(rows, self._models, strict=True):
             if not isinstance(model, FileRows):
@@ -167,6 +171,12 @@ class Predictions:
                 part.read_into(read)
                 answers[... if whole else np.searchsorted(points, chosen.start)] = read if whole else read[0]
         return rows
+
+    @property
+    def knows_vocabulary(self) -> bool:
+        """Whether it is known of tokens how likely all others are in their place, as the first answer tells."""
+        # Of an interface that tells of no others, every token is behind all that were shown.
+        return self.dtype == TOKEN and bool((self.restricted([0]).records(slice(0, 1))["rank"] < UNSEEN).any())
 
     @property
     def are_log_odds(self) -> bool:
@@ -206,5 +216,7 @@ class Predictions:
 
 def holds_nan(array: NDArray[Any]) -> bool:
     """Whether any number of an array is none."""
+    if array.dtype.names:
+        return any(holds_nan(array[name]) for name in array.dtype.names)
     # The largest of some float32 is NaN if one is, and found at the speed of memory; of float16 it takes long.
     return bool(np.isnan(array).any() if array.dtype.itemsize == 2 else np.isnan(array.max(initial=-np.inf)))

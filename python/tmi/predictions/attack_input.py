@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.designs import Design
+from tmi.predictions.tokens import TOKEN
 from tmi.predictions.views import View
 
 
@@ -114,6 +115,8 @@ class AttackInput:
                 )
             if (companion.reference is None) != (self.reference is None):
                 raise TmiError(f"finetuning {number} and the first were not asked about the same reference points")
+        if self.predictions.dtype == TOKEN and (self.labels is not None or self.pretraining_labels is not None):
+            raise TmiError("points have labels, and predictions about the tokens of texts, which have no classes")
         if (labels := self.labels) is None:
             return
         if labels.dtype != np.int64 or labels.shape != (points,):

@@ -16,7 +16,8 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions, holds_nan
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.rows import mapped_part
-from tmi.predictions.views import LOGITS, View
+from tmi.predictions.tokens import TOKEN
+from tmi.predictions.views import View
 from tmi.system.memory import DEFAULT_MEMORY
 
 Note = Callable[[str], None]
@@ -39,9 +40,10 @@ def taken_in(
     seed: int = 0,
     threads: int = 1,
     memory: int = DEFAULT_MEMORY,
-    view: View = LOGITS,
+    view: View | None = None,
     note: Note = _ignore,
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
+    texts: ArrayLike | None = None,
     where: str = "",
 ) -> AttackInput:
     """What attacks see, of arrays as a user has them; see `AttackInput` and `Predictions`.
@@ -49,6 +51,7 @@ def taken_in(
     Predictions, those of the pretrained models in as many classes as these have, are raw logits as floats
     ``[models, points, (augmentations,) classes]``, in one array or one per model, memory maps or not. Membership is
     ``[models, points]`` or transposed, bool or numbers 0 and 1, labels of either kind are whole numbers ``[points]``.
+    Of models that write predictions are of type `tmi.predictions.tokens.TOKEN`, and the texts may be there as well.
     Companions are predictions of the same models finetuned in other ways, in as many classes and augmentations as each
     has.
 
@@ -87,6 +90,7 @@ def taken_in(
         pretraining_labels=None
         if pretraining_labels is None
         else as_pretraining_labels(pretraining_labels, shape[1], "pretraining labels"),
+        inputs=None if texts is None else as_texts(texts, shape[1], "texts"),
     )
 
 
@@ -126,13 +130,13 @@ def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]
             f"{where}: has type {array.dtype} and shape {array.shape}, expected floats [points, (augmentations,) "
             "classes]"
         )
-    mapped = None if shape[-1] == 1 else mapped_part(array, 0, shape)
+    mapped = None if shape[-1] == 1 and array.dtype != TOKEN else mapped_part(array, 0, shape)
     if mapped is not None:
         return as_floats(mapped, where, note)
     floats = as_floats(array.reshape(shape), where, note)
     if not isinstance(floats, np.memmap) and holds_nan(floats):
         raise TmiError(f"{where}: holds NaN, expected logits")
-    if shape[-1] == 1:
+    if shape[-1] == 1 and array.dtype != TOKEN:
         # Binary classifiers often have the logit of the positive class alone.
         note("The predictions have a single class: read as the logit of class 1 of two, that of class 0 is 0.")
         return np.concatenate([np.zeros_like(floats), floats], axis=-1)
@@ -140,7 +144,9 @@ def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]
 
 
 def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[Any]:
-    """An array of real numbers as float32 or float16, not copied if it is one."""
+    """An array of real numbers as float32 or float16, not copied if it is one, or of type ``TOKEN``."""
+    if array.dtype == TOKEN:
+        return array
     if array.dtype.kind != "f":
         raise TmiError(f"{where}: has type {array.dtype}, expected float32 or float16 logits")
     if array.dtype in (np.float32, np.float16) and array.dtype.isnative:
@@ -225,6 +231,14 @@ def as_ids(array: ArrayLike, points: int, where: str = "ids") -> tuple[str, ...]
     if not all(map(str.strip, ids)):
         raise TmiError(f"{where}: the id of point {[*map(str.strip, ids)].index('')} is empty")
     return ids
+
+
+def as_texts(array: ArrayLike, points: int, where: str) -> NDArray[Any]:
+    """The texts that models were asked about, objects ``[points]``."""
+    texts = np.asarray(array, dtype=object)
+    if texts.shape != (points,) or not all(isinstance(text, str) for text in texts.tolist()):
+        raise TmiError(f"{where}: has shape {texts.shape}, expected ({points},) strings, a text per point")
+    return texts
 
 
 def are_probabilities(array: NDArray[Any], axis: int = -1) -> bool:

@@ -172,6 +172,8 @@ class Results(ResultsTable):
     @property
     def writes(self) -> bool:
         """Whether the models write, rather than tell classes apart."""
+        if self.is_saved:
+            return self.data.classes is None
         return self.data.downstream is not None and self.data.downstream.objective == "causal"
 
     @property

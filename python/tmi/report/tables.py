@@ -5,7 +5,7 @@ A field with a default is left out of the file where it has that value; all othe
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -14,6 +14,9 @@ from tmi.metrics.epsilon import EpsilonBound
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.roc import Curve
 from tmi.metrics.set_test import SetTest, ShuffledSetTest
+
+# Whose confidence is looked at: that in a class, or in all tokens of a text.
+LooksAt: TypeAlias = Literal["label", "top class of the target", "text"]
 
 
 class ResultsTable(BaseModel):
@@ -82,7 +85,7 @@ class Attack(OfAttack):
     Attributes:
         tpr_at_fpr: by false positive rate, as in ``"0.001"``; the same rates for every attack.
         neutral: scores of points that all shadow models have or none.
-        looks_at: which class, for an attack that looks at one.
+        looks_at: which class, or that it is the whole text, for an attack that looks at one number of each answer.
     """
 
     summary: str
@@ -97,7 +100,7 @@ class Attack(OfAttack):
     seconds: float
     neutral: int
     options: dict[str, bool | int | float | str] = {}
-    looks_at: Literal["label", "top class of the target"] | None = None
+    looks_at: LooksAt | None = None
 
     @model_validator(mode="before")
     @classmethod

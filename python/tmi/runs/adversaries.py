@@ -113,11 +113,13 @@ def _require_together(config: AttackedConfig, names: Sequence[str]) -> None:
 
 def _had_in_a_run(config: Config) -> set[Needs]:
     writes = config.finetune.objective == "causal"
-    every_token = {Needs.TOKENS} if writes and main_adversary(config).view.kind not in HIDING else set()
+    of_texts = {Needs.TEXTS, Needs.VOCABULARY} if writes else set()
+    if writes and main_adversary(config).view.kind not in HIDING:
+        of_texts.add(Needs.TOKENS)
     if config.given:
-        return {Needs.KNOWN_MEMBERS, *every_token}
+        return {Needs.KNOWN_MEMBERS, *of_texts}
     # Pretraining points have no label among the downstream classes, but the next token of a text is known.
-    has = {Needs.SHADOW_MODELS, *every_token, Needs.LABELS if writes else Needs.TOP_CLASS}
+    has = {Needs.SHADOW_MODELS, *of_texts, Needs.LABELS if writes else Needs.TOP_CLASS}
     if config.recipe is None and config.pretrain.objective == "classification":
         has.add(Needs.PRETRAINING_LABELS)
     if config.recipe is None or config.recipe.query_pretrained is not None:

@@ -28,8 +28,7 @@ def describe(run: Run, provenance: Provenance, seconds: dict[str, float]) -> Des
         provenance=provenance,
         seconds=seconds,
         target=target.name if target else "",
-        # Of a text everybody knows the next token.
-        labelled=run.config.finetune.objective == "causal",
+        looks_at="text" if run.config.finetune.objective == "causal" else "top class of the target",
         ids=[] if challenges.ids is None else challenges.ids.tolist(),
     )
 

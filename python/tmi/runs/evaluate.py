@@ -106,7 +106,7 @@ def results_of(
         taken = seconds.get(name, 0.0)
         found = judged(name, attack_scores, membership, settings, taken, given=given, drawn=drawn)
         attack = attack_of(config, name)
-        looks_at = ("label" if description.labelled else "top class of the target") if attack.labelled else None
+        looks_at = description.looks_at if attack.labelled else None
         attacks[name] = found.model_copy(update={"options": options_of(attack), "looks_at": looks_at})
         advance(1)
     name = headline(list(scores))

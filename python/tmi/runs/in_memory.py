@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tmi.attacks.check import Finding, check_input, require_sound
-from tmi.attacks.registry import Option
+from tmi.attacks.registry import Option, attack_named, default_attacks, lacking
 from tmi.attacks.scoring import score
 from tmi.config import AttackedConfig, attacked_config
 from tmi.errors import TmiError
@@ -22,12 +22,13 @@ from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import as_ids, as_model, taken_in
+from tmi.predictions.views import View
 from tmi.report.results import Results
 from tmi.report.tables import Attack, Figures, Provenance
 from tmi.runs.adversaries import Adversary, attack_of, attacks_by, by_together, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.point_table import PointTable, point_table
-from tmi.runs.saved import described, possible_attacks
+from tmi.runs.saved import described, had
 from tmi.runs.stages import evaluate
 from tmi.runs.subject import Description, Subject
 from tmi.system.executor import InProcess
@@ -119,15 +120,12 @@ class InMemory(Subject):
 
     def describe(self, provenance: Provenance, seconds: dict[str, float]) -> Description:
         """What the results say besides figures."""
-        shape = self.answers.predictions.shape
         return described(
-            shape,
+            self.answers,
             self.config.targets,
             provenance,
             seconds,
             read_as=self.read_as,
-            labels=self.answers.labels,
-            pretraining_labels=self.answers.pretraining_labels,
             ids=self.ids,
         )
 
@@ -141,8 +139,8 @@ class InMemory(Subject):
         }
         for number, each in enumerate((self.answers, *self.answers.companions), 1):
             of, digest = "" if number == 1 else f" of finetuning {number}", sha256()
-            for _, block in each.predictions.blocks():
-                digest.update(np.ascontiguousarray(block).tobytes())
+            for points in each.predictions.spans():
+                digest.update(np.ascontiguousarray(each.predictions.records(points)).tobytes())
             hashes[f"predictions{of}"] = digest.hexdigest()
             for target in self.targets[number - 1 : number]:
                 hashes[f"target{of}"] = sha256(np.ascontiguousarray(target).tobytes()).hexdigest()
@@ -313,7 +311,8 @@ def audit(
     pretrained: ArrayLike | None = None,
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
     target_companions: Sequence[ArrayLike] = (),
-    view: str = "logits",
+    texts: ArrayLike | None = None,
+    view: str | None = None,
     targets: int | None = None,
     false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1),
     fpr: float = 0.01,
@@ -332,7 +331,8 @@ def audit(
 
     Args:
         predictions: raw logits, float32 or float16 ``[models, points, augmentations, classes]`` or
-            ``[models, points, classes]``; a list of one array per model, memory maps or not, is as good.
+            ``[models, points, classes]``; a list of one array per model, memory maps or not, is as good. Of models that
+            write, of type `tmi.predictions.tokens.TOKEN` with tokens in place of classes.
         membership: bool ``[models, points]``, was the point in the model's pretraining set.
         target: answers ``[points, augmentations, classes]`` or ``[points, classes]`` of one more model, whose
             membership nobody knows.
@@ -344,7 +344,8 @@ def audit(
         companions: predictions of the same models finetuned in other ways, about the same points: also attack as
             adversaries who see the first two finetunings together, the first three and so on.
         target_companions: answers of ``target`` as it was finetuned in these ways; all of them or none.
-        view: what the adversary sees of the answers, for instance ``top-3``.
+        texts: of models that write, strings ``[points]``, for attacks that look at them.
+        view: what the adversary sees of the answers, for instance ``top-3``; all of them if left out.
         targets: let only so many of the first models play the target.
         false_positive_rates: where true positive rates are reported, in (0, 1).
         fpr: at which points of ``target`` are called members.
@@ -373,24 +374,25 @@ def audit(
         threads=threads,
         note=notes.append,
         companions=companions,
+        texts=texts,
     )
+    main_view = answers.predictions.view if view is None else View.parse(view)
     if target_companions and (target is None or len(target_companions) != len(companions)):
         raise TmiError(
             f"target_companions holds {len(target_companions)} arrays, expected the target's answers in each of the "
             f"{len(companions)} other finetunings, or none"
         )
-    usual = possible_attacks(
-        has_labels=labels is not None,
-        has_pretrained=pretrained is not None,
-        has_pretraining_labels=pretraining_labels is not None,
-    )
+    has = had(answers.seen_through(main_view))
+    for attack in attacks or ():
+        if needs := lacking(attack_named(attack), has):
+            raise TmiError(f"the attack {attack!r} needs {needs.value}")
     document = {
         "name": name,
         "seed": seed,
         "models": answers.predictions.shape[0],
         "attack": {
-            "names": list(attacks or usual),
-            "views": [view],
+            "names": list(attacks or default_attacks(has)),
+            "views": [main_view.name],
             "together": [f"finetuning {number}" for number in range(2, 2 + len(companions))],
             "options": {attack: dict(values) for attack, values in (options or {}).items()},
         },

@@ -201,7 +201,7 @@ class Run(StoredSubject):
         names, target = super().target_attacks, self.config.target
         if target is None or target.tells_of_vocabulary:
             return names
-        return [name for name in names if not attack_named(name).whole_vocabulary]
+        return [name for name in names if attack_named(name).default_with is not Needs.VOCABULARY]
 
     def _refuse_other_members(self) -> None:
         """Models are only added where those that are there have the members that they would be given today."""

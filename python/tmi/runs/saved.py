@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from tmi.attacks.check import Finding, check_input, require_sound
 from tmi.attacks.registry import Needs, attack_named, default_attacks, lacking
 from tmi.config import SavedConfig, SavedFiles, SavedFinetuning, saved_config, with_values
+from tmi.data.sources.jsonl import load as load_lines
 from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
-from tmi.predictions.formats.files import open_npy, read_ids
+from tmi.predictions.formats.files import ARRAY_SUFFIXES, open_npy, read_array, read_ids
 from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
-from tmi.predictions.views import View
-from tmi.report.tables import Data, Models, Provenance, ReadFile
-from tmi.runs.adversaries import all_adversaries, main_adversary, with_attacks
+from tmi.predictions.intake import as_texts
+from tmi.predictions.tokens import TOKEN
+from tmi.predictions.views import LOGITS, TOKENS, View
+from tmi.report.tables import Data, LooksAt, Models, Provenance, ReadFile
+from tmi.runs.adversaries import HIDING, all_adversaries, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory, usual_place
 from tmi.runs.growing import attack_names, earlier_config, refuse_other_configuration
 from tmi.runs.subject import Description, StoredSubject
@@ -37,6 +40,8 @@ ASKED_FOR = {
     Needs.KNOWN_MEMBERS: "is for one given model, whose points it needs; saved predictions have none",
     Needs.PRETRAINED_MODEL: "needs the answers of the pretrained models: --pretrained-predictions",
     Needs.PRETRAINING_LABELS: "needs the labels that the points had in pretraining: --pretraining-labels",
+    Needs.TEXTS: "needs the texts themselves: --texts",
+    Needs.TOKENS: "needs models that write, and 'tokens' as the first view",
 }
 
 
@@ -106,7 +111,8 @@ class SavedPredictions(StoredSubject):
     def _hashes(self) -> dict[str, str]:
         """SHA-256 of every file of this finetuning, that of the target last."""
         files = self.config.files
-        further = [Path(path) for path in (files.pretrained_predictions, files.target) if path is not None]
+        named = (files.pretrained_predictions, files.texts, files.target)
+        further = [Path(path) for path in named if path is not None]
         return {str(path): _hash(path) for path in [*self.arrays.files, *further]}
 
     @property
@@ -140,19 +146,19 @@ class SavedPredictions(StoredSubject):
                 raise TmiError(f"{where}, another finetuning: {error}") from None
             if not np.array_equal(points, self.arrays.point_ids):  # type: ignore[arg-type]  # None equals None
                 raise TmiError(f"{where}: is about other points than {self.config.files.predictions}")
-        answers = self.answers(DEFAULT_MEMORY, View(), len(self.finetunings))
+        view = main_adversary(self.config).view
+        answers = self.answers(DEFAULT_MEMORY, view, len(self.finetunings))
         if answers.membership.all() or not answers.membership.any():
             raise TmiError("membership is the same for all models and points, expected members and non-members")
         for adversary in all_adversaries(self.config):
             for seen in (answers, *answers.companions)[: adversary.together]:
                 adversary.view.require(seen.predictions.dtype, seen.predictions.shape[-1])
-        arrays = {Needs.PRETRAINED_MODEL: answers.pretrained, Needs.PRETRAINING_LABELS: answers.pretraining_labels}
-        has = [Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)]
+        has = had(answers)
         for name in self.config.attack.names:
             if needs := lacking(attack_named(name), has):
                 raise TmiError(f"the attack {name!r} {ASKED_FOR[needs]}")
         if self.has_target:
-            self.answers(DEFAULT_MEMORY, View(), self.target_finetunings, with_target=True)
+            self.answers(DEFAULT_MEMORY, view, self.target_finetunings, with_target=True)
         require_sound(self.findings, force=force)
 
     @property
@@ -184,7 +190,9 @@ class SavedPredictions(StoredSubject):
         files, arrays = self.config.files, self.arrays
         pretrained = None
         if files.pretrained_predictions is not None:
-            answers = read_saved(Path(files.pretrained_predictions), Path(files.membership or files.predictions))
+            # A folder has the membership for both; of models that have their own layout it is not that of these files.
+            membership = Path(files.membership or files.predictions)
+            answers = read_saved(Path(files.pretrained_predictions), membership if membership.is_file() else None)
             pretrained = Predictions(answers.models, memory)
         reference = None
         if (further := arrays.reference) is not None:
@@ -198,6 +206,7 @@ class SavedPredictions(StoredSubject):
             reference=reference,
             labels=arrays.labels,
             pretraining_labels=arrays.pretraining_labels,
+            inputs=None if files.texts is None else read_texts(Path(files.texts), self.points),
         )
 
     def opened_with_target(self, memory: int) -> AttackInput:
@@ -221,11 +230,11 @@ class SavedPredictions(StoredSubject):
             roles |= {path: _role(path, of) for path in each._hashes}
             roles |= {files.target: f"target{of}", files.membership: "membership", files.labels: "labels"}
             roles[files.pretraining_labels] = "pretraining labels"
-            roles[files.pretrained_predictions] = "pretrained predictions"
+            roles |= {files.pretrained_predictions: "pretrained predictions", files.texts: "texts"}
         for name, each in zip(self.config.companions, self.finetunings[1:], strict=True):
             read_as += [f"{name}: {sentence}" for sentence in each.arrays.read_as if sentence not in read_as]
         return described(
-            self.answers(DEFAULT_MEMORY, View()).predictions.shape,
+            self.answers(DEFAULT_MEMORY, main_adversary(self.config).view),
             self.config.targets,
             provenance,
             seconds,
@@ -235,8 +244,6 @@ class SavedPredictions(StoredSubject):
             ],
             read_as=read_as,
             point_ids=self.arrays.point_ids,
-            labels=self.arrays.labels,
-            pretraining_labels=self.arrays.pretraining_labels,
             ids=self.ids,
             target=Path(self.config.files.target or "the target").name,
         )
@@ -267,7 +274,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def described(
-    shape: tuple[int, int, int, int],
+    answers: AttackInput,
     targets: int,
     provenance: Provenance,
     seconds: dict[str, float],
@@ -275,27 +282,26 @@ def described(
     files: Sequence[ReadFile] = (),
     read_as: Sequence[str] = (),
     point_ids: NDArray[np.int64] | None = None,
-    labels: NDArray[np.int64] | None = None,
-    pretraining_labels: NDArray[np.int64] | None = None,
     ids: Sequence[str] = (),
     target: str = "the target",
 ) -> Description:
     """What the results say about predictions that were made by others.
 
     Args:
-        shape: of the predictions, ``(models, points, augmentations, classes)``.
+        answers: the predictions, and what is known of their points.
         targets: number of models that play the target.
         provenance: what the figures rest on.
         seconds: time of every stage.
         files: what was read, a table row each.
         read_as: what was understood.
         point_ids: what each point is called, its number if left out.
-        labels: int64 ``[points]``, the class of each point; None if it is not known.
-        pretraining_labels: int64 ``[points]``; None if they are not known.
         ids: what the owner of the data calls each point; empty where that is its number.
         target: what the target of unknown membership is called.
     """
-    models, points, augmentations, classes = shape
+    models, points, augmentations, classes = answers.predictions.shape
+    labels, pretraining_labels = answers.labels, answers.pretraining_labels
+    writes = answers.predictions.dtype == TOKEN
+    looks_at: LooksAt = "text" if writes else "label" if labels is not None else "top class of the target"
     said = labels if pretraining_labels is None else pretraining_labels
     return Description(
         kind="saved predictions",
@@ -303,7 +309,7 @@ def described(
         data=Data(
             files=list(files),
             read_as=list(read_as),
-            classes=classes,
+            classes=None if writes else classes,
             pretraining_labels=None if pretraining_labels is None else len(np.unique(pretraining_labels)),
             queries_per_point=augmentations,
         ),
@@ -312,7 +318,7 @@ def described(
         provenance=provenance,
         seconds=seconds,
         target=target,
-        labelled=labels is not None,
+        looks_at=looks_at,
         ids=ids,
     )
 
@@ -350,48 +356,58 @@ def audit_of(
     """
     read = SavedFiles.model_validate(files)
     arrays = read_arrays(read)
-    usual = possible_attacks(
-        has_labels=arrays.labels is not None,
-        has_pretraining_labels=arrays.pretraining_labels is not None,
-        has_pretrained="pretrained_predictions" in files,
-        signals_only=arrays.labels is not None and not arrays.labels.any() and arrays.models[0].shape[-1] == 2,
-    )
     document: dict[str, Any] = {
         "name": read.name,
         "models": len(arrays.models),
         "files": files,
+        "attack": {"views": [usual_view(arrays.models[0]).name]},
     }
     config = saved_config(with_values(document, changes), "--predictions")
     directory = RunDirectory(out or usual_place(config.name))
     earlier = None if fresh else earlier_config(directory)
     refuse_other_configuration(directory.root, earlier, config)
-    names = attack_names(config.attack.names, usual, added, earlier)
-    attack = config.attack.model_copy(update={"names": names})
-    subject = SavedPredictions(config.model_copy(update={"attack": attack}), directory)
+    subject = SavedPredictions(config, directory)
     # Not to be read again: some layouts are converted in memory.
     vars(subject)["arrays"] = arrays
-    return subject
+    usual = default_attacks(had(subject.opened_answers(DEFAULT_MEMORY).seen_through(main_adversary(config).view)))
+    names = attack_names(config.attack.names, usual, added, earlier)
+    attack = config.attack.model_copy(update={"names": names})
+    with_names = SavedPredictions(config.model_copy(update={"attack": attack}), directory)
+    vars(with_names)["arrays"] = arrays
+    return with_names
 
 
-def possible_attacks(
-    *, has_labels: bool, has_pretrained: bool, has_pretraining_labels: bool = False, signals_only: bool = False
-) -> list[str]:
-    """The attacks that are run on saved predictions unless some are named.
+def usual_view(model: NDArray[Any]) -> View:
+    """What is seen of answers such as a model's unless it is said: all of them."""
+    return TOKENS if model.dtype == TOKEN else LOGITS
 
-    Args:
-        has_labels: the class of each point is known.
-        has_pretrained: the answers of the pretrained models are there.
-        has_pretraining_labels: the class that each point had in pretraining is known.
-        signals_only: the predictions are one number per model and point, which has no top class.
-    """
-    has = {
-        Needs.SHADOW_MODELS: True,
-        Needs.LABELS: has_labels,
-        Needs.PRETRAINED_MODEL: has_pretrained,
-        Needs.PRETRAINING_LABELS: has_pretraining_labels,
-        Needs.TOP_CLASS: not signals_only,
+
+def had(answers: AttackInput) -> set[Needs]:
+    """What an adversary has who sees these answers of models that others have trained."""
+    predictions, labels = answers.predictions, answers.labels
+    arrays = {
+        Needs.LABELS: labels,
+        Needs.PRETRAINED_MODEL: answers.pretrained,
+        Needs.PRETRAINING_LABELS: answers.pretraining_labels,
+        Needs.TEXTS: answers.inputs,
     }
-    return default_attacks([need for need, there in has.items() if there])
+    has = {Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)}
+    if predictions.dtype == TOKEN:
+        has |= {Needs.LABELS, Needs.VOCABULARY}
+        return has if predictions.view.kind in HIDING else has | {Needs.TOKENS}
+    # One number per model and point has no top class.
+    is_signal = labels is not None and not labels.any() and predictions.shape[-1] == 2
+    return has if is_signal else has | {Needs.TOP_CLASS}
+
+
+def read_texts(path: Path, points: int) -> NDArray[Any]:
+    """The texts that models were asked about, objects ``[points]``: an array of strings, or a JSON object a line.
+
+    Raises:
+        TmiError: the file is missing or damaged, or holds no text per point.
+    """
+    is_array = path.suffix in ARRAY_SUFFIXES
+    return as_texts(read_array(path, ["texts"]) if is_array else load_lines(str(path)).raw, points, str(path))
 
 
 def _hash(path: Path) -> str:

@@ -19,7 +19,7 @@ from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.views import View
 from tmi.report.results import Results
-from tmi.report.tables import Data, Models, Provenance
+from tmi.report.tables import Data, LooksAt, Models, Provenance
 from tmi.runs.adversaries import Adversary, all_adversaries, attack_of, attacks_by, main_adversary
 from tmi.runs.directory import RunDirectory
 from tmi.system.files import content_key, known_hashes, learn_hashes, sidecar
@@ -44,7 +44,7 @@ class Description:
         seconds: time of every stage.
         target: what the target of unknown membership is called.
         ids: what the owner of the data calls each point; empty where that is its number.
-        labelled: whether attacks know the class of each point among those of the predictions.
+        looks_at: whose confidence attacks see that look at one number of each answer.
     """
 
     kind: Literal["run", "saved predictions"]
@@ -55,7 +55,7 @@ class Description:
     provenance: Provenance
     seconds: dict[str, float]
     target: str = ""
-    labelled: bool = False
+    looks_at: LooksAt = "top class of the target"
     ids: Sequence[str] = ()
 
 

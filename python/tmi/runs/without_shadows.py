@@ -26,6 +26,7 @@ from tmi.predictions.formats import read_target
 from tmi.predictions.formats.files import read_array, read_ids
 from tmi.predictions.formats.reading import LABELS
 from tmi.predictions.intake import as_ids, as_model, as_non_members, as_pretraining_labels
+from tmi.predictions.tokens import TOKEN
 from tmi.report.results import Results
 from tmi.report.tables import (
     CallsAlone,
@@ -252,6 +253,8 @@ def _audited(
     answers = {where: as_model(each, where, notes.append) for where, each in asked.items()}
     points, queries, classes = next(iter(answers.values())).shape
     for where, each in answers.items():
+        if each.dtype == TOKEN:
+            raise TmiError(f"{where}: is about the tokens of texts, expected logits of classes")
         if len(each) != points:
             raise TmiError(f"{where}: holds {len(each)} points, expected {points} as in the first finetuning")
     where_labels = files.pretraining_labels if files else "pretraining labels"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import read_array
 from tmi.predictions.intake import as_labels, as_membership
+from tmi.predictions.tokens import TOKEN
 
 PREDICTIONS = ("predictions", "logits")
 MEMBERSHIP = ("membership", "memberships", "keep", "mask")
@@ -163,10 +164,12 @@ class Reading:
     ) -> SavedArrays:
         """What was read: the arrays, and before all notes a sentence with the tool, the shape and what was taken."""
         points, augmentations, classes = models[0].shape
+        writes = models[0].dtype == TOKEN
+        of_each = f"up to {classes} tokens" if writes else f"{classes} classes ({what}, {models[0].dtype})"
         self.read_as.insert(
             0,
             f"{tool}: {len(models)} models, {points} points, {augmentations} "
-            f"quer{'y' if augmentations == 1 else 'ies'} per point, {classes} classes ({what}, {models[0].dtype}).",
+            f"quer{'y' if augmentations == 1 else 'ies'} per point, {of_each}.",
         )
         further = target, target_membership, point_ids, pretraining_labels
         return SavedArrays(models, membership, labels, self.read_as, self.files, *further, reference=reference)

@@ -15,7 +15,10 @@ def section(material: Material) -> Section:
     items: list[tuple[str, list[Text]]] = []
     if results.is_saved:
         items.append(("Read as", [*(data.read_as or [])]))
-        items.append(("Answers", [f"{data.classes or 0:,} classes, saved by others; tmi trained none of these models"]))
+        of_answers = (
+            "what models say about every token of a text" if data.classes is None else f"{data.classes:,} classes"
+        )
+        items.append(("Answers", [f"{of_answers}, saved by others; tmi trained none of these models"]))
     if data.pool is not None:
         items.append(("Known points" if models.given else "Pretraining pool", [_pool(data.pool, models.given)]))
     if (task := data.downstream) is not None:
