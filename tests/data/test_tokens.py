@@ -97,9 +97,19 @@ def test_texts_that_are_too_long_are_named() -> None:
     sentence = str(error.value)
     assert sentence.startswith(f"point 1 ({TEXTS[0][:40]!r}...) has {number} tokens, expected at most encoder.length")
     assert "3 of 4 points have more" in sentence
-    for remedy in ("encoder.length", "chunk_words", "encoder.truncate = true"):
+    for remedy in ("encoder.length", "chunk_words", "encoder.truncate = true", "encoder.stride"):
         assert remedy in sentence
     assert TRAINED.encode(["short"], 20).shape == (1, 20)
+
+
+def test_texts_of_any_length_are_as_wide_as_the_longest() -> None:
+    # After a call that cut.
+    TRAINED.encode(TEXTS[:3], 5, truncate=True)
+    whole = TRAINED.encode(TEXTS[:3], None)
+    numbers = [len(BACKEND.encode(text).ids) for text in TEXTS[:3]]
+    assert whole.shape == (3, max(numbers))
+    assert (whole == TRAINED.encode(TEXTS[:3], max(numbers))).all()
+    assert [len(TRAINED.ends(text, None)) for text in TEXTS[:3]] == numbers
 
 
 TRAIN = """

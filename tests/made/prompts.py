@@ -39,6 +39,14 @@ class Writer:
         logits = self.model(torch.tensor([ids])).logits[0, :-1]
         return ids, logits.double().log_softmax(dim=-1).numpy()
 
+    @torch.no_grad()
+    def expected(self, ids: list[int]) -> NDArray[np.float64]:
+        """What the model expects behind some tokens ``[all]``."""
+        expected: NDArray[np.float64] = (
+            self.model(torch.tensor([ids])).logits[0, -1].double().log_softmax(dim=-1).numpy()
+        )
+        return expected
+
     def texts(self, asked: list[str], room: int = LENGTH - 1) -> Texts:
         return texts_of(self.tokenizer, asked, room)
 

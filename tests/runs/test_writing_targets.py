@@ -181,6 +181,56 @@ def test_a_given_base_is_finetuned_with_its_own_head(folder: Path, writer: Write
     np.testing.assert_allclose(found["log_odds"][: len(odds)].astype(float), odds, rtol=1e-2, atol=1e-2)
 
 
+def test_a_given_base_is_asked_about_long_texts_in_windows(folder: Path, writer: Writer) -> None:
+    length, stride = 8, 3
+    windows = {"encoder.length": length, "encoder.stride": stride, "downstream.chunk_words": 2}
+    config = given(**windows, **{"finetune.learning_rate": 1e-12, "attack.names": ["loss", "min-k"]})
+    run_attack(config, folder / "long")
+    texts = Experiment(config).task.challenges.raw
+    point = int(np.argmax([len(text) for text in texts]))
+    found, ids = np.load(folder / "long" / "predictions" / "000.npy")[point, 0], writer.log_p(texts[point])[0]
+    assert len(ids) > length + stride
+    assert (found["rank"] != NO_TOKEN).sum() == len(ids) - 1
+    for place in range(1, len(ids)):
+        start = next(start for start in range(0, len(ids), stride) if place < start + length)
+        log_p = writer.expected(ids[start:place])
+        own = log_p[ids[place]]
+        odds = own - np.log(-np.expm1(own))
+        np.testing.assert_allclose(float(found["log_odds"][place - 1]), odds, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"encoder.stride": 64}, "encoder.stride is 64, expected less than encoder.length, 64"),
+        (
+            {"encoder.stride": 8, "encoder.truncate": True},
+            "encoder.truncate cuts the texts that encoder.stride has read",
+        ),
+        (
+            {"encoder.stride": 8, "finetune.objective": "classification"},
+            "encoder.stride is 8, which is for models that",
+        ),
+    ],
+)
+def test_windows_that_do_not_fit_are_said(folder: Path, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(TmiError) as error:
+        given(**changes)
+    assert sentence in str(error.value)
+
+
+def test_a_variation_that_is_too_long_is_not_cut(folder: Path) -> None:
+    # "Ä" is two tokens, "ä" as well, but the long s of lower case is not one of S.
+    (folder / "shouting.jsonl").write_text("\n".join(json.dumps({"text": f"{'İ' * 3}{n}"}) for n in range(100, 180)))
+    asked = {"pool.source": "jsonl:shouting.jsonl", "query.augmentation": "lower-case", "query.strength": 0.0}
+    # Its lower case is a letter and a dot above, more bytes than the capital has.
+    with pytest.raises(
+        TmiError, match=r"of the queries, 2 about each text one after another, point \d+ .* has \d+ tokens"
+    ):
+        run_attack(given(**asked, **{"encoder.length": 12, "downstream.chunk_words": 2}), folder / "never")
+    assert not (folder / "never" / "finetuned").exists()
+
+
 def test_a_tokenizer_of_ones_own_is_none_for_a_given_base(folder: Path) -> None:
     with pytest.raises(TmiError, match=r"encoder.tokenizer is 'downstream', but a given model that writes has"):
         given(**{"encoder.tokenizer": "downstream"})

@@ -7,10 +7,19 @@ import pytest
 import torch
 from torch.nn import functional
 
-from made.texts import CAUSAL, TRANSFERS, VOCABULARY, language_model, recipe, texts
+from made.texts import CAUSAL, LENGTH, TRANSFERS, VOCABULARY, language_model, recipe, texts
 from tmi.config import PrivacyConfig
 from tmi.predictions.tokens import tokens_there
-from tmi.shadows.networks import LanguageModel, answers_of, apply_transfer, changed_weights, load_changed, token_targets
+from tmi.shadows.networks import (
+    LanguageModel,
+    answers_in_windows,
+    answers_of,
+    apply_transfer,
+    changed_weights,
+    consecutive,
+    load_changed,
+    token_targets,
+)
 from tmi.shadows.networks.private import check_private
 from tmi.shadows.training.data import TrainingSet
 from tmi.shadows.training.loop import train
@@ -45,6 +54,43 @@ def test_what_is_said_of_each_token_is_what_a_plain_loop_finds(architecture: str
             mean = (p * log_p[place]).sum()
             deviation = (p * (log_p[place] - mean) ** 2).sum().sqrt()
             assert row["standardised"][place] == pytest.approx(float((own - mean) / deviation), rel=5e-3, abs=5e-3)
+
+
+@pytest.mark.parametrize("stride", [1, 4, 9])
+def test_long_texts_are_judged_in_windows_as_a_plain_loop_judges_them(stride: int) -> None:
+    model, lengths = language_model("gpt2-mini").eval(), [25, 10, 1, 14, 11, 26, 2]
+    ids = texts(lengths, 26)
+    found = answers_in_windows(model, ids, 26, LENGTH, stride)
+    assert found.shape == (7, 25)
+    for text, row in zip(ids, found, strict=True):
+        text = text[text >= 0]
+        assert tokens_there(row).tolist() == [place < len(text) - 1 for place in range(25)]
+        for place in range(1, len(text)):
+            # The first window that holds the token, and of it what is before the token.
+            start = next(start for start in range(0, 26, stride) if place < start + LENGTH)
+            assert start == 0 or place - start >= LENGTH - stride
+            with torch.no_grad():
+                log_p = model(text[None, start:place]).double()[0, -1].log_softmax(dim=-1)
+            own = log_p[text[place]]
+            expected = float(own - torch.log1p(-own.exp()))
+            assert row["log_odds"][place - 1] == pytest.approx(expected, rel=2e-3, abs=2e-3)
+            assert row["rank"][place - 1] == int((log_p > own).sum())
+
+
+def test_texts_that_fit_are_answered_to_the_bit_as_without_windows() -> None:
+    model, ids = language_model("gpt2-mini").eval(), texts([10, 3, 7, 10, 2])
+    np.testing.assert_array_equal(answers_in_windows(model, ids, 10, LENGTH, 3), answers_of(model, ids, 10))
+    # As many places as the longest text of all has, also where there are shorter ones alone.
+    np.testing.assert_array_equal(answers_in_windows(model, ids[1:3, :7], 10, 10, 3), answers_of(model, ids[1:3], 10))
+
+
+def test_long_texts_are_learned_in_consecutive_windows() -> None:
+    ids = texts([9, 4, 10, 1 + 4, 2], 10)
+    windows, of_text = consecutive(ids, 4)
+    expected = [(0, 0, 4), (0, 4, 8), (1, 0, 4), (2, 0, 4), (2, 4, 8), (2, 8, 10), (3, 0, 4), (4, 0, 2)]
+    assert of_text.tolist() == [text for text, _, _ in expected]
+    for window, (text, start, stop) in zip(windows, expected, strict=True):
+        assert window.tolist() == ids[text, start:stop].tolist() + [-1] * (4 - (stop - start))
 
 
 def test_a_text_is_answered_alike_whatever_it_is_read_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,26 @@ class EncoderConfig(Table):
     """Most tokens of a point."""
     truncate: bool = False
     """Cut points that are longer; else they are refused."""
+    stride: Annotated[int, Field(ge=1)] | None = None
+    """Texts of the pool may be longer: models that write are asked about them in windows of ``length`` tokens, each of
+    which begins so many tokens behind the one before."""
+
+    @model_validator(mode="after")
+    def _windows_overlap(self) -> EncoderConfig:
+        if self.stride is None:
+            return self
+        if self.stride >= self.length:
+            raise ValueError(f"encoder.stride is {self.stride}, expected less than encoder.length, {self.length}")
+        if self.truncate:
+            raise ValueError(
+                "encoder.truncate cuts the texts that encoder.stride has read in windows: expected one of both"
+            )
+        return self
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens of a text of the pool; None if it is read in windows."""
+        return self.length if self.stride is None else None
 
     @model_validator(mode="after")
     def _standardise_by_both(self) -> EncoderConfig:

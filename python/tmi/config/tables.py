@@ -77,6 +77,14 @@ class Config(AttackedConfig):
 expected 'causal' as well, since the head that writes is that of pretraining"
             yield ("finetune.objective", "pretrain.objective"), sentence
         yield from self._about_pairs()
+        if self.encoder.stride is not None and self.finetune.objective != "causal":
+            sentence = f"encoder.stride is {self.encoder.stride}, which is for models that write (finetune.objective \
+'causal'), found {self.finetune.objective!r}"
+            yield ("encoder.stride", "finetune.objective"), sentence
+        if self.encoder.stride is not None and self.target is not None:
+            sentence = f"encoder.stride is {self.encoder.stride}, but target is asked about whole texts: cut them with \
+pool.chunk_words"
+            yield ("encoder.stride", "target"), sentence
         if self.target is not None and self.target.kind != "checkpoint":
             writes, meaning = self.finetune.objective == "causal", self.target.meaning
             if writes != (meaning == "tokens"):

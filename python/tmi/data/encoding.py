@@ -21,7 +21,12 @@ WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def encode(
-    raw: NDArray[Any], kind: PointKind, encoder: EncoderConfig, tokenizer: Tokenizer | None = None
+    raw: NDArray[Any],
+    kind: PointKind,
+    encoder: EncoderConfig,
+    tokenizer: Tokenizer | None = None,
+    *,
+    in_windows: bool = False,
 ) -> NDArray[Any]:
     """Encode points.
 
@@ -33,9 +38,11 @@ def encode(
             `tmi.data.tokens.PADDING`. ``mean`` and ``std`` are for the network, which scales and standardises its
             inputs batch by batch.
         tokenizer: of ``tokens``; see `tokenizer_for`.
+        in_windows: texts are read in windows if the encoder has a ``stride``, so that they may have any length.
 
     Returns:
-        ``[points, ...]``: int64 ``[points, length]`` of ``tokens``, uint8 for images that are uint8, else float32.
+        ``[points, ...]``: of ``tokens`` int64 ``[points, length]``, or ``[points, longest]`` with ``in_windows``; uint8
+        for images that are uint8, else float32.
 
     Raises:
         TmiError: the encoder does not read points of this kind, or a point has too many tokens.
@@ -46,7 +53,7 @@ def encode(
     if encoder.kind == "tokens":
         if tokenizer is None:
             raise ValueError("encoder.kind is 'tokens', which needs the tokenizer of tokenizer_for")
-        return tokenizer.encode(raw, encoder.length, encoder.truncate)
+        return tokenizer.encode(raw, encoder.longest if in_windows else encoder.length, encoder.truncate)
     if encoder.kind == "hashed-words":
         return hashed_words(list(raw), encoder.dimensions, encoder.norm)
     return np.ascontiguousarray(raw, dtype=np.uint8 if raw.dtype == np.uint8 else np.float32)

@@ -24,6 +24,7 @@ from tmi.errors import TmiError
 from tmi.system.files import LARGEST_JSON, parse_json, read_text, require_files
 from tmi.system.hub import folder_on_hub
 from tmi.system.libraries import explained
+from tmi.system.memory import require_room
 
 # What stands after the last token of a text. No tokenizer has this id: a network tells by it what to attend to.
 PADDING = -1
@@ -75,14 +76,14 @@ class Tokenizer:
         return None if self.mask_token is None else self._special[self.mask_token]
 
     def encode(
-        self, texts: Sequence[str] | NDArray[np.object_], length: int, truncate: bool = False
+        self, texts: Sequence[str] | NDArray[np.object_], length: int | None, truncate: bool = False
     ) -> NDArray[np.int64]:
         """Texts as ids.
 
         Args:
             texts: any strings. A text without tokens becomes the token that begins a text, or token 0 if the tokenizer
                 has no such token. The texts of special tokens, such as ``[MASK]``, stand for these tokens.
-            length: most tokens of a text, those that the tokenizer adds included.
+            length: most tokens of a text, those that the tokenizer adds included; None: as many as the longest has.
             truncate: cut longer texts at their end; what the tokenizer adds there is kept.
 
         Returns:
@@ -92,21 +93,19 @@ class Tokenizer:
             TmiError: a text has more tokens and is not to be cut, or ``length`` leaves no room for any.
         """
         backend = self._backend
-        if (added := backend.num_special_tokens_to_add(False)) >= length:
+        if length is not None and (added := backend.num_special_tokens_to_add(False)) >= length:
             raise TmiError(f"encoder.length is {length}, expected more than the {added} tokens that every text gets")
-        if truncate:
-            backend.enable_truncation(length)
-        else:
-            backend.no_truncation()
-        encoded = np.full((len(texts), length), PADDING, dtype=np.int64)
-        numbers = np.zeros(len(texts), dtype=np.int64)
+        self._cut(length if truncate else None)
         # One by one: in batches, the library would start threads of its own in every worker process, for little.
         with explained("the tokenizer of encoder.tokenizer fails"):
-            for index, text in enumerate(texts):
-                ids = backend.encode(text).ids or [self._first]
-                numbers[index] = len(ids)
-                encoded[index, : len(ids)] = ids[:length]
-        _require_short(texts, numbers, length)
+            found = [np.array(backend.encode(text).ids or [self._first], dtype=np.int64) for text in texts]
+        numbers = np.array([len(ids) for ids in found], dtype=np.int64)
+        longest = int(numbers.max(initial=1)) if length is None else length
+        _require_short(texts, numbers, longest)
+        require_room(8 * len(found) * longest, f"an array of {len(found):,} texts of up to {longest:,} tokens")
+        encoded = np.full((len(texts), longest), PADDING, dtype=np.int64)
+        for row, ids in zip(encoded, found, strict=True):
+            row[: len(ids)] = ids
         return encoded
 
     def spellings(self, index: int) -> frozenset[str] | None:
@@ -118,14 +117,20 @@ class Tokenizer:
         # As in the vocabulary, as in a text, with the space before a word that some vocabularies write as ▁, and by id.
         return frozenset({known, decoded, known.replace("▁", " "), f"token_id:{index}"})
 
-    def ends(self, text: str, length: int) -> list[int]:
+    def ends(self, text: str, length: int | None) -> list[int]:
         """Where the tokens of a text end in it, in characters, 0 of those that were added; no more than ``length``."""
-        self._backend.enable_truncation(length)
+        self._cut(length)
         return [end for _, end in self._backend.encode(text).offsets] or [0]
 
     def save(self, path: Path) -> None:
         """Write the tokenizer as ``tokenizer.json``, which `load_tokenizer` and the library ``tokenizers`` read."""
         path.write_text(self.content, encoding="utf-8")
+
+    def _cut(self, length: int | None) -> None:
+        if length is None:
+            self._backend.no_truncation()
+        else:
+            self._backend.enable_truncation(length)
 
     @cached_property
     def _backend(self) -> tokenizers.Tokenizer:
@@ -249,7 +254,8 @@ def _require_short(texts: Sequence[str] | NDArray[np.object_], numbers: NDArray[
     raise TmiError(
         f"point {index} ({texts[index][:BEGINNING]!r}...) has {numbers[index]} tokens, expected at most "
         f"encoder.length, which is {length} ({longer.sum()} of {len(numbers)} points have more, the longest "
-        f"{numbers.max()}): raise encoder.length, cut the texts with chunk_words, or set encoder.truncate = true"
+        f"{numbers.max()}): raise encoder.length, cut the texts with chunk_words, set encoder.truncate = true, or "
+        "encoder.stride if models write and it is the pool's"
     )
 
 

@@ -206,9 +206,9 @@ def _work(maker: ShadowMaker, step: Step) -> int:
     if step in ("query", "query_pretrained"):
         others = 0 if own else len(piece.task.downstream if step == "query" else piece.task.pool)
         return len(piece.task.challenge_points) * config.query.count + others
-    if step == "pretrain":
-        return int(piece.membership[0].sum()) * (config.pretrain.epochs if own else 1)
-    return len(piece.finetuning_set(0)) * (config.finetune.epochs if own else 1)
+    if own:
+        return maker.samples(step)
+    return int(piece.membership[0].sum()) if step == "pretrain" else len(piece.finetuning_set(0))
 
 
 def _attack_seconds(run: Run, answered: int) -> float:
@@ -269,7 +269,7 @@ def _data(run: Run) -> int:
     """Bytes of what every machine is sent once: points as networks read them, queries and membership."""
     experiment, task = run.experiment, run.task
     asked = len(task.challenge_points) + len(task.reference_points)
-    of_point = experiment.encode(task.pool.raw[:1]).nbytes
+    of_point = experiment.encode(task.downstream.raw[:1]).nbytes
     of_queries = experiment.encode_queries(experiment.queries(task.challenges.take(np.arange(1)))).nbytes
     return (len(task.pool) + len(task.downstream)) * of_point + asked * of_queries + experiment.membership.nbytes
 

@@ -241,7 +241,7 @@ class Run(StoredSubject):
             return [Exhibit(kind, raw[point]) for point in points]
         exhibits = []
         for point, moved in zip(points, self._moved_by_membership(points), strict=True):
-            first, *others = tokenizer.ends(raw[point], self.config.encoder.length)
+            first, *others = tokenizer.ends(raw[point], self.config.encoder.longest)
             exhibits.append(
                 Exhibit(kind, raw[point], [(first, math.nan), *zip(others, map(float, moved), strict=False)])
             )

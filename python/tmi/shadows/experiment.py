@@ -127,14 +127,14 @@ class Experiment:
         size = self.config.downstream.points_per_model or points // 2
         return draw_finetuning_set(self.config.seed, model, points, size)
 
-    def encode(self, raw: NDArray[Any]) -> NDArray[Any]:
+    def encode(self, raw: NDArray[Any], *, in_windows: bool = False) -> NDArray[Any]:
         """Raw points as the numbers that the networks read; see `tmi.data.encoding.encode`."""
-        return encode(raw, self.task.pool.kind, self.config.encoder, self.tokenizer)
+        return encode(raw, self.task.pool.kind, self.config.encoder, self.tokenizer, in_windows=in_windows)
 
     @computed_once
     def pool_inputs(self) -> NDArray[Any]:
         """The encoded pool ``[points, ...]``."""
-        return self.encode(self.task.pool.raw) if self.base is None else self.base.pool_inputs
+        return self.encode(self.task.pool.raw, in_windows=True) if self.base is None else self.base.pool_inputs
 
     @computed_once
     def downstream_inputs(self) -> NDArray[Any]:
@@ -165,9 +165,16 @@ class Experiment:
 
     def encode_queries(self, queries: NDArray[Any]) -> NDArray[Any]:
         """Raw queries as the networks read them, one after another ``[points * augmentations, ...]``."""
-        # A variation of a text may have a token more than the text itself, which is no longer than the models allow.
-        encoder = self.config.encoder.model_copy(update={"truncate": True})
-        return encode(queries.reshape(-1, *queries.shape[2:]), self.task.pool.kind, encoder, self.tokenizer)
+        flat, encoder = queries.reshape(-1, *queries.shape[2:]), self.config.encoder
+        if self.config.finetune.objective == "classification":
+            # A variation of a text may have a token more than the text itself, which no class depends on.
+            encoder = encoder.model_copy(update={"truncate": True})
+            return encode(flat, self.task.pool.kind, encoder, self.tokenizer)
+        try:
+            return self.encode(flat, in_windows=True)
+        except TmiError as error:
+            count = queries.shape[1]
+            raise TmiError(f"of the queries, {count} about each text one after another, {error}") from None
 
     @computed_once
     def raw_queries(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -214,9 +221,9 @@ class Experiment:
         """
         if self.tokenizer is None or not holds_tokenizer(folder):
             return
-        other, length = load_tokenizer(str(folder), key), self.config.encoder.length
+        other = load_tokenizer(str(folder), key)
         for text in self.task.challenges.raw:
-            if not np.array_equal(self.tokenizer.encode([text], length, True), other.encode([text], length, True)):
+            if not np.array_equal(self.tokenizer.encode([text], None), other.encode([text], None)):
                 raise TmiError(
                     f"{key} {str(folder)!r}: its tokenizer makes other tokens of {text[:BEGINNING]!r} than "
                     f"encoder.tokenizer {self.config.encoder.tokenizer!r}: name the directory there as well"
@@ -230,7 +237,7 @@ class Experiment:
         return build_classifier(
             config.model,
             config.encoder,
-            self.encode(self.task.pool.raw[:1]).shape[1:],
+            (config.encoder.length,) if self.tokenizer else self.encode(self.task.pool.raw[:1]).shape[1:],
             len(self.task.pool.class_names),
             seed,
             vocabulary=self.tokenizer and self.tokenizer.vocabulary,

@@ -30,6 +30,7 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
     weights = sorted(Path(config.model.checkpoint).glob("*.safetensors")) if config.model.checkpoint else []
     # Nothing where models tell classes apart, as all did in earlier versions.
     writes = [] if config.finetune.objective == "classification" else [config.finetune.objective]
+    windows = [] if config.encoder.stride is None else [config.encoder.stride]
     inputs = {
         "membership": [
             config.seed,
@@ -38,7 +39,7 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
             task.pool.fingerprint,
         ],
         "pretrain": [
-            config.encoder.model_dump(),
+            config.encoder.model_dump(exclude={"stride"}),
             config.model.model_dump(),
             config.pretrain.model_dump(),
             compute,
@@ -54,7 +55,7 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
             *writes,
             *of_maker(config, "finetune"),
         ],
-        "query": [config.query.model_dump(), *of_maker(config, "query")],
+        "query": [config.query.model_dump(), *windows, *of_maker(config, "query")],
         # With the same targets, attacks have more shadow models.
         "score": [config.targets, *([config.models] if config.grown_from else [])],
     }
@@ -63,5 +64,5 @@ def artefact_keys(experiment: Experiment, of_maker: Callable[[Config, str], list
     for stage, version in STAGE_VERSIONS.items():
         key = keys[stage] = content_key(stage, version, inputs[stage], key)
     # No finetuning changes these, so that all variants share them.
-    asked = [config.query.model_dump(), *writes, *of_maker(config, "query_pretrained")]
+    asked = [config.query.model_dump(), *writes, *windows, *of_maker(config, "query_pretrained")]
     return keys | {"query_pretrained": content_key("pretrained query", keys["pretrain"], *asked)}

@@ -19,11 +19,13 @@ from tmi.shadows.makers.maker import Made, ShadowMaker, Step
 from tmi.shadows.networks import (
     Classifier,
     Likelihoods,
+    answers_in_windows,
     answers_of,
     apply_transfer,
     changed_weights,
     check_private,
     checkpoint_folder,
+    consecutive,
     load_changed,
     load_weights,
     point_mixing_layer,
@@ -52,7 +54,9 @@ def groups(config: Config, step: str) -> list[range]:
     """
     alone = step == "pretrain" or (step == "finetune" and config.finetune.transfer != "head")
     helps = not alone or config.model.kind == "mlp" or not config.compute.device.startswith("cpu")
-    size = config.compute.models_at_once if helps else 1
+    # As many texts of each model need not be as many windows.
+    uneven = step == "pretrain" and config.encoder.stride is not None
+    size = config.compute.models_at_once if helps and not uneven else 1
     return [range(start, min(start + size, config.models)) for start in range(0, config.models, size)]
 
 
@@ -103,6 +107,8 @@ class OwnNetworks(ShadowMaker):
                 f"response among its first {experiment.config.encoder.length}, which leaves nothing to predict "
                 f"({gone.size} of {len(texts)} points have none): raise encoder.length"
             )
+        # A variation may have more tokens than its text.
+        _ = experiment.encoded_queries
 
     def groups(self, step: Step) -> list[range]:
         """See `groups`."""
@@ -114,14 +120,13 @@ class OwnNetworks(ShadowMaker):
         if step == "pretrain":
             _ = experiment.membership, experiment.pool_inputs
         else:
-            asked = step != "finetune"
-            _ = experiment.encoded_queries if asked else (experiment.downstream_inputs, experiment.responses)
+            _ = experiment.downstream_inputs if step == "finetune" else experiment.encoded_queries
 
     def samples(self, step: Step) -> int:
         """Samples of all epochs together."""
         config = self.experiment.config
         if step == "pretrain":
-            return config.pretrain.epochs * (len(self.experiment.task.pool) // 2)
+            return config.pretrain.epochs * int(self._windows[self.experiment.membership[0]].sum())
         return config.finetune.epochs * len(self.experiment.finetuning_set(0)) if step == "finetune" else 0
 
     def operations(self, step: Step) -> float:
@@ -133,16 +138,18 @@ class OwnNetworks(ShadowMaker):
         of_pool = step in ("pretrain", "query_pretrained")
         points = task.pool if of_pool else task.downstream
         some = np.unique(np.linspace(0, len(points) - 1, COUNTED).astype(np.int64))
-        inputs = torch.from_numpy(experiment.encode(points.raw[some]))
+        inputs, windows = torch.from_numpy(experiment.encode(points.raw[some], in_windows=of_pool)), 1.0
+        if config.encoder.stride is not None:
+            inputs, windows = consecutive(inputs, config.encoder.length)[0], float(self._windows.mean())
         classifier = experiment.network(config.seed).eval()
         if not of_pool:
             self._apply_transfer(classifier, config.seed)
         if step in ("query", "query_pretrained"):
             asked = len(task.challenge_points) + (len(task.reference_points) if step == "query" else 0)
             network = self._as_asked(classifier) if of_pool else classifier
-            return asked * config.query.count * _operations(network, inputs, train=False)
+            return asked * windows * config.query.count * _operations(network, inputs, train=False)
         # Accuracies are measured at the end.
-        seen = len(points) * _operations(classifier, inputs, train=False)
+        seen = len(points) * (windows if of_pool else 1) * _operations(classifier, inputs, train=False)
         if step == "finetune" and self._features_once:
             with torch.no_grad():
                 features = classifier.backbone(inputs)
@@ -165,6 +172,9 @@ class OwnNetworks(ShadowMaker):
         inputs = torch.from_numpy(experiment.pool_inputs).to(self._device)
         targets = torch.from_numpy(experiment.task.pool.labels).to(self._device)
         masking = None
+        if config.encoder.stride is not None:
+            inputs, texts = consecutive(inputs, config.encoder.length)
+            membership = membership[:, texts.cpu().numpy()]
         if config.pretrain.objective != "classification":
             targets = token_targets(inputs, config.pretrain.objective)
         if config.pretrain.objective == "masked" and (mask := self._mask_id) is not None:
@@ -276,6 +286,15 @@ class OwnNetworks(ShadowMaker):
         is_pooled = recipe.objective == "classification"
         return recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop)
 
+    @property
+    def _windows(self) -> NDArray[np.int64]:
+        """In how many windows the models read each text of the pool."""
+        experiment = self.experiment
+        if experiment.config.encoder.stride is None:
+            return np.ones(len(experiment.task.pool), dtype=np.int64)
+        tokens: NDArray[np.int64] = (experiment.pool_inputs != PADDING).sum(axis=1)
+        return -(-tokens // experiment.config.encoder.length)
+
     def _as_asked(self, pretrained: Classifier) -> nn.Module:
         """A pretrained model as it is asked itself: one of language about its likelihoods, unless it is to write."""
         recipe = self.experiment.config.pretrain
@@ -300,7 +319,11 @@ class OwnNetworks(ShadowMaker):
         inputs, config = torch.from_numpy(encoded).to(self._device), self.experiment.config
         if config.finetune.objective == "causal":
             assert isinstance(network, Classifier)
-            answers = answers_of(network, inputs, self.experiment.longest_query)
+            longest, encoder = self.experiment.longest_query, config.encoder
+            if encoder.stride is None:
+                answers = answers_of(network, inputs, longest)
+            else:
+                answers = answers_in_windows(network, inputs, longest, encoder.length, encoder.stride)
         else:
             answers = logits_of(network, inputs).float().cpu().numpy()
         return answers.reshape(-1, config.query.count, answers.shape[-1])
@@ -336,7 +359,7 @@ class GivenCheckpoint(OwnNetworks):
         experiment, model = self.experiment, self.experiment.config.model
         if experiment.config.finetune.objective == "causal":
             experiment.require_same_tokens(checkpoint_folder(model), "model.checkpoint")
-            text = torch.from_numpy(experiment.encode(experiment.task.challenges.raw[:1]))
+            text = torch.from_numpy(experiment.pool_inputs[:1, : experiment.config.encoder.length])
             require_own_head(experiment.network(seed=0), model, text)
 
     def groups(self, step: Step) -> list[range]:

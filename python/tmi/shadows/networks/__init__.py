@@ -5,7 +5,14 @@
 
 from tmi.shadows.networks.building import build_classifier
 from tmi.shadows.networks.classifier import Classifier, blank_head, load_weights, weights_of
-from tmi.shadows.networks.language import LanguageModel, Likelihoods, answers_of, token_targets
+from tmi.shadows.networks.language import (
+    LanguageModel,
+    Likelihoods,
+    answers_in_windows,
+    answers_of,
+    consecutive,
+    token_targets,
+)
 from tmi.shadows.networks.library import checkpoint_folder, export_checkpoint
 from tmi.shadows.networks.private import check_private, point_mixing_layer
 from tmi.shadows.networks.text import require_own_head
@@ -15,6 +22,7 @@ __all__ = [
     "Classifier",
     "LanguageModel",
     "Likelihoods",
+    "answers_in_windows",
     "answers_of",
     "apply_transfer",
     "blank_head",
@@ -22,6 +30,7 @@ __all__ = [
     "changed_weights",
     "check_private",
     "checkpoint_folder",
+    "consecutive",
     "export_checkpoint",
     "load_changed",
     "load_weights",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tmi.data.tokens import PADDING
-from tmi.predictions.tokens import token_records
+from tmi.predictions.tokens import NO_TOKEN, TOKEN, token_records
 from tmi.shadows.networks.classifier import Classifier
 from tmi.targets.writers import about_tokens
 
@@ -89,6 +89,16 @@ def token_targets(ids: Tensor, objective: str, first: Tensor | None = None) -> T
     if objective == "masked":
         return targets
     return functional.pad(targets[:, 1:], (0, 1), value=NO_TARGET)
+
+
+def consecutive(ids: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Texts as windows of so many tokens, one behind the other, and the place of the text of each window.
+
+    A last token that would be alone in its window, with nothing to predict it from, is left out.
+    """
+    windows = functional.pad(ids, (0, -ids.shape[1] % length), value=PADDING).view(len(ids), -1, length)
+    kept = windows[..., 1] != PADDING
+    return windows[kept], kept.nonzero()[:, 0]
 
 
 class Likelihoods(nn.Module):
@@ -169,3 +179,23 @@ def answers_of(model: Classifier, ids: Tensor, length: int) -> NDArray[Any]:
         found[1].masked_fill_(targets == PADDING, -1)
         parts[:, batch.cpu().numpy(), : targets.shape[1]] = found.double().cpu().numpy()
     return token_records(*parts)
+
+
+def answers_in_windows(model: Classifier, ids: Tensor, length: int, window: int, stride: int) -> NDArray[Any]:
+    """What `answers_of` says of texts that may be longer than the model reads: it is shown windows of them.
+
+    A window begins ``stride`` tokens behind the one before, and is asked about the tokens that this one has not: of a
+    text, all tokens behind the first ``window`` are judged by ``window - stride`` others or more (the "strided" way of
+    https://huggingface.co/docs/transformers/perplexity).
+    """
+    later = max(0, -(-(length - window) // stride))
+    room = window + later * stride
+    windows = functional.pad(ids, (0, room - ids.shape[1]), value=PADDING).unfold(1, window, stride)
+    answers = np.zeros((len(ids), room - 1), dtype=TOKEN)
+    answers["rank"] = NO_TOKEN
+    for number in range(1 + later):
+        new, start = window - stride if number else 1, number * stride
+        there = windows[:, number, new] != PADDING
+        found = answers_of(model, windows[there, number], window)
+        answers[there.cpu().numpy(), start + new - 1 : start + window - 1] = found[:, new - 1 :]
+    return answers[:, : length - 1]
