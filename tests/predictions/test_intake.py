@@ -21,6 +21,7 @@ from tmi.predictions.intake import (
     as_pretraining_labels,
     taken_in,
 )
+from tmi.predictions.tokens import NO_TOKEN, TOKEN
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 20, 2, 3)).astype(np.float32)
 MEMBERSHIP = np.random.default_rng(1).random((6, 20)) < 0.5
@@ -159,6 +160,40 @@ def test_pretraining_labels_may_be_any_integers() -> None:
         assert found is not None
         assert found.dtype == np.int64
         np.testing.assert_array_equal(found, labels.ravel())
+
+
+def test_log_probabilities_of_tokens(tmp_path: Path) -> None:
+    log_p = np.array([[-0.5, -0.25, np.nan], [-3.0, np.nan, np.nan], [-100.0, -np.inf, 0.0]], dtype=np.float16)
+    np.save(tmp_path / "p.npy", log_p)
+    said: list[str] = []
+    for array in (log_p, np.load(tmp_path / "p.npy", mmap_mode="r"), log_p[:, None].astype(">f8")):
+        records = as_model(array, "model", said.append, "tokens")
+        assert (records.dtype, records.shape) == (TOKEN, (3, 1, 3))
+        np.testing.assert_array_equal(records["rank"][:, 0] == NO_TOKEN, np.isnan(log_p))
+        assert not records["standardised"].any()
+        odds = records["log_odds"][:, 0]
+        assert odds[0, 0] == pytest.approx(np.log(np.exp(-0.5) / (1 - np.exp(-0.5))), rel=1e-3)
+        assert odds[2].tolist() == [-87, -87, pytest.approx(24 * np.log(2), rel=1e-3)]
+    assert "of other tokens in their places nothing is known" in said[0]
+    assert as_model(log_p[:, :1], "model", meaning="tokens").shape == (3, 1, 1)
+    assert np.shares_memory(as_model(records, "model", meaning="tokens"), records)
+    for place, value, sentence in (
+        ((0, 0), np.nan, "model: holds NaN before a token, expected NaN behind the last token of a text alone"),
+        ((0, 1), 0.5, "model: holds 0.5 as the logarithm of a probability, expected at most 0"),
+    ):
+        wrong = log_p.copy()
+        wrong[place] = value
+        with pytest.raises(TmiError, match=sentence):
+            as_model(wrong, "model", meaning="tokens")
+
+
+def test_no_other_layout_has_log_probabilities_of_tokens(tmp_path: Path) -> None:
+    for model in range(3):
+        (tmp_path / str(model)).mkdir()
+        np.save(tmp_path / str(model) / "logits.npy", LOGITS[model])
+        np.save(tmp_path / str(model) / "keep.npy", MEMBERSHIP[model])
+    with pytest.raises(TmiError, match="of the layout lira-pytorch, which has no log-probabilities of tokens"):
+        read_saved(tmp_path, meaning="tokens")
 
 
 def test_labels_and_membership_of_no_use() -> None:

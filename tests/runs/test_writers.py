@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.special import log_expit
 
 import tmi
 from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
@@ -19,6 +20,7 @@ from tmi.config import Config, load_config
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
+from tmi.predictions.tokens import tokens_there
 from tmi.predictions.views import View
 from tmi.report.results import Results
 from tmi.runs.adversaries import with_attacks
@@ -200,6 +202,43 @@ def test_saved_answers_without_their_texts(saved: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["attack", *words, *options, "--out", str(tmp_path / "out")])
         assert isinstance(result.exception, TmiError)
         assert message in str(result.exception)
+
+
+def test_plain_log_probabilities_are_attacked(saved: Path, tmp_path: Path) -> None:
+    records, membership = (np.load(saved / f"{name}.npy") for name in ("predictions", "membership"))
+    log_p = np.where(tokens_there(records), log_expit(records["log_odds"].astype(np.float32)), np.float32(np.nan))
+    np.save(tmp_path / "p.npy", log_p)
+    np.save(tmp_path / "target.npy", log_p[0])
+    files = ["--predictions", tmp_path / "p.npy", "--membership", saved / "membership.npy", "--meaning", "tokens"]
+    words = [*map(str, files), "--out", str(tmp_path / "out"), "--workers", "1", "--set", "evaluation.resamples=100"]
+    result = CliRunner().invoke(
+        cli, ["attack", *words, "--target", str(tmp_path / "target.npy"), "--view", "tokens,loss"]
+    )
+    assert result.exit_code == 0, result.output
+    found = Results.load(tmp_path / "out" / "results.json")
+    assert {"tmi", "gaussian", "loss", "min-k"} <= {*found.attacks}
+    assert "min-k++" not in found.attacks
+    assert found.target is not None
+    audit = tmi.audit(log_p, membership, meaning="tokens", attacks=["min-k", "gaussian"], resamples=100)
+    whole = tmi.audit(records, membership, attacks=["min-k", "gaussian"], resamples=100)
+    for name in ("min-k", "gaussian"):
+        np.testing.assert_array_equal(
+            np.load(tmp_path / "out" / "scores" / "tokens" / f"{name}.npy"), audit.scores[name]
+        )
+        np.testing.assert_allclose(audit.scores[name], whole.scores[name], rtol=0.02, atol=0.02)
+    for options, message in (
+        (["--attack", "min-k++"], "'min-k++' needs to know how likely all other tokens are in the place of each"),
+        (
+            ["--view", "tokens,top-5"],
+            "the view 'top-5' shows which tokens are the likeliest, which log-probabilities do",
+        ),
+        (["--view", "text"], "the view 'text' shows which tokens are the likeliest"),
+    ):
+        result = CliRunner().invoke(cli, ["attack", *words, *options, "--fresh"])
+        assert isinstance(result.exception, TmiError)
+        assert message in str(result.exception)
+    with pytest.raises(TmiError, match="view 'top-5' shows which"):
+        tmi.audit(log_p, membership, meaning="tokens", view="top-5")
 
 
 def test_saved_answers_are_converted_and_checked(saved: Path, tmp_path: Path) -> None:

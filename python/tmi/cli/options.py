@@ -26,6 +26,12 @@ SHOW_POINTS = click.option(
     help="Show the most exposed points as they are; the report is then as confidential as the pretraining data.",
 )
 
+MEANING = click.option(
+    "--meaning",
+    type=click.Choice(["logits", "tokens"]),
+    help="What the numbers of saved predictions are; tokens: log-probabilities of the tokens of texts [models, points, "
+    "augmentations, tokens], NaN behind the end of each text.",
+)
 CLUSTER = click.option(
     "--cluster",
     metavar="ADDRESS",
@@ -281,6 +287,7 @@ def saved_options(command: Command) -> Command:
                 help="The texts that models that write were asked about, for attacks that look at them: strings "
                 "[points], .npy or .npz, or a JSON object with a text a line.",
             ),
+            MEANING,
             click.option("--layout", help="Layout of the saved predictions by name; found out if left out."),
         ]
     ):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tmi.cli.options import debuggable
+from tmi.cli.options import MEANING, debuggable
+
+if TYPE_CHECKING:
+    from tmi.predictions.intake import Meaning
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,6 +41,7 @@ def _labels_options(command: Command) -> Command:
 @_layout_option
 @click.option("--membership", type=click.Path(path_type=Path), help="Who was trained on what, a file.")
 @_labels_options
+@MEANING
 @click.option("--force", is_flag=True, help="Replace arrays that are there.")
 @debuggable
 def convert(
@@ -47,6 +51,7 @@ def convert(
     membership: Path | None,
     labels: Path | None,
     pretraining_labels: Path | None,
+    meaning: Meaning | None,
     force: bool,
 ) -> None:
     """Write the predictions in IN, of another tool's layout, as .npy files into DIR.
@@ -56,7 +61,8 @@ def convert(
     """
     from tmi.predictions.formats import read_saved, write_saved
 
-    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=pretraining_labels)
+    of_points, numbers = pretraining_labels, meaning or "logits"
+    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=of_points, meaning=numbers)
     written = write_saved(arrays, out, force=force)
     for sentence in arrays.read_as:
         click.echo(sentence)
@@ -69,6 +75,7 @@ def convert(
 @_labels_options
 @click.option("--target", type=click.Path(path_type=Path), help="Saved answers of one more model: does it belong?")
 @_layout_option
+@MEANING
 @debuggable
 def check(
     predictions: Path,
@@ -77,6 +84,7 @@ def check(
     pretraining_labels: Path | None,
     target: Path | None,
     layout: str | None,
+    meaning: Meaning | None,
 ) -> None:
     """Say what is wrong with saved PREDICTIONS and their MEMBERSHIP before they are attacked.
 
@@ -89,9 +97,10 @@ def check(
     from tmi.predictions.formats import read_saved, read_target
     from tmi.system.screen import Screen
 
-    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=pretraining_labels)
+    of_points, numbers = pretraining_labels, meaning or "logits"
+    arrays = read_saved(predictions, membership, labels, layout, pretraining_labels=of_points, meaning=numbers)
     findings = [Finding("ok", "read as", sentence) for sentence in arrays.read_as]
-    unknown = arrays.target if target is None else read_target(target, arrays.point_ids)
+    unknown = arrays.target if target is None else read_target(target, arrays.point_ids, numbers)
     findings += check_arrays(
         arrays.models, arrays.membership, arrays.labels, unknown, pretraining_labels=arrays.pretraining_labels
     )

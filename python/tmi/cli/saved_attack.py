@@ -16,7 +16,7 @@ from tmi.errors import TmiError
 
 # Options that say how models are trained, which saved predictions have behind them.
 OF_TRAINING = ("preset", "data", "models", "device", "variants", "epsilons", "show_points")
-OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "ids", "texts", "layout")
+OF_SAVED = ("membership", "labels", "pretraining_labels", "pretrained_predictions", "ids", "texts", "meaning", "layout")
 # What of the training and the attacks makes sense without shadow models.
 WITHOUT_SHADOWS = ("name", "seed", "views", "fpr", "workers")
 

@@ -22,7 +22,7 @@ class SavedFinetuning(Table):
     @property
     def named(self) -> dict[str, str]:
         """The files and folders of this finetuning, by key."""
-        return self.model_dump(exclude_none=True, exclude={"layout", "companions"})
+        return self.model_dump(exclude_none=True, exclude={"layout", "meaning", "companions"})
 
     @property
     def name(self) -> str:
@@ -46,6 +46,8 @@ class SavedFiles(SavedFinetuning):
     """What the owner of the data calls each point."""
     texts: str | None = None
     """The texts that models that write were asked about."""
+    meaning: Literal["logits", "tokens"] = "logits"
+    """What the numbers are: raw logits of classes, or log-probabilities of the tokens of texts."""
     layout: str | None = None
     """The layout by name; found out if left out."""
     companions: list[SavedFinetuning] = []

@@ -173,10 +173,18 @@ class Predictions:
         return rows
 
     @property
-    def knows_vocabulary(self) -> bool:
-        """Whether it is known of tokens how likely all others are in their place, as the first answer tells."""
-        # Of an interface that tells of no others, every token is behind all that were shown.
-        return self.dtype == TOKEN and bool((self.restricted([0]).records(slice(0, 1))["rank"] < UNSEEN).any())
+    def ranks(self) -> bool:
+        """Whether the first model tells of any token how many others are likelier in its place."""
+        return any((records["rank"] < UNSEEN).any() for records in self._of_first_model())
+
+    @property
+    def standardises(self) -> bool:
+        """Whether the first model tells of any token how likely it is for all others in its place."""
+        return any((records["standardised"] != 0).any() for records in self._of_first_model())
+
+    def _of_first_model(self) -> Iterator[NDArray[Any]]:
+        first = self.restricted([0])
+        return (first.records(points) for points in first.spans())
 
     @property
     def are_log_odds(self) -> bool:

@@ -7,7 +7,7 @@ told to ``note``, and ``where`` begins error messages.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,11 +16,13 @@ from tmi.errors import TmiError
 from tmi.predictions.arrays import Predictions, holds_nan
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.rows import mapped_part
-from tmi.predictions.tokens import TOKEN
+from tmi.predictions.tokens import ROUNDING, TOKEN, UNSEEN, plain_records
 from tmi.predictions.views import View
 from tmi.system.memory import DEFAULT_MEMORY
 
 Note = Callable[[str], None]
+# What the numbers of predictions are: logits of classes, or log-probabilities of tokens.
+Meaning: TypeAlias = Literal["logits", "tokens"]
 
 # Sums of rows of probabilities in float16 are off by this much.
 SUM_TOLERANCE = 5e-3
@@ -44,6 +46,7 @@ def taken_in(
     note: Note = _ignore,
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
     texts: ArrayLike | None = None,
+    meaning: Meaning = "logits",
     where: str = "",
 ) -> AttackInput:
     """What attacks see, of arrays as a user has them; see `AttackInput` and `Predictions`.
@@ -51,14 +54,15 @@ def taken_in(
     Predictions, those of the pretrained models in as many classes as these have, are raw logits as floats
     ``[models, points, (augmentations,) classes]``, in one array or one per model, memory maps or not. Membership is
     ``[models, points]`` or transposed, bool or numbers 0 and 1, labels of either kind are whole numbers ``[points]``.
-    Of models that write predictions are of type `tmi.predictions.tokens.TOKEN`, and the texts may be there as well.
+    Of models that write predictions are of type `tmi.predictions.tokens.TOKEN` or, if that is their ``meaning``, plain
+    log-probabilities of tokens, see `as_tokens`; the texts may be there as well.
     Companions are predictions of the same models finetuned in other ways, in as many classes and augmentations as each
     has.
 
     Raises:
         TmiError: arrays of another shape or type, that do not fit one another, or that hold NaN.
     """
-    models = as_models(predictions, f"{where}predictions", note)
+    models = as_models(predictions, f"{where}predictions", note, meaning)
     shape = (len(models), len(models[0]))
     found = np.shape(membership)
     if found not in (shape, shape[::-1]) and len(found) == 2 and found[1] in models[0].shape[1:]:
@@ -69,7 +73,9 @@ def taken_in(
     return AttackInput(
         Predictions(models, memory, view),
         as_membership(membership, shape, f"{where}membership", note),
-        None if pretrained is None else Predictions(as_models(pretrained, "pretrained predictions", note), memory),
+        None
+        if pretrained is None
+        else Predictions(as_models(pretrained, "pretrained predictions", note, meaning), memory),
         seed,
         threads,
         labels=None if labels is None else as_labels(labels, shape[1], "labels"),
@@ -83,6 +89,7 @@ def taken_in(
                 memory=memory,
                 view=view,
                 note=note,
+                meaning=meaning,
                 where=f"finetuning {number}: ",
             )
             for number, each in enumerate(companions, 2)
@@ -94,7 +101,9 @@ def taken_in(
     )
 
 
-def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = _ignore) -> list[NDArray[Any]]:
+def as_models(
+    arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = _ignore, meaning: Meaning = "logits"
+) -> list[NDArray[Any]]:
     """All models, in one array along its first axis or in one each, as `as_model` has them."""
     if isinstance(arrays, np.ndarray):
         if arrays.ndim not in (3, 4):
@@ -106,14 +115,15 @@ def as_models(arrays: ArrayLike | Sequence[ArrayLike], where: str, note: Note = 
         each = list(arrays)  # type: ignore[arg-type]  # whatever else NumPy takes for an array has a first axis
     if not each:
         raise TmiError(f"{where}: holds no models, expected at least 3")
-    return [as_model(model, f"{where}: model {index}", note) for index, model in enumerate(each)]
+    return [as_model(model, f"{where}: model {index}", note, meaning) for index, model in enumerate(each)]
 
 
-def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]:
+def as_model(array: ArrayLike, where: str, note: Note = _ignore, meaning: Meaning = "logits") -> NDArray[Any]:
     """The predictions of one model as ``[points, augmentations, classes]``, float32 or float16, if possible not copied.
 
-    It may also be ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow Privacy has them; a
-    single class is the logit of the second of two.
+    Of a model that writes it is ``[points, augmentations, tokens]`` of type ``TOKEN``. Either may also come as
+    ``[points, classes]``, or ``[points, 1, augmentations, classes]`` as TensorFlow Privacy has them; a single class is
+    the logit of the second of two.
 
     Raises:
         TmiError: another shape, no real numbers, or NaN in an array that is in memory; what is in a file is looked at
@@ -130,6 +140,8 @@ def as_model(array: ArrayLike, where: str, note: Note = _ignore) -> NDArray[Any]
             f"{where}: has type {array.dtype} and shape {array.shape}, expected floats [points, (augmentations,) "
             "classes]"
         )
+    if meaning == "tokens" and array.dtype != TOKEN:
+        return as_tokens(as_floats(array.reshape(shape), where, note), where, note)
     mapped = None if shape[-1] == 1 and array.dtype != TOKEN else mapped_part(array, 0, shape)
     if mapped is not None:
         return as_floats(mapped, where, note)
@@ -155,6 +167,21 @@ def as_floats(array: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[
     # Beyond the range of float32 is infinity, of which the kernels make sense; NaN, of whatever bits, is told later.
     with np.errstate(over="ignore", invalid="ignore"):
         return array.astype(np.float32)
+
+
+def as_tokens(log_p: NDArray[Any], where: str, note: Note = _ignore) -> NDArray[Any]:
+    """Log-probabilities of the tokens of texts ``[..., tokens]``, NaN behind the end of each, as type ``TOKEN``.
+
+    Nothing is known of other tokens: every one counts as behind all that were shown.
+    """
+    wide = log_p.astype(np.float64)
+    there = ~np.isnan(wide)
+    if (there[..., 1:] > there[..., :-1]).any():
+        raise TmiError(f"{where}: holds NaN before a token, expected NaN behind the last token of a text alone")
+    if (largest := wide.max(where=there, initial=-np.inf)) > ROUNDING:
+        raise TmiError(f"{where}: holds {largest:g} as the logarithm of a probability, expected at most 0")
+    note("Log-probabilities of tokens were read, in memory; of other tokens in their places nothing is known.")
+    return plain_records(wide, np.where(there, UNSEEN, -1))
 
 
 def as_membership(array: ArrayLike, shape: tuple[int, int], where: str, note: Note = _ignore) -> NDArray[np.bool_]:

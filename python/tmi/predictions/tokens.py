@@ -22,6 +22,10 @@ NO_TOKEN, UNSEEN = 65535, 65534
 # What is known of a token that an interface does not show, as log-odds: that it is less likely than one in a thousand
 # or so, whatever it is.
 NOT_SHOWN = -7.0
+# Log-probabilities outside have no log-odds in float32, or were rounded: the first is that of the views' floor.
+SMALLEST, LARGEST = -87.0, -(2.0**-24)
+# A log-probability of a float16 or of a server that rounds may be so much above zero.
+ROUNDING = 1e-3
 # Probabilities of one have no log-odds.
 LEAST_LOSS = 1e-6
 HALF = 0.5
@@ -36,6 +40,14 @@ def token_records(log_odds: NDArray[Any], ranks: NDArray[Any], standardised: NDA
     for name, values in (("log_odds", log_odds), ("standardised", standardised)):
         records[name] = np.where(there, np.clip(values, -largest, largest), 0)
     return records
+
+
+def plain_records(log_p: NDArray[np.float64], ranks: NDArray[Any]) -> NDArray[Any]:
+    """Answers of type ``TOKEN`` from log-probabilities and ranks alone, see `token_records`.
+
+    The standardised log-probabilities, which take all other tokens in the place of each, are zero.
+    """
+    return token_records(log_odds_of(np.clip(log_p, SMALLEST, LARGEST)), ranks, np.zeros_like(log_p))
 
 
 def tokens_there(records: NDArray[Any]) -> NDArray[np.bool_]:

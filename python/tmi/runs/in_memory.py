@@ -21,14 +21,14 @@ from tmi.errors import TmiError
 from tmi.metrics.estimate import Estimate
 from tmi.metrics.points import PointVulnerability
 from tmi.predictions.attack_input import AttackInput
-from tmi.predictions.intake import as_ids, as_model, taken_in
+from tmi.predictions.intake import Meaning, as_ids, as_model, taken_in
 from tmi.predictions.views import View
 from tmi.report.results import Results
 from tmi.report.tables import Attack, Figures, Provenance
 from tmi.runs.adversaries import Adversary, attack_of, attacks_by, by_together, main_adversary, with_attacks
 from tmi.runs.evaluate import vulnerability
 from tmi.runs.point_table import PointTable, point_table
-from tmi.runs.saved import described, had
+from tmi.runs.saved import described, had, require_shown
 from tmi.runs.stages import evaluate
 from tmi.runs.subject import Description, Subject
 from tmi.system.executor import InProcess
@@ -312,6 +312,7 @@ def audit(
     companions: Sequence[ArrayLike | Sequence[ArrayLike]] = (),
     target_companions: Sequence[ArrayLike] = (),
     texts: ArrayLike | None = None,
+    meaning: Meaning = "logits",
     view: str | None = None,
     targets: int | None = None,
     false_positive_rates: Sequence[float] = (0.001, 0.01, 0.05, 0.1),
@@ -345,6 +346,8 @@ def audit(
             adversaries who see the first two finetunings together, the first three and so on.
         target_companions: answers of ``target`` as it was finetuned in these ways; all of them or none.
         texts: of models that write, strings ``[points]``, for attacks that look at them.
+        meaning: what the numbers of predictions are: ``tokens`` if they are log-probabilities of the tokens of texts,
+            NaN behind the end of each.
         view: what the adversary sees of the answers, for instance ``top-3``; all of them if left out.
         targets: let only so many of the first models play the target.
         false_positive_rates: where true positive rates are reported, in (0, 1).
@@ -375,6 +378,7 @@ def audit(
         note=notes.append,
         companions=companions,
         texts=texts,
+        meaning=meaning,
     )
     main_view = answers.predictions.view if view is None else View.parse(view)
     if target_companions and (target is None or len(target_companions) != len(companions)):
@@ -382,7 +386,11 @@ def audit(
             f"target_companions holds {len(target_companions)} arrays, expected the target's answers in each of the "
             f"{len(companions)} other finetunings, or none"
         )
-    has = had(answers.seen_through(main_view))
+    asked = [] if target is None else [target, *target_companions]
+    unknown = tuple(as_model(each, "target", notes.append, meaning) for each in asked)
+    seen = answers.seen_through(main_view)
+    has = had(seen, answers.with_target(unknown[0]) if unknown else None)
+    require_shown(main_view, seen)
     for attack in attacks or ():
         if needs := lacking(attack_named(attack), has):
             raise TmiError(f"the attack {attack!r} needs {needs.value}")
@@ -406,8 +414,6 @@ def audit(
     }
     config = attacked_config(document, "audit")
     with_attacks(config)
-    asked = [] if target is None else [target, *target_companions]
-    unknown = tuple(as_model(each, "target", notes.append) for each in asked)
     named = () if ids is None else as_ids(ids, answers.membership.shape[1])
     subject = InMemory(config, answers, unknown, tuple(dict.fromkeys(notes)), named)
     require_sound(subject.findings, force=force)

@@ -23,7 +23,7 @@ from tmi.predictions.formats.files import ARRAY_SUFFIXES, open_npy, read_array, 
 from tmi.predictions.formats.reading import LABELS, MEMBERSHIP, PRETRAINING_LABELS, TARGET
 from tmi.predictions.intake import as_texts
 from tmi.predictions.tokens import TOKEN
-from tmi.predictions.views import LOGITS, TOKENS, View
+from tmi.predictions.views import View
 from tmi.report.tables import Data, LooksAt, Models, Provenance, ReadFile
 from tmi.runs.adversaries import HIDING, all_adversaries, main_adversary, with_attacks
 from tmi.runs.directory import RunDirectory, usual_place
@@ -41,6 +41,7 @@ ASKED_FOR = {
     Needs.PRETRAINED_MODEL: "needs the answers of the pretrained models: --pretrained-predictions",
     Needs.PRETRAINING_LABELS: "needs the labels that the points had in pretraining: --pretraining-labels",
     Needs.TEXTS: "needs the texts themselves: --texts",
+    Needs.VOCABULARY: "needs to know how likely all other tokens are in the place of each, which is not told",
     Needs.TOKENS: "needs models that write, and 'tokens' as the first view",
 }
 
@@ -95,6 +96,7 @@ class SavedPredictions(StoredSubject):
         hashes = {path: sha256 for path, sha256 in self._hashes.items() if path != target}
         # Earlier versions did not look for them, so that the same file may say more now.
         known = ["pretraining labels"] if self.arrays.pretraining_labels is not None else []
+        known += ["tokens"] if self.config.files.meaning == "tokens" else []
         return content_key("saved", self.arrays.version, hashes, self.config.seed, self.config.targets, *known)
 
     @property
@@ -152,13 +154,15 @@ class SavedPredictions(StoredSubject):
             raise TmiError("membership is the same for all models and points, expected members and non-members")
         for adversary in all_adversaries(self.config):
             for seen in (answers, *answers.companions)[: adversary.together]:
-                adversary.view.require(seen.predictions.dtype, seen.predictions.shape[-1])
-        has = had(answers)
+                require_shown(adversary.view, seen)
+        asked = None
+        if self.has_target:
+            asked = self.answers(DEFAULT_MEMORY, view, self.target_finetunings, with_target=True)
+            require_shown(view, asked)
+        has = had(answers, asked)
         for name in self.config.attack.names:
             if needs := lacking(attack_named(name), has):
                 raise TmiError(f"the attack {name!r} {ASKED_FOR[needs]}")
-        if self.has_target:
-            self.answers(DEFAULT_MEMORY, view, self.target_finetunings, with_target=True)
         require_sound(self.findings, force=force)
 
     @property
@@ -192,7 +196,8 @@ class SavedPredictions(StoredSubject):
         if files.pretrained_predictions is not None:
             # A folder has the membership for both; of models that have their own layout it is not that of these files.
             membership = Path(files.membership or files.predictions)
-            answers = read_saved(Path(files.pretrained_predictions), membership if membership.is_file() else None)
+            beside = membership if membership.is_file() else None
+            answers = read_saved(Path(files.pretrained_predictions), beside, meaning=files.meaning)
             pretrained = Predictions(answers.models, memory)
         reference = None
         if (further := arrays.reference) is not None:
@@ -216,7 +221,8 @@ class SavedPredictions(StoredSubject):
     @property
     def _target(self) -> NDArray[Any]:
         path = self.config.files.target
-        target = self.arrays.target if path is None else read_target(Path(path), self.arrays.point_ids)
+        meaning = self.config.files.meaning
+        target = self.arrays.target if path is None else read_target(Path(path), self.arrays.point_ids, meaning)
         if target is None:
             raise TmiError("there is no target of unknown membership")
         return target
@@ -331,7 +337,14 @@ def read_arrays(files: SavedFiles) -> SavedArrays:
     """
     named = files.membership, files.labels, files.pretraining_labels
     membership, labels, pretraining_labels = (None if path is None else Path(path) for path in named)
-    return read_saved(Path(files.predictions), membership, labels, files.layout, pretraining_labels=pretraining_labels)
+    return read_saved(
+        Path(files.predictions),
+        membership,
+        labels,
+        files.layout,
+        pretraining_labels=pretraining_labels,
+        meaning=files.meaning,
+    )
 
 
 def audit_of(
@@ -360,7 +373,7 @@ def audit_of(
         "name": read.name,
         "models": len(arrays.models),
         "files": files,
-        "attack": {"views": [usual_view(arrays.models[0]).name]},
+        "attack": {"views": [Predictions(arrays.models).view.name]},
     }
     config = saved_config(with_values(document, changes), "--predictions")
     directory = RunDirectory(out or usual_place(config.name))
@@ -369,21 +382,37 @@ def audit_of(
     subject = SavedPredictions(config, directory)
     # Not to be read again: some layouts are converted in memory.
     vars(subject)["arrays"] = arrays
-    usual = default_attacks(had(subject.opened_answers(DEFAULT_MEMORY).seen_through(main_adversary(config).view)))
-    names = attack_names(config.attack.names, usual, added, earlier)
+    answers = subject.opened_answers(DEFAULT_MEMORY).seen_through(main_adversary(config).view)
+    is_asked = read.target is not None or arrays.target is not None
+    has = had(answers, subject.opened_with_target(DEFAULT_MEMORY) if is_asked else None)
+    names = attack_names(config.attack.names, default_attacks(has), added, earlier)
     attack = config.attack.model_copy(update={"names": names})
     with_names = SavedPredictions(config.model_copy(update={"attack": attack}), directory)
     vars(with_names)["arrays"] = arrays
     return with_names
 
 
-def usual_view(model: NDArray[Any]) -> View:
-    """What is seen of answers such as a model's unless it is said: all of them."""
-    return TOKENS if model.dtype == TOKEN else LOGITS
+def require_shown(view: View, answers: AttackInput) -> None:
+    """Refuse a view that shows more than there is.
+
+    Raises:
+        TmiError: it is for answers of another kind, or shows more classes or the ranks of tokens, which have none.
+    """
+    predictions = answers.predictions
+    view.require(predictions.dtype, predictions.shape[-1])
+    if predictions.dtype == TOKEN and view.kind in ("top", "text") and not predictions.ranks:
+        raise TmiError(
+            f"the view {view.name!r} shows which tokens are the likeliest, which log-probabilities do not tell"
+        )
 
 
-def had(answers: AttackInput) -> set[Needs]:
-    """What an adversary has who sees these answers of models that others have trained."""
+def had(answers: AttackInput, asked: AttackInput | None = None) -> set[Needs]:
+    """What an adversary has who sees these answers of models that others have trained.
+
+    Args:
+        answers: of the models.
+        asked: the same with a target of unknown membership before them, if there is one.
+    """
     predictions, labels = answers.predictions, answers.labels
     arrays = {
         Needs.LABELS: labels,
@@ -393,7 +422,9 @@ def had(answers: AttackInput) -> set[Needs]:
     }
     has = {Needs.SHADOW_MODELS, *(need for need, array in arrays.items() if array is not None)}
     if predictions.dtype == TOKEN:
-        has |= {Needs.LABELS, Needs.VOCABULARY}
+        has.add(Needs.LABELS)
+        if all(each.predictions.standardises for each in (answers, asked) if each is not None):
+            has.add(Needs.VOCABULARY)
         return has if predictions.view.kind in HIDING else has | {Needs.TOKENS}
     # One number per model and point has no top class.
     is_signal = labels is not None and not labels.any() and predictions.shape[-1] == 2

@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import open_npy
-from tmi.predictions.tokens import TOKEN, UNSEEN, log_odds_of, token_records
+from tmi.predictions.tokens import ROUNDING, TOKEN, UNSEEN, plain_records
 
-# Log-probabilities outside have no log-odds in float32, or were rounded: the first is that of the views' floor.
-SMALLEST, LARGEST = -87.0, -(2.0**-24)
-# A log-probability of a float16 or of a server that rounds may be so much above zero.
-ROUNDING = 1e-3
 # An entry of an answer, for each place: the log-probability of the token there, and its rank; without a token the
 # latter is negative.
 NO_RANK = -1.0
@@ -59,13 +55,9 @@ class Texts:
         return kept.ravel()
 
     def records(self, answers: NDArray[np.float64]) -> NDArray[Any]:
-        """Kept answers ``[texts, width]`` as predictions ``[texts, tokens]`` of type ``TOKEN``.
-
-        The standardised log-probabilities, which take all other tokens in the place of each, are zero.
-        """
+        """Kept answers ``[texts, width]`` as predictions ``[texts, tokens]`` of type ``TOKEN``."""
         parts = answers.reshape(len(answers), self.room, 2)[:, : self.tokens]
-        log_p = np.clip(parts[..., 0], SMALLEST, LARGEST)
-        return token_records(log_odds_of(log_p), parts[..., 1], np.zeros_like(log_p))
+        return plain_records(parts[..., 0], parts[..., 1])
 
 
 def checked(values: Any, number: int, where: str) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from tmi.predictions.formats.reading import (
     SavedArrays,
     in_numeric_order,
 )
-from tmi.predictions.intake import as_model, as_pretraining_labels
+from tmi.predictions.intake import Meaning, as_model, as_pretraining_labels
 from tmi.system.files import atomic
 
 __all__ = ["LAYOUTS", "Layout", "SavedArrays", "read_saved", "read_target", "write_saved"]
@@ -51,6 +51,7 @@ def read_saved(
     layout: str | None = None,
     *,
     pretraining_labels: Path | None = None,
+    meaning: Meaning = "logits",
 ) -> SavedArrays:
     """Read predictions, the membership of the models, and labels if there are any.
 
@@ -62,6 +63,7 @@ def read_saved(
         labels: a file, likewise.
         layout: a name in `LAYOUTS`; found out from names and shapes if left out.
         pretraining_labels: a file, for all layouts; wins over one beside the predictions.
+        meaning: what the numbers are; log-probabilities of tokens are in no layout of other tools.
 
     Raises:
         TmiError: a file is missing, damaged or unsafe, arrays do not fit, or the layout cannot be told.
@@ -71,7 +73,12 @@ def read_saved(
     for path in filter(None, (predictions, membership, labels, pretraining_labels)):
         _require_readable(path)
     found = _layout(predictions, membership, layout)
-    arrays = replace(found.read(predictions, membership, labels), version=found.version)
+    if meaning == "logits":
+        arrays = replace(found.read(predictions, membership, labels), version=found.version)
+    elif found is plain.LAYOUT:
+        arrays = plain.read(predictions, membership, labels, meaning)
+    else:
+        raise TmiError(f"{predictions}: is of the layout {found.name}, which has no log-probabilities of tokens")
     if pretraining_labels is None:
         return arrays
     array = read_array(pretraining_labels, PRETRAINING_LABELS)
@@ -79,7 +86,7 @@ def read_saved(
     return replace(arrays, pretraining_labels=of_points, files=[*arrays.files, pretraining_labels])
 
 
-def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArray[Any]:
+def read_target(path: Path, point_ids: NDArray[np.int64] | None = None, meaning: Meaning = "logits") -> NDArray[Any]:
     """The answers of one model, ``[points, augmentations, classes]``, from a file or its folder of the LiRA codes.
 
     The rows of a file that says which points they are about are put in the order of the shadow models' ``point_ids``.
@@ -98,7 +105,7 @@ def read_target(path: Path, point_ids: NDArray[np.int64] | None = None) -> NDArr
     reading = Reading()
     if leakpro.row_numbers(file) is not None:
         return leakpro.read_rows(reading, file, point_ids)
-    return as_model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file), reading.note)
+    return as_model(reading.array(file, (*TARGET, *PREDICTIONS)), str(file), reading.note, meaning)
 
 
 def write_saved(arrays: SavedArrays, folder: Path, *, force: bool = False) -> list[Path]:

@@ -22,7 +22,7 @@ from tmi.predictions.formats.reading import (
     Reading,
     SavedArrays,
 )
-from tmi.predictions.intake import as_labels, as_membership, as_model, as_models, as_pretraining_labels
+from tmi.predictions.intake import Meaning, as_labels, as_membership, as_model, as_models, as_pretraining_labels
 
 # Files that tmi-pets24 and LeakPro write, which have layouts of their own.
 OF_OTHERS = re.compile(r"target_point_logits.*|sm_\d+(_\w+)?_logits\.npy")
@@ -37,10 +37,10 @@ def detect(path: Path, membership: Path | None) -> bool:
     return bool(_numbered(path) or _numbered(path / "predictions") or _named(path, PREDICTIONS))
 
 
-def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArrays:
+def read(path: Path, membership: Path | None, labels: Path | None, meaning: Meaning = "logits") -> SavedArrays:
     """Read a file or a folder; membership, labels of either kind and a target may lie beside or in it."""
     refuse_one_model(path)
-    reading = Reading()
+    reading = Reading(meaning)
     file = path if path.is_file() else _named(path, PREDICTIONS)
     if file is not None:
         inside = read_arrays(file, (*PREDICTIONS, *MEMBERSHIP, *LABELS, *PRETRAINING_LABELS, *TARGET))
@@ -48,7 +48,7 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         name = next((name for name in PREDICTIONS if name in inside), next(iter(inside)) if len(inside) == 1 else None)
         if name is None:
             raise TmiError(f"{file}: holds no array named {' or '.join(PREDICTIONS)}")
-        models = as_models(inside[name], str(file), reading.note)
+        models = as_models(inside[name], str(file), reading.note, meaning)
         folder = file.parent
     else:
         inside = {}
@@ -80,7 +80,7 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
         models,
         as_membership(mask[0], shape, mask[1], reading.note),
         classes and as_labels(classes[0], shape[1], classes[1]),
-        target=target and as_model(*target, reading.note),
+        target=target and as_model(*target, reading.note, meaning),
         pretraining_labels=pretraining and as_pretraining_labels(pretraining[0], shape[1], pretraining[1]),
         reference=reference,
     )
@@ -88,7 +88,7 @@ def read(path: Path, membership: Path | None, labels: Path | None) -> SavedArray
 
 def _models(reading: Reading, folder: Path) -> list[NDArray[Any]]:
     """The predictions of a file per model."""
-    return [as_model(reading.array(each), str(each), reading.note) for each in _numbered(folder)]
+    return [as_model(reading.array(each), str(each), reading.note, reading.meaning) for each in _numbered(folder)]
 
 
 def _reference(reading: Reading, path: Path, folder: Path) -> SavedArrays | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tmi.errors import TmiError
 from tmi.predictions.formats.files import read_array
-from tmi.predictions.intake import as_labels, as_membership
+from tmi.predictions.intake import Meaning, as_labels, as_membership
 from tmi.predictions.tokens import TOKEN
 
 PREDICTIONS = ("predictions", "logits")
@@ -92,8 +92,9 @@ class Layout:
 
 @dataclass
 class Reading:
-    """What one reading has found so far."""
+    """What one reading has found so far, and what the numbers of predictions are."""
 
+    meaning: Meaning = "logits"
     read_as: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
