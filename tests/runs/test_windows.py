@@ -93,6 +93,9 @@ def test_documents_are_learned_and_asked_about_as_a_whole(folder: Path) -> None:
     log_p = logits.double().log_softmax(dim=-1)[longest[-1]]
     odds = float(log_p - torch.log1p(-log_p.exp()))
     assert answers["log_odds"][point, 0, -1] == pytest.approx(odds, rel=2e-3, abs=2e-3)
+    # The report shades it to its end.
+    (exhibit,) = run.exhibits([int(asked[point])])
+    assert exhibit.tokens[-1][0] == len(exhibit.content)
 
 
 def test_texts_to_finetune_on_and_texts_without_windows_are_refused_by_name(folder: Path) -> None:
@@ -101,7 +104,7 @@ def test_texts_to_finetune_on_and_texts_without_windows_are_refused_by_name(fold
     )
     run = (folder / "run.toml").read_text()
     (folder / "run.toml").write_text(run.replace(f"stride = {STRIDE}", ""))
-    assert "encoder.stride if models write" in refused(*ATTACK)
+    assert "encoder.stride if they are the pool's and models write" in refused(*ATTACK)
 
 
 def test_models_are_asked_anew_in_other_windows(folder: Path) -> None:

@@ -105,11 +105,9 @@ models that write are asked about 'tokens', others about classes"
         if objective != "causal":
             sentence = f"{said}, which models learn to write with finetune.objective 'causal', found {objective!r}"
             yield ("downstream.response", "finetune.objective"), sentence
-        for key in ("chunk_words", "words_only"):
-            if getattr(task, key):
-                sentence = (
-                    f"{said}, but downstream.{key} {getattr(task, key)}: prompt and response are read as they are"
-                )
+        for key, value in (("chunk_words", task.chunk_words), ("words_only", task.words_only)):
+            if value:
+                sentence = f"{said}, but downstream.{key} {value}: prompt and response are read as they are"
                 yield ("downstream.response", f"downstream.{key}"), sentence
 
     def _about_the_recipe(self) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -255,7 +255,7 @@ def _require_short(texts: Sequence[str] | NDArray[np.object_], numbers: NDArray[
         f"point {index} ({texts[index][:BEGINNING]!r}...) has {numbers[index]} tokens, expected at most "
         f"encoder.length, which is {length} ({longer.sum()} of {len(numbers)} points have more, the longest "
         f"{numbers.max()}): raise encoder.length, cut the texts with chunk_words, set encoder.truncate = true, or "
-        "encoder.stride if models write and it is the pool's"
+        "encoder.stride if they are the pool's and models write"
     )
 
 
