@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Read when NumPy is imported: workers of pytest share the cores, on which the threads of BLAS would wait in a loop.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from made.configs import TINY, fitting
 from tmi.config import Config, load_config
 
@@ -32,6 +35,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of reports are composed but not drawn, which takes two thirds of a tiny run.
+
+    Fixtures of a module come before this one, so the runs that they finish have figures; so have tests marked `drawn`.
+    """
+    if not request.node.get_closest_marker("drawn"):
+        monkeypatch.setattr("tmi.report.document.png_bytes", lambda figure: b"undrawn")
+        monkeypatch.setattr("tmi.report.document.svg_text", lambda figure: "<svg><title>undrawn</title></svg>")
 
 
 @pytest.fixture

@@ -101,7 +101,8 @@ def coin_flip_intervals(name: str, draws: Sequence[int]) -> list[bool]:
     return covered
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in EXPENSIVE])
+# Parts of `tmi` see nothing that it does not; --slow repeats this with all of them.
+@pytest.mark.parametrize("name", [name for name in ATTACKS if not name.startswith("tmi-")])
 def test_coin_flip_membership_shows_no_leak(name: str) -> None:
     assert sum(coin_flip_intervals(name, range(6))) >= 5
 

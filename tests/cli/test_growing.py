@@ -88,7 +88,7 @@ def test_attacks_are_added_to_an_audit_of_saved_predictions(tmp_path: Path) -> N
     np.save(tmp_path / "predictions.npy", draw.normal(size=(8, 30, 1, 3)))
     np.save(tmp_path / "membership.npy", draw.random((8, 30)) < 0.5)
     ask = ("attack", "--predictions", tmp_path / "predictions.npy", "--membership", tmp_path / "membership.npy")
-    out = ("--out", tmp_path / "audit")
+    out = ("--out", tmp_path / "audit", "--workers", "1")
     tmi(*ask, *out, "--attack", "confidence")
     tmi(*ask, *out, "--attack", "gaussian")
     assert attacks_of(tmp_path / "audit") == ["confidence", "gaussian"]

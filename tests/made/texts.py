@@ -14,9 +14,6 @@ from tmi.shadows.networks import (
     build_classifier,
 )
 
-torch.set_num_threads(1)
-
-
 TOKENS = EncoderConfig(kind="tokens")
 VOCABULARY, LENGTH, CLASSES, MASK = 40, 10, 3, 2
 CAUSAL, BIDIRECTIONAL = ["gpt2-mini", "llama-mini"], ["bert-mini"]

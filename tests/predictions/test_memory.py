@@ -172,5 +172,5 @@ def test_the_peak_stays_below_the_bound(tmp_path: Path) -> None:
 def attack_in_process(folder: Path, memory: str) -> dict:
     """The report of the demonstration at a small size."""
     command = [sys.executable, str(ROOT / "benches" / "larger_than_memory.py"), "--folder", str(folder)]
-    size = ["--models", "200", "--points", "10000", "--targets", "3", "--memory", memory, "--json", "-"]
+    size = ["--models", "200", "--points", "10000", "--targets", "1", "--memory", memory, "--json", "-"]
     return json.loads(subprocess.run([*command, *size], check=True, stdout=subprocess.PIPE).stdout)

@@ -289,6 +289,7 @@ def test_every_view_has_scores_and_results_of_every_attack(finished: Path) -> No
     assert len(set(scores_of(finished).values())) > 2 * len(attacks)
 
 
+@pytest.mark.drawn
 def test_views_are_in_the_terminal_and_in_the_report(run: Path) -> None:
     output = tmi("report", run)
     assert "How the leak falls with what is seen" in output
@@ -320,7 +321,7 @@ def test_views_are_scored_once(run: Path) -> None:
 def test_a_view_added_later_gives_the_same_scores(finished: Path, run: Path) -> None:
     shutil.rmtree(run / "scores" / "label")
     assert "label/tmi.npy is missing" in refused("report", run)
-    tiny_attack(run, "--view", "logits,label,top-3", "--workers", "2")
+    tiny_attack(run, "--view", "logits,label,top-3")
     assert scores_of(run) == scores_of(finished)
 
 

@@ -23,7 +23,7 @@ from tmi.report.exhibits import Exhibit
 from tmi.report.results import Results
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs a Chromium on the PATH")
+pytestmark = [pytest.mark.skipif(BROWSER is None, reason="needs a Chromium on the PATH"), pytest.mark.drawn]
 
 
 def dumped(page: Path, profile: Path, *options: str) -> str:

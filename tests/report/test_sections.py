@@ -101,6 +101,7 @@ def test_a_section_from_outside_is_shown_everywhere(tmp_path: Path, monkeypatch:
     assert HOSTILE in shown["terminal"]
 
 
+@pytest.mark.drawn
 def test_a_figure_from_outside_has_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(material: Material) -> Section:
         return Section("Drawn", [Figure("mine", figure.Figure, "an empty figure", "There is nothing in it.")])

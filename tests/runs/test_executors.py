@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from made.commands import scores_of
 from made.fake_ray import FakeRay, install
@@ -105,6 +105,8 @@ def models_of(run: Run) -> dict[str, bytes]:
             "variants": {"deep": {"finetune": {"transfer": "full"}}},
             "attack__names": ["gaussian", "direct", "label-probe"],
             "attack__together": ["deep"],
+            "attack__views": ["logits", "label"],
+            "attack__shadows": [3],
             "query__reference_points": 3,
             "pool__challenge_points": 30,
         },
@@ -114,7 +116,11 @@ def models_of(run: Run) -> dict[str, bytes]:
 def test_a_run_elsewhere_ends_in_the_same_bytes(tiny: Configured, tmp_path: Path, changes: dict[str, Any]) -> None:
     config = tiny(**{"attack__names": ["gaussian", "direct"], "compute__device": "cpu"} | changes)
     there = Elsewhere(tmp_path / "scratch")
-    one, other = finished(config, tmp_path / "one", there), finished(config, tmp_path / "other", InProcess(Silent()))
+    with threadpool_limits(2):
+        one, other = (
+            finished(config, tmp_path / "one", there),
+            finished(config, tmp_path / "other", InProcess(Silent())),
+        )
     assert models_of(one) == models_of(other)
     assert scores_of(tmp_path / "one") == scores_of(tmp_path / "other")
     assert there.blas_threads == {1}

@@ -210,7 +210,7 @@ def test_progress_is_shown_where_it_is_asked_for(
         "attack confidence",
         "evaluate",
     ]
-    config = tiny(attack__names=["confidence"])
-    tmi.run_attack(config, tmp_path / "run", workers=2, progress=True)
+    config = tiny(attack__names=["confidence"], compute__workers=2)
+    tmi.run_attack(config, tmp_path / "run", workers=1, progress=True)
     assert "pretrain" in capsys.readouterr().err
-    assert "workers = 2" in (tmp_path / "run" / "config.toml").read_text()
+    assert "workers = 1" in (tmp_path / "run" / "config.toml").read_text()

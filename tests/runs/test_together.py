@@ -81,9 +81,9 @@ def test_another_order_is_scored_anew_and_what_is_there_is_not(run: Path, finish
     assert results_in(run)["together"]["finetunings"] == ["digits", "halves"]
     changed = {str(path.relative_to(run)) for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {f"scores/together-2/{name}.npy" for name in SEEING}
-    # Back again, by other workers, after an interruption in the middle.
+    # Back again, after an interruption in the middle.
     (run / "scores" / "together-3" / "tmi.npy").unlink()
-    tiny_attack(run, *OPTIONS, "--together", "all", "--workers", "2")
+    tiny_attack(run, *OPTIONS, "--together", "all")
     assert scores_of(run) == scores_of(finished)
 
 

@@ -6,15 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 from made.plugins import install
 from tmi.config import EncoderConfig, FinetuneConfig, ModelConfig, load_config
 from tmi.errors import TmiError
 from tmi.shadows.networks import apply_transfer, build_classifier, changed_weights
-
-torch.set_num_threads(1)
 
 BIASES = """
 from torch import nn

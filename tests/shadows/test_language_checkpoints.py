@@ -15,8 +15,6 @@ from tmi.config import EncoderConfig, FinetuneConfig, ModelConfig
 from tmi.errors import TmiError
 from tmi.shadows.networks import Classifier, apply_transfer, build_classifier, export_checkpoint
 
-torch.set_num_threads(1)
-
 TOKENS, PIXELS = EncoderConfig(kind="tokens"), EncoderConfig(kind="pixels")
 VOCABULARY, LENGTH, CLASSES = 30, 8, 3
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

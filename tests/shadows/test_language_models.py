@@ -37,8 +37,6 @@ from tmi.shadows.networks import (
 )
 from tmi.shadows.networks.text import TextFeatures
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize("architecture", MINIS)
 def test_small_networks(architecture: str) -> None:

@@ -16,8 +16,6 @@ from tmi.shadows.networks import Classifier, apply_transfer, build_classifier, c
 from tmi.shadows.training.data import TrainingSet
 from tmi.shadows.training.private import train_privately
 
-torch.set_num_threads(1)
-
 TOKENS = EncoderConfig(kind="tokens")
 VOCABULARY, LENGTH, POINTS, CLASSES, RATE = 30, 8, 6, 3, 0.5
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

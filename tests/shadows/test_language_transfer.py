@@ -38,8 +38,6 @@ from tmi.shadows.networks import (
     weights_of,
 )
 
-torch.set_num_threads(1)
-
 
 def transferred(architecture: str, transfer: str, seed: int = 0) -> Classifier:
     classifier = language_model(architecture)

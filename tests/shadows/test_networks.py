@@ -20,8 +20,6 @@ from tmi.shadows.networks import Classifier, build_classifier, load_weights, poi
 from tmi.shadows.networks.architectures import build_transformers
 from tmi.shadows.networks.building import FlattenedImages
 
-torch.set_num_threads(1)
-
 PIXELS = EncoderConfig(kind="pixels")
 COLOUR, GREYSCALE = (3, 32, 32), (8, 8)
 # A network of each kind that is quick to build, by the name of what it shows.

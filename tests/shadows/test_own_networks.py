@@ -14,8 +14,6 @@ from tmi.config import EncoderConfig, ModelConfig
 from tmi.errors import TmiError
 from tmi.shadows.networks import Classifier, build_classifier, point_mixing_layer
 
-torch.set_num_threads(1)
-
 
 def build(model: ModelConfig, seed: int = 0) -> Classifier:
     return build_classifier(model, EncoderConfig(kind="pixels"), (8, 8), 4, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tmi.runs.run import Run
 from tmi.shadows.makers.maker import ShadowMaker
 from tmi.system.executor import Job, Processes
 from tmi.system.progress import Silent
+from tmi.system.shared import SharedMemory
 
 Tiny = Callable[..., Config]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is shared on Linux")
@@ -32,6 +33,20 @@ def looked_at(maker: ShadowMaker, step: str) -> str:
         "query": [each for each in experiment.encoded_queries if each is not None],
     }[step]
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Processes]:
+    with Processes(Silent(), 2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def executor(workers: Processes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+    """Workers that were sent nothing yet."""
+    monkeypatch.setattr(workers, "_shared", SharedMemory())
+    yield workers
+    workers._shared.close()
 
 
 @pytest.fixture
@@ -58,32 +73,32 @@ def runs(tiny: Tiny, tmp_path: Path) -> list[Run]:
     return both
 
 
-def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run]) -> None:
+def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run], executor: Processes) -> None:
     for run in runs:
         for step in ("pretrain", "finetune", "query"):
             run.maker.prepare(step)
     jobs = [Job((step,)) for step in ("pretrain", "finetune", "query")]
-    with Processes(Silent(), 2) as executor:
-        for run in runs:
-            found = executor.map("train", "", looked_at, run.maker, jobs)
-            assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
-        sent = len(executor._shared.places)
-        assert executor.map("train", "", looked_at, runs[1].maker, jobs) == found
-        assert len(executor._shared.places) == sent
+    for run in runs:
+        found = executor.map("train", "", looked_at, run.maker, jobs)
+        assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
+    sent = len(executor._shared.places)
+    assert executor.map("train", "", looked_at, runs[1].maker, jobs) == found
+    assert len(executor._shared.places) == sent
     # The points, the membership and the queries: images are what networks read, and a variant of the same task has
     # nothing of its own.
     assert sent == 3
 
 
-def test_workers_compute_what_is_not_known(runs: list[Run]) -> None:
+def test_workers_compute_what_is_not_known(runs: list[Run], executor: Processes) -> None:
     run = runs[0]
     jobs = [Job(("query",)), Job(("pretrain",))]
-    with Processes(Silent(), 2) as executor:
-        found = executor.map("train", "", looked_at, run.maker, jobs)
+    found = executor.map("train", "", looked_at, run.maker, jobs)
     assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
 
 
-def test_without_shared_memory_workers_read_the_data(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_shared_memory_workers_read_the_data(
+    runs: list[Run], executor: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr("os.memfd_create")
-    with Processes(Silent(), 2) as executor, pytest.raises(TmiError, match=r"pool\.npz"):
+    with pytest.raises(TmiError, match=r"pool\.npz"):
         executor.map("train", "", looked_at, runs[0].maker, [Job(("pretrain",))] * 2)

@@ -27,13 +27,16 @@ from tmi.shadows.networks import (
     weights_of,
 )
 
-torch.set_num_threads(1)
-
 SHAPE, POINTS, CLASSES = (8, 8), 6, 3
 NETWORKS: dict[str, ModelConfig] = {
     "mlp": ModelConfig(hidden=[12, 10, 8, 6]),
     "cnn": ModelConfig(kind="cnn", channels=[4, 6, 8], features=10),
-    "resnet-18": ModelConfig(kind="transformers", architecture="resnet-18", stem="small"),
+    "resnet-18": ModelConfig(
+        kind="transformers",
+        architecture="resnet-18",
+        stem="small",
+        settings={"embedding_size": 4, "hidden_sizes": [4, 6, 8, 10]},
+    ),
     "vit-tiny": ModelConfig(
         kind="transformers",
         architecture="vit-tiny",

@@ -17,8 +17,6 @@ from tmi.errors import TmiError
 from tmi.runs.adversaries import with_attacks
 from tmi.shadows.makers.user_functions import call_query, call_training, check_functions, require_unedited
 
-torch.set_num_threads(1)
-
 
 @pytest.mark.parametrize(
     ("tables", "message"),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from made.user_functions import DOCUMENT, MEANS, configured, forget
 from tmi import run_attack
@@ -24,8 +23,6 @@ from tmi.runs.stages import finetune, pretrain, query
 from tmi.system.executor import executor_here
 from tmi.system.files import read_json, tree_hash
 from tmi.system.progress import Silent
-
-torch.set_num_threads(1)
 
 DOCS = (Path(__file__).parents[2] / "docs" / "own-training.md").read_text(encoding="utf-8")
 

@@ -26,7 +26,6 @@ from tmi.shadows.training.loop import train
 from tmi.shadows.training.measure import measured
 from tmi.shadows.training.private import train_privately
 
-torch.set_num_threads(1)
 CAUSALLY = {"objective": "causal"}
 
 

@@ -74,7 +74,8 @@ def test_jobs_run_in_other_processes() -> None:
     assert os.getpid() not in found
 
 
-def test_worker_processes_have_one_thread_of_linear_algebra() -> None:
+def test_worker_processes_have_one_thread_of_linear_algebra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with Processes(Silent(), 2) as executor:
         found = executor.map("score", "threads", Numbers.blas_threads, Numbers(), jobs(4))
     assert {threads for each in found for threads in each} == {1}

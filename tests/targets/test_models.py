@@ -148,7 +148,6 @@ def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("saved") / "text"
     words = ["[PAD]", "[UNK]", "red", "green", "blue", "apple", "tree"]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
@@ -187,7 +186,6 @@ def test_a_saved_image_classifier_reads_with_its_own_processor(tmp_path: Path) -
     import transformers
     from PIL import Image
 
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     settings = transformers.ViTConfig(
         hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=8, patch_size=4,
