@@ -99,7 +99,7 @@ def test_what_was_written_is_accepted_by_plan(tmp_path: Path) -> None:
 def test_texts_without_labels_need_a_task_and_make_a_language_model(tmp_path: Path) -> None:
     make(tmp_path, "plain.txt")
     make(tmp_path, "texts.jsonl")
-    assert "plain.txt: has no labels to finetune for: name data that has some" in refused(
+    assert "plain.txt: has no labels to finetune for: name data that has some with --task DATA, or --write" in refused(
         "init", tmp_path / "plain.txt"
     )
     # Five texts are in both.
@@ -111,6 +111,31 @@ def test_texts_without_labels_need_a_task_and_make_a_language_model(tmp_path: Pa
     assert (config.encoder.kind, config.pretrain.objective) == ("tokens", "causal")
     assert config.downstream.drop_shared
     assert load_task(config).left_out == 5
+
+
+@pytest.mark.parametrize("task", [None, "texts.jsonl"])
+def test_models_that_write_need_no_labels(tmp_path: Path, task: str | None) -> None:
+    (tmp_path / "long.txt").write_text("\n\n".join(" ".join(texts(8, seed)) for seed in range(20)))
+    make(tmp_path, "texts.jsonl")
+    tmi("init", "long.txt", *(("--task", task) if task else ()), "--write", "--models", "3", cwd=tmp_path)
+    config = written(tmp_path / "long.toml")
+    assert (config.pretrain.objective, config.finetune.objective) == ("causal", "causal")
+    # Passages of texts that are long, texts that are short as they are.
+    assert config.pool.chunk_words == 32
+    assert config.downstream.chunk_words == (None if task else 32)
+    quick = ("pretrain.epochs=1", "finetune.epochs=1", "encoder.vocabulary=300", "compute.workers=1")
+    words = [word for setting in quick for word in ("--set", setting)]
+    tmi(
+        "attack",
+        "long.toml",
+        "--attack",
+        "loss",
+        *words,
+        "--set",
+        "model.settings={hidden_size=16, num_attention_heads=2}",
+        cwd=tmp_path,
+    )
+    assert json.loads((tmp_path / "runs/long/results.json").read_text())["view"] == "tokens"
 
 
 def test_nothing_is_overwritten_and_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,14 +160,18 @@ def test_nothing_is_overwritten_and_what_is_wrong_is_said(tmp_path: Path, monkey
     assert "90 of its 90 points are those of texts.jsonl" in refused(
         "init", "texts.jsonl", "--task", "texts.jsonl", "--out", "y.toml"
     )
+    assert "vectors.npz: holds vectors, and models --write texts" in refused(
+        "init", "vectors.npz", "--write", "--out", "y.toml"
+    )
     np.savez("few.npz", inputs=np.eye(9, dtype=np.float32), labels=np.arange(9) % 3)
     assert "few.npz: has 9 points, expected 40 or more" in refused("init", "few.npz")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     assert "DATA is missing" in refused("init")
 
 
-def test_in_a_terminal_four_questions_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_terminal_it_is_asked_for_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "vectors.npz")
+    make(tmp_path, "plain.txt")
     answers = iter(["vectors.npz", "", 12, "mine.toml"])
     asked: list[str] = []
 
@@ -155,6 +184,12 @@ def test_in_a_terminal_four_questions_are_asked(tmp_path: Path, monkeypatch: pyt
     tmi("init", cwd=tmp_path)
     assert len(asked) == 4
     assert load_config(str(tmp_path / "mine.toml")).models == 12
+    # Of texts, whether models write: that is what can be done with them where they have no labels.
+    answers = iter(["plain.txt", "", 12, "writer.toml"])
+    monkeypatch.setattr("click.confirm", lambda text, default: asked.append(text) or default)
+    tmi("init", cwd=tmp_path)
+    assert asked[-1].startswith("Finetune models to write")
+    assert load_config(str(tmp_path / "writer.toml")).finetune.objective == "causal"
 
 
 def test_sources_are_named_from_where_the_configuration_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,8 @@ def test_texts_that_overlap_count_as_duplicates(load: Load) -> None:
         assert (task.duplicates, task.left_out) == counts
     with pytest.raises(TmiError, match="has only 18 points that are no duplicates"):
         load(pool, downstream, pool__overlap_words=5, pool__challenge_points=19)
+    with pytest.raises(TmiError, match="all points of the pool but 1 are duplicates, which are not attacked"):
+        load([*pool[:1] * 19, pool[1]], downstream)
     with pytest.raises(TmiError, match=r"downstream.size is 30, but its source has only 29 points"):
         load(pool, downstream, pool__overlap_words=5, downstream__size=30)
     # Equal points of two sources are refused all the same.

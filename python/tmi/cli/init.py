@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ ENDINGS = {
 }
 # With fewer, no model learns anything, and no figure would mean anything.
 FEWEST_IN_POOL, FEWEST_IN_TASK = 40, 20
+# Texts that are longer are cut into passages where models learn to write; shorter ends are left out.
+LONGEST_WHOLE, PASSAGE = 64, 32
 # Splits that data sets commonly have: to pretrain on, and for the task.
 SPLITS = (("train", "test"), ("train", "validation"), ("train", "val"), ("training", "testing"))
 
@@ -34,20 +37,21 @@ SPLITS = (("train", "test"), ("train", "validation"), ("train", "val"), ("traini
 @click.command()
 @click.argument("data", required=False, metavar="[DATA]")
 @click.option("--task", metavar="DATA", help="What models are finetuned on, with labels; else other points of DATA.")
+@click.option("--write", is_flag=True, help="Finetune language models to write texts, not to tell classes apart.")
 @click.option("--models", type=click.IntRange(min=3), help="Number of models; 32 if left out.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="File to write; else NAME.toml."
 )
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @debuggable
-def init(data: str | None, task: str | None, models: int | None, out: Path | None, force: bool) -> None:
+def init(data: str | None, task: str | None, write: bool, models: int | None, out: Path | None, force: bool) -> None:
     """Look at DATA and write a commented configuration for it.
 
     DATA is what the models are pretrained on: an .npz, .csv, .jsonl, .parquet or .txt file, a folder of images (one
     folder per class), of texts or of CIFAR, or KIND:NAME as in a configuration. hf:NAME is a data set of the Hugging
-    Face hub, the only one that is downloaded. In a terminal, four questions are asked if DATA is left out.
+    Face hub, the only one that is downloaded. In a terminal, questions are asked if DATA is left out.
     """
-    if data is None:
+    if asks := data is None:
         if not sys.stdin.isatty():
             raise TmiError("DATA is missing: name the file or folder that models are pretrained on")
         data = str(click.prompt("Data to pretrain on: a file, a folder or hf:NAME"))
@@ -69,13 +73,21 @@ def init(data: str | None, task: str | None, models: int | None, out: Path | Non
     of_pool, of_task = (keys, None) if task is None else (keys, source_of(task, out.parent))
     if of_task is None:
         of_pool, of_task = _in_two(keys, out.parent)
-    pool, points = _looked_at(of_pool, out.parent, FEWEST_IN_POOL)
+    pool, points = _looked_at(of_pool, out.parent)
+    if asks and pool.kind == "text" and not write:
+        write = click.confirm("Finetune models to write, not to tell classes apart?", pool.classes < 2 and not task)
+    if write:
+        pool, points = _in_passages(pool, points)
+    _require(points, FEWEST_IN_POOL, data)
     click.echo(f"pool: {points.description}")
     found, shared = None, 0
     if of_task is not None:
-        found, task_points = _looked_at(of_task, out.parent, FEWEST_IN_TASK)
+        found, task_points = _looked_at(of_task, out.parent)
+        if write:
+            found, task_points = _in_passages(found, task_points)
+        _require(task_points, FEWEST_IN_TASK, task or data)
         click.echo(f"task: {task_points.description}")
-        if found.classes < 2:
+        if found.classes < 2 and not write:
             raise TmiError(f"{task or data}: has no labels, which the task that models are finetuned on needs")
         if found.kind != pool.kind:
             raise TmiError(f"{task}: holds {found.kind}s, {data} {pool.kind}s: expected the same kind")
@@ -86,9 +98,10 @@ def init(data: str | None, task: str | None, models: int | None, out: Path | Non
                 f"{task}: {shared:,} of its {found.points:,} points are those of {data}, expected {FEWEST_IN_TASK} or "
                 "more others to finetune on"
             )
-    elif pool.classes < 2:
-        raise TmiError(f"{data}: has no labels to finetune for: name data that has some with --task DATA")
-    write_text(out, starting_toml(_name_of(str(out)), pool, found, models or 32, shared=shared))
+    elif pool.classes < 2 and not write:
+        other = ", or --write" if pool.kind == "text" else ""
+        raise TmiError(f"{data}: has no labels to finetune for: name data that has some with --task DATA{other}")
+    write_text(out, starting_toml(_name_of(str(out)), pool, found, models or 32, shared=shared, writes=write))
     load_config(str(out))
     click.echo(f"Wrote {out}. Next: tmi plan {out}")
 
@@ -161,7 +174,7 @@ def _in_two(keys: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[st
     return keys, None
 
 
-def _looked_at(keys: dict[str, Any], folder: Path, fewest: int) -> tuple[Found, Points]:
+def _looked_at(keys: dict[str, Any], folder: Path) -> tuple[Found, Points]:
     """What a source holds, as a configuration in a folder would read it, and the points themselves."""
     from tmi.config import SourceConfig
     from tmi.config.starting import Found
@@ -171,10 +184,23 @@ def _looked_at(keys: dict[str, Any], folder: Path, fewest: int) -> tuple[Found, 
     kind, _, name = keys["source"].partition(":")
     whole = {"source": f"{kind}:{folder.resolve() / name}"} if reads_files(kind) else {}
     points = load_points(SourceConfig(**keys | whole))
-    if len(points) < fewest:
-        raise TmiError(f"{keys['source']}: has {len(points)} points, expected {fewest} or more")
     shape = tuple(points.raw.shape[-2:]) if points.kind == "image" else ()
     return Found(keys, points.kind, len(points), len(points.class_names), shape), points
+
+
+def _in_passages(found: Found, points: Points) -> tuple[Found, Points]:
+    """The same for models that write: texts, in passages if they are long."""
+    if found.kind != "text":
+        raise TmiError(f"{found.keys['source']}: holds {found.kind}s, and models --write texts")
+    if max(len(text.split()) for text in points.raw) <= LONGEST_WHOLE:
+        return found, points
+    passages = points.cut(PASSAGE)
+    return replace(found, keys=found.keys | {"chunk_words": PASSAGE}, points=len(passages)), passages
+
+
+def _require(points: Points, fewest: int, data: str) -> None:
+    if len(points) < fewest:
+        raise TmiError(f"{data}: has {len(points)} points, expected {fewest} or more")
 
 
 def _name_of(data: str) -> str:

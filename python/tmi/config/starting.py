@@ -10,6 +10,8 @@ from typing import Any, Literal
 LARGEST_POOL = 2000
 MOST_CHALLENGED = 1000
 LARGEST_TASK = 2000
+# The same of a pool of texts that models learn to write, each of which is read 20 times.
+LARGEST_WRITTEN = 400
 # With so many classes, the pool has one half of them and the task the other.
 CLASSES_TO_SHARE = 6
 # Images below this many pixels on a side are too small for convolutions that halve them three times.
@@ -56,7 +58,9 @@ class _Text:
         self.lines.append(f"{text:<32}# {comment}" if comment else text)
 
 
-def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, shared: int = 0) -> str:
+def starting_toml(
+    name: str, pool: Found, task: Found | None, models: int, *, shared: int = 0, writes: bool = False
+) -> str:
     """A configuration as TOML text.
 
     Args:
@@ -65,6 +69,7 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
         task: what they are finetuned on; if None, other points of the pool's source, which has labels.
         models: how many are trained.
         shared: points of the task that the pool has as well.
+        writes: whether models are finetuned to write texts like those of the task, not to tell its classes apart.
     """
     text, kind = _Text(), pool.kind
     text.lines.append(f"# Membership inference against the pretraining data {pool.keys['source']}.")
@@ -81,16 +86,19 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
         text.key(key, value)
     # Of one source, half of the classes or of the points are left to the task.
     by_classes = task is None and pool.classes >= CLASSES_TO_SHARE
-    size = min(LARGEST_POOL, pool.points if task is not None else pool.points // 2)
+    largest = LARGEST_WRITTEN if writes else LARGEST_POOL
+    size = min(largest, pool.points if task is not None else pool.points // 2)
     if by_classes:
         text.key("classes", pool.classes // 2, "the task has the others")
     # Half of the classes need not have half of the points.
-    if not by_classes or pool.points > 4 * LARGEST_POOL:
+    if not by_classes or pool.points > 4 * largest:
         text.key(
             "size",
             size,
             f"of {pool.points:,} points{'' if task is not None or by_classes else '; the task has others'}",
         )
+    if "chunk_words" in pool.keys:
+        text.key("overlap_words", 10, "passages that share so many words in a row are not attacked")
     if size > MOST_CHALLENGED:
         text.key("challenge_points", min(MOST_CHALLENGED, size // 2), "whose membership is attacked")
 
@@ -108,13 +116,13 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
     if shared and task is not None and task.keys["source"] != pool.keys["source"]:
         text.key("drop_shared", True, f"leaves out {shared:,} points that the pool has as well")
 
-    members, language = size // 2, kind == "text" and pool.classes < 2
+    members, language = size // 2, writes or (kind == "text" and pool.classes < 2)
     convolutions = kind == "image" and min(pool.shape) >= SMALL_IMAGE
     text.table("encoder")
     if language:
         text.key("kind", "tokens", "texts as a language model reads them")
         text.key("vocabulary", 2048, "of a tokenizer that is trained on the downstream texts")
-        text.key("length", 128, "most tokens of a text")
+        text.key("length", 256 if writes else 128, "most tokens of a text")
         text.key("truncate", True, "longer texts are cut")
     else:
         of_kind = {"image": "", "vector": "numbers as they are", "text": "counts of words"}
@@ -124,7 +132,8 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
     if language:
         text.key("kind", "transformers")
         text.key("architecture", "gpt2-mini")
-        text.key("pooling", "mean")
+        if not writes:
+            text.key("pooling", "mean")
     elif convolutions:
         text.key("kind", "cnn", "or transformers with an architecture, such as resnet-18")
         text.key("channels", [32, 64, 128] if min(pool.shape) <= 64 else [32, 64, 128, 128])
@@ -138,20 +147,28 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
         text.key("objective", "causal", "the next token")
     rates = {"image": 0.002 if convolutions else 0.01, "vector": 0.01, "text": 0.002 if language else 0.003}
     text.key("optimizer", "adamw")
-    text.key("learning_rate", rates[kind])
+    text.key("learning_rate", 0.003 if writes else rates[kind])
     if kind == "image":
         text.key("weight_decay", 0.05)
-    text.key("epochs", 30 if kind == "text" and not language else max(30, min(150, POINTS_SEEN // max(members, 1))))
-    text.key("batch_size", 20 if language else 32)
+    if writes:
+        text.key("schedule", "cosine")
+        text.key("warmup", 0.1)
+    often = max(30, min(150, POINTS_SEEN // max(members, 1)))
+    text.key("epochs", 20 if writes else 30 if kind == "text" and not language else often)
+    text.key("batch_size", 8 if writes else 20 if language else 32)
     if convolutions:
         text.key("flip", True, "mirror images at random; not for images of text")
 
     text.table("finetune")
-    text.key("transfer", "head", "a new head alone; or last-1, full, lora")
+    if writes:
+        text.key("objective", "causal", "the next token again: models write, and tell no classes apart")
+        text.key("transfer", "full", "or last-1, head, lora")
+    else:
+        text.key("transfer", "head", "a new head alone; or last-1, full, lora")
     text.key("optimizer", "adamw")
-    text.key("learning_rate", 0.01)
-    text.key("epochs", 40)
-    text.key("batch_size", 32)
+    text.key("learning_rate", 0.001 if writes else 0.01)
+    text.key("epochs", 4 if writes else 40)
+    text.key("batch_size", 16 if writes else 32)
 
     augmentation, count, strength, what = {
         "image": ("flip-crop", 4, 1, "the image, its mirror image and shifts by a pixel"),
@@ -160,7 +177,7 @@ def starting_toml(name: str, pool: Found, task: Found | None, models: int, *, sh
     }[kind]
     if kind == "image" and not convolutions:
         augmentation, count, strength, what = "shift", 5, 0.25, "the image and shifts by a quarter of a pixel"
-    if augmentation != NONE:
+    if augmentation != NONE and not writes:
         text.table("query", "what finetuned models are asked about every point")
         text.key("augmentation", augmentation, what)
         text.key("count", count)

@@ -264,6 +264,8 @@ def _challenge_points(
     occurrences = Counter(pool.digests)
     repeated = np.array([occurrences[digest] > 1 for digest in pool.digests], dtype=np.bool_)
     unique = np.flatnonzero(~repeated if runs is None else ~(repeated | runs.in_several()))
+    if len(unique) < 2:
+        raise TmiError(f"all points of the pool but {len(unique)} are duplicates, which are not attacked")
     number = len(unique) if wanted.challenge_points is None else wanted.challenge_points
     if number > len(unique):
         raise TmiError(
