@@ -47,7 +47,7 @@ test-rust: ## Tests of the Rust kernels, and each fuzz target for a second
 	cargo test --quiet
 
 test-python: $(VENV)/developed ## Tests of the package
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 slow: $(VENV)/developed fuzz ## The tests that repeat whole experiments, and fuzz
 	$(BIN)/pytest --slow -m slow

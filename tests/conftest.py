@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 # Read when NumPy is imported: workers of pytest share the cores, on which the threads of BLAS would wait in a loop.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from made.commands import leave_undrawn
 from made.configs import TINY, fitting
 from tmi.config import Config, load_config
 
@@ -39,13 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures of reports are composed but not drawn, which takes two thirds of a tiny run.
-
-    Fixtures of a module come before this one, so the runs that they finish have figures; so have tests marked `drawn`.
-    """
+    """Reports of tests have no figures, unless they are marked `drawn` or come from a fixture of the module."""
     if not request.node.get_closest_marker("drawn"):
-        monkeypatch.setattr("tmi.report.document.png_bytes", lambda figure: b"undrawn")
-        monkeypatch.setattr("tmi.report.document.svg_text", lambda figure: "<svg><title>undrawn</title></svg>")
+        leave_undrawn(monkeypatch)
 
 
 @pytest.fixture
@@ -65,10 +62,25 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+@pytest.fixture(params=["digits", "text"])
+def golden(request: pytest.FixtureRequest, shared: Path) -> Path:
+    """Frozen predictions of real shadow models."""
+    return frozen(shared / "golden" / request.param)
+
+
+@pytest.fixture
+def peers(shared: Path) -> Path:
+    """What other tools have saved."""
+    return frozen(shared / "peers")
+
+
 @pytest.fixture
 def shared() -> Path:
     """Frozen reference data that lives beside the checkout; tests that need it are skipped without it."""
-    folder = Path(os.environ.get("TMI_SHARED", Path(__file__).parents[2] / "shared"))
+    return frozen(Path(os.environ.get("TMI_SHARED", Path(__file__).parents[2] / "shared")))
+
+
+def frozen(folder: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the reference data in {folder}")
     return folder

@@ -1,20 +1,9 @@
 """Scores of the authors' formulas on frozen predictions of real shadow models."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from scipy.stats import spearmanr
 
 from tmi import _core
-
-
-@pytest.fixture(params=["digits", "text"])
-def golden(request: pytest.FixtureRequest, shared: Path) -> Path:
-    folder = shared / "golden" / request.param
-    if not folder.is_dir():
-        pytest.skip(f"needs the frozen predictions in {folder}")
-    return folder
 
 
 def repeats_a_query(predictions: np.ndarray) -> np.ndarray:

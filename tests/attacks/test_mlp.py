@@ -76,14 +76,17 @@ def test_every_point_and_target_of_tmi_mlp_has_draws_of_its_own() -> None:
     ("data", "reference"), [pytest.param("digits", 0.570, marks=pytest.mark.slow), ("text", 0.820)]
 )
 def test_tmi_mlp_is_as_strong_as_it_should_be(shared: Path, data: str, reference: float) -> None:
-    """The authors' class on the same answers: the draws differ, so scores do, but hardly the AUC of 4 targets."""
+    """The authors' class on the same answers: the draws differ, so scores do, but hardly the AUC of 4 targets.
+
+    Every second point will do, since each has a network of its own.
+    """
     folder = shared / "golden" / data
     if not folder.is_dir():
         pytest.skip(f"needs the frozen predictions in {folder}")
-    membership = np.load(folder / "membership.npy")
-    answers = AttackInput(Predictions(list(np.load(folder / "predictions.npy"))), membership)
+    membership = np.load(folder / "membership.npy")[:, ::2]
+    answers = AttackInput(Predictions(list(np.load(folder / "predictions.npy")[:, ::2])), membership)
     with np.load(folder / "reference_scores.npz") as scores:
-        theirs = scores["tmi_mlp_reference"]
+        theirs = scores["tmi_mlp_reference"][:, ::2]
     ours = attack_named("tmi-mlp").score(answers, range(4))
     aucs = [
         np.mean([roc_auc_score(*pair) for pair in zip(membership[:4], scores, strict=True)])

@@ -21,14 +21,6 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.formats import SavedArrays, read_saved
 
 
-@pytest.fixture
-def peers(shared: Path) -> Path:
-    folder = shared / "peers"
-    if not folder.is_dir():
-        pytest.skip(f"needs the files of other tools in {folder}")
-    return folder
-
-
 def tool_scores(folder: Path, attack: str) -> dict[str, NDArray[np.float64]]:
     """The tool's scores by the name of the variant."""
     with np.load(folder / "truth.npz", allow_pickle=False) as arrays:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,25 @@ def working_in(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Figures of reports are composed but not drawn, which takes two thirds of a tiny run."""
+    patch.setattr("tmi.report.document.png_bytes", lambda figure: b"undrawn")
+    patch.setattr("tmi.report.document.svg_text", lambda figure: "<svg><title>undrawn</title></svg>")
+
+
 def tiny_attack(out: Path, *arguments: str, code: int = 0) -> str:
     return tmi("attack", "digits", "--out", out, *SETTINGS, *arguments, code=code)
+
+
+def typed(code: str, folder: Path, language: str = "sh") -> str:
+    """What code of the documentation prints when it is typed in a folder, with the command of this environment."""
+    command = ["bash", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False
+    )
+    assert ended.returncode == 0, f"{code}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout
 
 
 def refused(*arguments: str | Path) -> str:

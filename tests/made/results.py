@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure as MatplotlibFigure
 from rich.console import Console
 
 from tmi.metrics.estimate import Estimate
 from tmi.report import tables
 from tmi.report.blocks import Figure, Material, Media, Table
 from tmi.report.exhibits import Exhibit
-from tmi.report.figures.style import svg_text
+from tmi.report.figures.style import png_bytes, svg_text
 from tmi.report.html import render_page
 from tmi.report.results import Results
 from tmi.report.sections import sections_of
@@ -295,6 +296,15 @@ def lines_of(tables: Sequence[Table], width: int = 80) -> list[str]:
         console.print(fitted(table, width))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def lasting_svg(draw: Callable[[], MatplotlibFigure]) -> str:
+    """A figure as SVG, after it was drawn twice in the same bytes."""
+    first, second = draw(), draw()
+    assert png_bytes(first) == png_bytes(second)
+    svg = svg_text(first)
+    assert svg == svg_text(second)
+    return svg
 
 
 def printed(results: Results, width: int = 80) -> list[str]:

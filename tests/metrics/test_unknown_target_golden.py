@@ -19,14 +19,6 @@ FAST = ["gaussian", "adapted-lira"]
 LEVELS = [0.01, 0.05, 0.1, 0.5]
 
 
-@pytest.fixture(params=["digits", "text"])
-def golden(request: pytest.FixtureRequest, shared: Path) -> Path:
-    folder = shared / "golden" / request.param
-    if not folder.is_dir():
-        pytest.skip(f"needs the frozen predictions in {folder}")
-    return folder
-
-
 class Case:
     """One model as the target, the others as its shadows; ``has`` is what the target was really trained on."""
 

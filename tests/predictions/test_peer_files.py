@@ -15,14 +15,6 @@ from tmi.errors import TmiError
 from tmi.predictions.formats import SavedArrays, read_saved, read_target
 
 
-@pytest.fixture
-def peers(shared: Path) -> Path:
-    folder = shared / "peers"
-    if not folder.is_dir():
-        pytest.skip(f"needs the files of other tools in {folder}")
-    return folder
-
-
 def truth(folder: Path) -> dict[str, np.ndarray]:
     with np.load(folder / "truth.npz", allow_pickle=False) as arrays:
         return dict(arrays)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from made.commands import typed
 from tmi.attacks.registry import all_attacks
 from tmi.config import preset_names
 
@@ -23,7 +21,7 @@ CODE_BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 INSTALLATION = ("python3 -m venv", "pip install")
 
 
-def typed() -> list[tuple[str, str]]:
+def to_type() -> list[tuple[str, str]]:
     """The blocks of README that are typed, with their languages."""
     kept = []
     for language, code in CODE_BLOCK.findall(README):
@@ -53,17 +51,13 @@ def what_a_reader_has(folder: Path) -> None:
 
 
 def follow(folder: Path, *, shorter: bool) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
-    for language, code in typed():
+    for language, code in to_type():
         if shorter:
             code = re.sub(
                 r"^tmi attack(?= +#)", "tmi attack --models 6 --set pool.size=60 --set pretrain.epochs=2", code
             )
             code = code.replace("attack photos.toml", "attack photos.toml --models 6 --set pretrain.epochs=1")
-        command = ["bash", "-ec", code] if language == "sh" else [sys.executable, "-c", code]
-        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-        assert result.returncode == 0, f"{code}\n{result.stdout}\n{result.stderr}"
+        typed(code, folder, language)
     # Files of predictions are called like the folder that they lie in.
     reports = {path.parent.name for path in folder.glob("runs/*/report.html")}
     assert reports == {"digits", "photos", folder.name, "cifar10", "from-python"}
@@ -78,7 +72,7 @@ def test_readme_is_followed_from_its_first_line_to_its_last_in_one_folder(tmp_pa
 
 def test_nothing_in_readme_but_the_installation_is_left_out_when_it_is_followed() -> None:
     blocks = [code for language, code in CODE_BLOCK.findall(README) if language != "text"]  # what a terminal shows
-    followed = {line for _, code in typed() for line in code.splitlines()}
+    followed = {line for _, code in to_type() for line in code.splitlines()}
     left = [line for code in blocks for line in code.splitlines() if line not in followed]
     assert len(left) == 2
     assert all(line.startswith(INSTALLATION) for line in left)

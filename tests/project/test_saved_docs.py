@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 
+from made.commands import typed
 from tmi.predictions.formats import read_saved
 
 ROOT = Path(__file__).parents[2]
@@ -54,20 +52,10 @@ def test_the_commands_of_the_guide(tmp_path: Path) -> None:
     assert len(code) == 5
     # The second audit of the same predictions would be refused where the first one lies.
     numbers = iter(range(100))
-    typed = re.sub(
+    commands = re.sub(
         r"^tmi attack", lambda _: f"tmi attack --out runs/{next(numbers)}", "\n".join(code), flags=re.MULTILINE
     )
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    result = subprocess.run(
-        ["bash", "-ec", typed],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "are called members" in result.stdout
+    assert "are called members" in typed(commands, tmp_path)
     assert len(list(tmp_path.glob("runs/*/report.html"))) == next(numbers)
 
 
@@ -79,15 +67,7 @@ def test_the_python_of_the_guide(tmp_path: Path) -> None:
         np.save(folder / "logits.npy", answers)
         np.save(folder / "keep.npy", members)
     (code,) = blocks("docs/saved-predictions.md", "python", "check_arrays")
-    result = subprocess.run(
-        [sys.executable, "-c", code + "\nprint(audit.verdict)"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "AUC" in result.stdout
+    assert "AUC" in typed(code + "\nprint(audit.verdict)", tmp_path, "python")
 
 
 class SacroModel:

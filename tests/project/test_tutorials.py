@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from made.commands import typed
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE_BLOCK = re.compile(r"^```(python|toml|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -25,13 +24,7 @@ def follow(tutorial: str, folder: Path) -> None:
         if kind == "toml":
             (folder / "mine.toml").write_text(code, encoding="utf-8")
             continue
-        command = ["bash", "-ec", code] if kind == "sh" else [sys.executable, "-c", code]
-        # The command `tmi` of the environment that runs this test.
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        result = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False
-        )
-        assert result.returncode == 0, f"{tutorial}: {code}\n{result.stderr}"
+        typed(code, folder, kind)
 
 
 @pytest.mark.slow

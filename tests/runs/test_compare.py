@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from made.commands import leave_undrawn
 from made.configs import TINY, fitting
 from made.results import changed, make_results
 from tmi.cli.compare import compare as command
@@ -45,8 +46,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "longer": {"finetune.epochs": 9, "attack.names": ["adapted-lira", "gaussian"], "compute.memory": "900M"},
         "seeded": {"seed": 5},
     }
-    for name, changes in others.items():
-        run_attack(load_config("digits", fitting(TINY | FAST) | changes), folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch)
+        for name, changes in others.items():
+            run_attack(load_config("digits", fitting(TINY | FAST) | changes), folder / name)
     return folder
 
 

@@ -119,7 +119,11 @@ def test_a_causal_model_is_pretrained_finetuned_and_attacked(finished: Path) -> 
     "changes",
     [
         {"model__architecture": "bert-mini", "model__settings": {}, "pretrain__objective": "masked"},
-        {"query__augmentation": "word-masking", "finetune__private": {"epsilon": 8.0}, "finetune__transfer": "last-1"},
+        {
+            "query__augmentation": "word-masking",
+            "finetune__private": {"noise_multiplier": 1.0},
+            "finetune__transfer": "last-1",
+        },
     ],
     ids=["masked", "private"],
 )

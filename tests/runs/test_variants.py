@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from made.commands import leave_undrawn
 from made.configs import TINY, fitting
 from tmi.config import Config, load_config, variant_of
 from tmi.errors import TmiError
@@ -47,7 +48,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         epsilons=[4.0],
     )
-    run_attack(config, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch)
+        run_attack(config, folder)
     return folder
 
 
