@@ -51,9 +51,9 @@ def executor(workers: Processes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
 
 @pytest.fixture
 def runs(tiny: Tiny, tmp_path: Path) -> list[Run]:
-    """A run and a variant whose data are in files, which are gone once they are known."""
+    """A run and two variants whose data are in files, which are gone once they are known."""
     digits = load_digits()
-    files = {"pool": slice(300), "downstream": slice(300, 600)}
+    files = {"pool": slice(300), "downstream": slice(300, 600), "other": slice(700, 1000)}
     for name, part in files.items():
         images = (digits.images[part] * 255 / 16).astype(np.uint8)
         np.savez(tmp_path / f"{name}.npz", inputs=images, labels=digits.target[part])
@@ -62,15 +62,18 @@ def runs(tiny: Tiny, tmp_path: Path) -> list[Run]:
         downstream__source=f"npz:{tmp_path / 'downstream.npz'}",
         query__reference_points=3,
         pool__challenge_points=30,
-        variants={"all": {"finetune": {"transfer": "full"}}},
+        variants={
+            "all": {"finetune": {"transfer": "full"}},
+            "other": {"downstream": {"source": f"npz:{tmp_path / 'other.npz'}"}},
+        },
     )
     run = Run(config, RunDirectory(tmp_path / "run"))
-    both = [run, *run.variants]
-    for each in both:
+    every = [run, *run.variants]
+    for each in every:
         assert each.keys
     for name in files:
         (tmp_path / f"{name}.npz").unlink()
-    return both
+    return every
 
 
 def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run], executor: Processes) -> None:
@@ -81,12 +84,16 @@ def test_workers_look_at_what_is_known_and_read_no_data(runs: list[Run], executo
     for run in runs:
         found = executor.map("train", "", looked_at, run.maker, jobs)
         assert found == [looked_at(run.maker, *job.arguments) for job in jobs]
-    sent = len(executor._shared.places)
-    assert executor.map("train", "", looked_at, runs[1].maker, jobs) == found
-    assert len(executor._shared.places) == sent
-    # The points, the membership and the queries: images are what networks read, and a variant of the same task has
-    # nothing of its own.
-    assert sent == 3
+    places = executor._shared.places.copy()
+    assert executor.map("train", "", looked_at, runs[2].maker, jobs) == found
+    assert executor._shared.places == places
+    # The points, the membership and the queries: images are what networks read. A variant of the same task has nothing
+    # of its own, one of another that task alone: the pool is there once.
+    assert len(places) == 4
+    sizes = [length for place in places.values() for _, length in place.parts]
+    task = runs[2].task
+    assert task.pool.raw.nbytes != task.downstream.raw.nbytes
+    assert sizes.count(task.pool.raw.nbytes) == 1
 
 
 def test_workers_compute_what_is_not_known(runs: list[Run], executor: Processes) -> None:

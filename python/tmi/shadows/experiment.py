@@ -87,8 +87,9 @@ class Experiment:
         """Parts that are computed, and would take long again or cannot be had without the sources of the points."""
         if "task" not in vars(self):
             return
-        # What is another name for the points themselves, or for what a variant has of the run, is found there.
-        of_base = vars(self.base).values() if self.base is not None else ()
+        # What is another name for the points themselves, or for what a variant has of the run, is found there; its task
+        # is the run's pool and its own downstream points.
+        of_base = (self.task, *vars(self.base).values()) if self.base is not None else ()
         elsewhere = [None, self.task.pool.raw, self.task.downstream.raw, *of_base]
         for name in [name for name, part in vars(Experiment).items() if isinstance(part, computed_once)]:
             if name in vars(self) and not any(vars(self)[name] is other for other in elsewhere):
@@ -101,7 +102,14 @@ class Experiment:
             return load_task(self.config)
         if self.config.downstream == self.base.config.downstream:
             return self.base.task
-        return replace(load_task(self.config), pool=self.base.task.pool)
+        downstream, left_out = self._own_downstream
+        return replace(self.base.task, downstream=downstream, left_out=left_out)
+
+    @computed_once
+    def _own_downstream(self) -> tuple[Points, int]:
+        """The downstream task of a variant that has another, and how many points the pool has as well."""
+        task = load_task(self.config)
+        return task.downstream, task.left_out
 
     @computed_once
     def tokenizer(self) -> Tokenizer | None:
