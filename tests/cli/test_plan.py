@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from made.commands import SETTINGS, refused, tiny_attack, tmi
 from made.fake_ray import FakeRay, install
-from tmi.config import preset_text
+from tmi.cli.plan import GIB, _estimates
+from tmi.config import load_config, preset_text
+from tmi.runs.directory import RunDirectory
+from tmi.runs.plan import Needs
+from tmi.runs.run import Run
+from tmi.system.shared import SHARES
 
 
 def test_a_plan_says_what_was_checked_and_what_it_takes_and_writes_nothing(tmp_path: Path) -> None:
@@ -57,6 +63,19 @@ def test_a_plan_refuses_what_the_attack_would_refuse(tmp_path: Path) -> None:
     tiny_attack(tmp_path / "run", "--attack", "gaussian")
     other = ("--out", tmp_path / "run", *SETTINGS, "--seed", "1")
     assert "holds a run of another configuration: seed was 0, now 1" in refused("plan", "digits", *other)
+
+
+@pytest.mark.skipif(not SHARES, reason="memory is shared on Linux")
+def test_data_that_processes_look_at_together_is_counted_once_for_all(tmp_path: Path) -> None:
+    run = Run(load_config("digits"), RunDirectory(tmp_path))
+    one = Needs({}, 2 * GIB, {}, 1, GIB, 8 * GIB, 0, 0, 0, 0.6)
+    ten = replace(one, processes=10)
+    assert _estimates(run, one, elsewhere=False)["memory"] == "about 3.0 GB: 1 process of 3.0 GB"
+    assert _estimates(run, ten, elsewhere=True)["memory"] == "about 30.0 GB: 10 processes of 3.0 GB"
+    assert _estimates(run, ten, elsewhere=False)["memory"] == (
+        "about 14.0 GB: 10 processes of 1.0 GB, and 2.0 GB of data for all of them and once more where it is read; "
+        "this machine has 8.0 GB, so try fewer --workers"
+    )
 
 
 @pytest.mark.parametrize("verb", ["plan", "attack", "train"])

@@ -18,7 +18,7 @@ from tmi.errors import TmiError
 from tmi.runs import pipeline, trial
 from tmi.runs.directory import RunDirectory
 from tmi.runs.pipeline import run_attack
-from tmi.runs.plan import needs_of, smallest_auc
+from tmi.runs.plan import _peak_memory, needs_of, smallest_auc
 from tmi.runs.run import Run
 from tmi.runs.trial import Piece, try_before_training, try_piece
 
@@ -181,6 +181,8 @@ def test_what_is_sent_to_a_machine_is_foretold(tiny: Tiny, tmp_path: Path) -> No
     queries = [each for each in experiment.encoded_queries if each is not None]
     sent = (experiment.pool_inputs, experiment.downstream_inputs, experiment.membership, *queries)
     assert needs.data == sum(array.nbytes for array in sent)
+    # What a process has for itself is what it has had less what it would be sent of it, labels and the like included.
+    assert 0 < _peak_memory() - needs.memory < 2 * needs.data + (1 << 20)
     assert [stage.jobs for stage in needs.stages.values()] == [2, 2, 4]
     assert all(stage.wall == pytest.approx(stage.busy) for stage in needs.stages.values())
     assert all(stage.operations > 0 for stage in needs.stages.values())

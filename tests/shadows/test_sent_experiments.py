@@ -106,6 +106,6 @@ def test_workers_compute_what_is_not_known(runs: list[Run], executor: Processes)
 def test_without_shared_memory_workers_read_the_data(
     runs: list[Run], executor: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("os.memfd_create")
+    monkeypatch.setattr("tmi.system.shared.SHARES", False)
     with pytest.raises(TmiError, match=r"pool\.npz"):
         executor.map("train", "", looked_at, runs[0].maker, [Job(("pretrain",))] * 2)

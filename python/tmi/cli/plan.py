@@ -158,10 +158,16 @@ def _work(run: Run, needs: Needs) -> dict[str, str]:
 
 def _estimates(run: Run, needs: Needs, *, elsewhere: bool) -> dict[str, str]:
     from tmi.report.wording import counted
+    from tmi.system.shared import SHARES
 
     stages = ", ".join(f"{name} {_duration(each)}" for name, each in needs.seconds.items() if each >= 1)
-    whole = needs.processes * needs.memory
-    memory = f"about {_bytes(whole)}: {counted(needs.processes, 'process', 'processes')} of {_bytes(needs.memory)}"
+    # Processes of one machine look at the same data, of which the one that has read it keeps a copy.
+    copies = needs.processes if elsewhere or not SHARES else min(needs.processes, 2)
+    whole = needs.processes * needs.memory + copies * needs.data
+    of_each = needs.memory + (needs.data if copies == needs.processes else 0)
+    memory = f"about {_bytes(whole)}: {counted(needs.processes, 'process', 'processes')} of {_bytes(of_each)}"
+    if copies < needs.processes:
+        memory += f", and {_bytes(needs.data)} of data for all of them and once more where it is read"
     if needs.device_memory:
         memory += f", and {_bytes(needs.device_memory)} of {run.device}"
     if not elsewhere and needs.memory_here and whole > 0.9 * needs.memory_here:

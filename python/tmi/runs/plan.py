@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ from tmi.shadows.makers.maker import ShadowMaker, Step
 from tmi.system.files import size_of
 from tmi.system.machine import total_memory
 from tmi.system.seeding import stream
+from tmi.system.worker import sending
 
 # How long the shorter of two trainings is to take that are timed, within which numbers of epochs, and how much longer
 # the other one takes: the difference is free of what is done once.
@@ -79,7 +82,7 @@ class Needs:
         data: bytes that every machine is sent of points, queries and membership.
         seconds: wall-clock time by stage.
         processes: that train at the same time.
-        memory: of each of these; 0 where it is not known.
+        memory: of each of these, without the data; 0 where it is not known.
         memory_here: what this machine or container has; 0 where it is not known.
         device_memory: of an accelerator; 0 without one.
         disk: that models, answers and scores take.
@@ -150,7 +153,7 @@ def needs_of(run: Run, processes: int, scoring: int | None = None) -> Needs:
         _data(run),
         seconds,
         processes,
-        _peak_memory(),
+        max(0, _peak_memory() - _known_data(every)),
         total_memory() or 0,
         _device_memory(run.config),
         disk,
@@ -272,6 +275,20 @@ def _data(run: Run) -> int:
     of_point = experiment.encode(task.downstream.raw[:1]).nbytes
     of_queries = experiment.encode_queries(experiment.queries(task.challenges.take(np.arange(1)))).nbytes
     return (len(task.pool) + len(task.downstream)) * of_point + asked * of_queries + experiment.membership.nbytes
+
+
+def _known_data(every: Sequence[Run]) -> int:
+    """Bytes of the arrays that this process has by now, and that others would be sent."""
+    sizes = dict[str, int]()
+
+    def send(key: str, content: Callable[[], Any]) -> None:
+        arrays: list[pickle.PickleBuffer] = []
+        pickle.dumps(content(), protocol=5, buffer_callback=arrays.append)
+        sizes[key] = sum(array.raw().nbytes for array in arrays)
+
+    with sending(send):
+        pickle.dumps([run.maker for run in every])
+    return sum(sizes.values())
 
 
 def smallest_auc(run: Run, threads: int) -> float:

@@ -16,6 +16,8 @@ from typing import IO, Any
 
 # Where arrays begin: a multiple of a line of the caches, as with arrays of one's own.
 ALIGNMENT = 64
+# Whether the system has the means for it, which are Linux's.
+SHARES = hasattr(os, "memfd_create")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Place:
 class SharedMemory:
     """What a process has shared, each object once; it holds the memory until it is closed.
 
-    Without the means for it, which are Linux's, nothing is shared: then `places` stays empty.
+    Without the means for it (`SHARES`) nothing is shared: then `places` stays empty.
 
     Attributes:
         places: of what is shared, by key.
@@ -59,7 +61,7 @@ class SharedMemory:
 
     def send(self, key: str, content: Callable[[], Any]) -> None:
         """See `tmi.system.worker.sending`."""
-        if key in self.places or not hasattr(os, "memfd_create"):
+        if key in self.places or not SHARES:
             return
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(content(), protocol=5, buffer_callback=buffers.append)
