@@ -194,10 +194,10 @@ class SavedPredictions(StoredSubject):
         files, arrays = self.config.files, self.arrays
         pretrained = None
         if files.pretrained_predictions is not None:
-            # A folder has the membership for both; of models that have their own layout it is not that of these files.
+            # An archive may hold the membership as well; where there is a folder, it lies in or beside that of these.
             membership = Path(files.membership or files.predictions)
-            beside = membership if membership.is_file() else None
-            answers = read_saved(Path(files.pretrained_predictions), beside, meaning=files.meaning)
+            given = membership if membership.is_file() else None
+            answers = read_saved(Path(files.pretrained_predictions), given, meaning=files.meaning)
             pretrained = Predictions(answers.models, memory)
         reference = None
         if (further := arrays.reference) is not None:
@@ -276,7 +276,7 @@ def _header(path: Path) -> dict[str, Any]:
     if path.suffix != ".npy":
         return {"shape": [], "dtype": ""}
     array = open_npy(path)
-    return {"shape": list(array.shape), "dtype": str(array.dtype)}
+    return {"shape": list(array.shape), "dtype": "tokens" if array.dtype == TOKEN else str(array.dtype)}
 
 
 def described(
@@ -387,7 +387,7 @@ def audit_of(
     has = had(answers, subject.opened_with_target(DEFAULT_MEMORY) if is_asked else None)
     names = attack_names(config.attack.names, default_attacks(has), added, earlier)
     attack = config.attack.model_copy(update={"names": names})
-    with_names = SavedPredictions(config.model_copy(update={"attack": attack}), directory)
+    with_names = replace(subject, config=config.model_copy(update={"attack": attack}))
     vars(with_names)["arrays"] = arrays
     return with_names
 
