@@ -61,9 +61,9 @@ def auc_with(name: str, shadows: int) -> float:
     answers = simulated(models=33, points=60, effect=1.5)
     scores = [
         attack_named(name).score(answers.restricted([target, *draw_shadows(0, 33, target, shadows)]), [0])[0]
-        for target in range(33)
+        for target in range(11)
     ]
-    return float(roc_auc_score(answers.membership.ravel(), np.ravel(scores)))
+    return float(roc_auc_score(answers.membership[:11].ravel(), np.ravel(scores)))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "direct"])

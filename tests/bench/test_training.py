@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from io import StringIO
@@ -37,14 +36,6 @@ from tmi.system.progress import Silent
 SMALL = {"models": 1, "points": 16, "epochs": 1}
 TINY_TEXT = {"model.settings": {"hidden_size": 8, "num_hidden_layers": 1}, "encoder.vocabulary": 300}
 BERT = {"model.architecture": "bert-mini", "pretrain.objective": "masked", "pretrain.mask_fraction": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def load_of(preset: str, overrides: dict[str, Any] | None = None, **size: int) -> Load:

@@ -312,9 +312,9 @@ def printed(results: Results, width: int = 80) -> list[str]:
 
 
 def page(
-    results: Results, exhibits: Sequence[Exhibit] = (), config: str = 'name = "x"', drawn: Sequence[str] = ("roc",)
+    results: Results, exhibits: Sequence[Exhibit] = (), config: str = 'name = "x"', drawn: Sequence[str] = ()
 ) -> str:
-    """The page; of the figures, only some are drawn."""
+    """The page; of the figures, only those that are named are drawn."""
     material = Material(results, exhibits, config_toml=config)
     sections = sections_of(material)
     shown = [block for section in sections for block in section.blocks if isinstance(block, Figure)]

@@ -30,13 +30,14 @@ def results() -> Results:
 
 def test_page_is_balanced_and_refers_to_nothing_outside(results: Results) -> None:
     image = Exhibit("image", np.eye(8))
-    parsed = outline(page(results, [image, Exhibit("text", "words"), Exhibit("vector", np.arange(3.0))]))
+    exhibits = [image, Exhibit("text", "words"), Exhibit("vector", np.arange(3.0))]
+    parsed = outline(page(results, exhibits, drawn=["roc"]))
     references = [value for _, name, value in parsed.attributes if name in ("src", "href", "xlink:href")]
     assert len(references) > 1
     assert all(value.startswith(("data:image/png;base64,", "#")) for value in references)
     assert not {"link", "iframe", "object"} & set(parsed.tags)
     assert parsed.tags.count("script") == 1
-    assert "url(" not in re.sub(r"url\(#\w+\)", "", page(results))
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", page(results, drawn=["roc"]))
 
 
 def test_page_states_every_rate_with_its_interval(results: Results) -> None:
@@ -53,7 +54,7 @@ def test_page_escapes_what_users_wrote() -> None:
     results = make_results({"tmi": 0.6, hostile: 0.1, "adapted-lira": 0.7, "direct": 1.0})
     places = ["name", "description", "points/most_exposed/0/label"]
     results = changed(results, dict.fromkeys(places, hostile) | {"stages": {hostile: 1.0}})
-    html = page(results, [Exhibit("text", hostile)] * 3, config=f"# {hostile}")
+    html = page(results, [Exhibit("text", hostile)] * 3, config=f"# {hostile}", drawn=["roc"])
     parsed = outline(html)
     assert parsed.tags.count("script") == 1
     # Title, heading, description, label, table, legend, title of the figure, comparison, attack, stage, configuration
@@ -145,7 +146,7 @@ def test_page_does_not_compare_rates_that_cannot_be_resolved() -> None:
 
 def test_page_is_the_same_every_time(results: Results) -> None:
     exhibits = [Exhibit("image", np.eye(8))] * 3
-    assert page(results, exhibits) == page(results, exhibits)
+    assert page(results, exhibits, drawn=["roc"]) == page(results, exhibits, drawn=["roc"])
 
 
 def test_a_point_says_how_sure_its_exposure_is(results: Results) -> None:

@@ -136,7 +136,8 @@ def test_torch_is_not_imported(saved: Path) -> None:
     script = (
         "import sys\n"
         "sys.argv = ['tmi', 'attack', '--predictions', 'P.npy', '--membership', 'M.npy', '--workers', '1',\n"
-        "            '--out', 'out', '--attack', 'tmi', '--attack', 'gaussian', '--target', 'T.npy']\n"
+        "            '--out', 'out', '--attack', 'tmi', '--attack', 'gaussian', '--target', 'T.npy',\n"
+        "            '--targets', '2', '--set', 'evaluation.resamples=100']\n"
         "from tmi.__main__ import main\n"
         "try:\n"
         "    main()\n"
@@ -432,7 +433,7 @@ def test_golden_figures(shared: Path, tmp_path: Path) -> None:
     files = ("--predictions", golden / "predictions.npy", "--membership", golden / "membership.npy")
     pretrained = ("--pretrained-predictions", golden / "pretrained_predictions.npy")
     names = [word for name in ("gaussian", "adapted-lira", "direct") for word in ("--attack", name)]
-    few = ("--targets", "8", "--set", "evaluation.resamples=100")
+    few = ("--targets", "4", "--set", "evaluation.resamples=100")
     command("attack", *files, *pretrained, *names, "--out", "out", *few, folder=tmp_path)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     audit = tmi.audit(
@@ -440,7 +441,7 @@ def test_golden_figures(shared: Path, tmp_path: Path) -> None:
         np.load(golden / "membership.npy"),
         pretrained=np.load(golden / "pretrained_predictions.npy"),
         attacks=["gaussian", "adapted-lira", "direct"],
-        targets=8,
+        targets=4,
         resamples=100,
     )
     same_figures(results, json.loads(json.dumps(audit.results)))

@@ -113,7 +113,7 @@ def test_a_run_says_what_writers_leak(results: Results) -> None:
 
 
 def test_a_plan_knows_of_texts(in_folder: Path) -> None:
-    result = CliRunner().invoke(cli, ["plan", "run.toml"])
+    result = CliRunner().invoke(cli, ["plan", "run.toml", "--attack", "tmi", "--attack", "loss"])
     assert result.exit_code == 0, result.output
     assert "attacks" in result.output
 
