@@ -11,7 +11,8 @@ from scipy.special import softmax
 from scipy.stats import multivariate_normal, norm
 from sklearn.metrics import roc_auc_score
 
-from made.labelled import TARGET, made_up, scaled_logits, unlabelled, with_membership
+from made.labelled import TARGET, made_up, scaled_logits, unlabelled
+from made.simulated import with_membership
 from tmi.attacks.confidences import confidences
 from tmi.attacks.lira import LiraOffline, LiraOnline
 from tmi.attacks.registry import attack_named

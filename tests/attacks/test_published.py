@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_expit
 
-from made.labelled import TARGET, made_up, scaled_logits, unlabelled, with_membership
-from made.simulated import ATTACKS
+from made.labelled import TARGET, made_up, scaled_logits, unlabelled
+from made.simulated import ATTACKS, with_membership
 from tmi.attacks.gaussian import RIDGE
 from tmi.attacks.registry import attack_named
 from tmi.attacks.rmia import Rmia

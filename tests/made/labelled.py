@@ -32,10 +32,6 @@ def unlabelled(answers: AttackInput) -> AttackInput:
     return AttackInput(answers.predictions, answers.membership, seed=answers.seed)
 
 
-def with_membership(answers: AttackInput, membership: NDArray[np.bool_]) -> AttackInput:
-    return AttackInput(answers.predictions, membership, seed=answers.seed, labels=answers.labels)
-
-
 def scaled_logits(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """The log-odds of every class, by way of the log-probabilities of the class and of all others."""
     log_p = log_softmax(logits.astype(np.float64), axis=-1)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from made.corpora import WORDS
 from tmi.cli import tmi as cli
 from tmi.config import Config, load_config
 from tmi.errors import TmiError
@@ -21,23 +22,6 @@ from tmi.runs.pipeline import run_attack
 from tmi.runs.run import Run
 from tmi.shadows.experiment import on_this_machine
 from tmi.system.files import file_hash
-
-WORDS = [
-    "river",
-    "stone",
-    "cloud",
-    "paper",
-    "music",
-    "garden",
-    "winter",
-    "silver",
-    "engine",
-    "harbour",
-    "window",
-    "letter",
-    "candle",
-    "forest",
-]
 
 
 @pytest.fixture(scope="module")
