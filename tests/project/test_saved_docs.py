@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from pathlib import Path
@@ -9,10 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.special import log_expit
 from sklearn.ensemble import RandomForestClassifier
 
 from made.commands import typed
+from made.written import written
 from tmi.predictions.formats import read_saved
+from tmi.predictions.tokens import tokens_there
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,8 +52,19 @@ def test_the_commands_of_the_guide(tmp_path: Path) -> None:
         "N": np.arange(40) < 20,
     }.items():
         np.save(tmp_path / f"{name}.npy", array)
+    answers = written(models=9, points=40)
+    mine = tmp_path / "runs" / "mine"
+    (mine / "predictions").mkdir(parents=True)
+    np.save(mine / "membership.npy", answers.membership)
+    models = answers.predictions.records(slice(None))
+    for number, model in enumerate(models):
+        np.save(mine / "predictions" / f"{number:03d}.npy", model)
+    log_p = log_expit(models["log_odds"].astype(np.float32))
+    np.save(tmp_path / "logprobs.npy", np.where(tokens_there(models), log_p, np.float32(np.nan)))
+    texts = [] if answers.inputs is None else answers.inputs.tolist()
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
     code = [*blocks("docs/saved-predictions.md", "sh", "tmi"), *blocks("docs/unknown-target.md", "sh", "tmi")]
-    assert len(code) == 5
+    assert len(code) == 6
     # The second audit of the same predictions would be refused where the first one lies.
     numbers = iter(range(100))
     commands = re.sub(
