@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "few": {"downstream": {"points_per_model": 12}},
             }
         },
-        epsilons=[4.0],
+        epsilons=[1.0],
     )
     with pytest.MonkeyPatch.context() as patch:
         leave_undrawn(patch)
@@ -56,17 +56,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_finetuning_has_a_row(finished: Path) -> None:
     variants = json.loads((finished / "results.json").read_text())["variants"]
-    assert list(variants["rows"]) == ["digits", "last-1", "full", "lora", "few", "epsilon-4", "epsilon-inf"]
+    assert list(variants["rows"]) == ["digits", "last-1", "full", "lora", "few", "epsilon-1", "epsilon-inf"]
     rows = variants["rows"]
     assert [row["transfer"] for row in rows.values()] == ["head", "last-1", "full", "lora", "head", "head", "head"]
     assert rows["few"]["points_per_model"] == 12
-    assert 3.5 < rows["epsilon-4"]["private"]["epsilon"] <= 4
+    assert 0.85 < rows["epsilon-1"]["private"]["epsilon"] <= 1
     assert rows["epsilon-inf"]["private"]["noise_multiplier"] == 0
     assert "epsilon" not in rows["epsilon-inf"]["private"]
     assert "direct" not in rows["full"]["attacks"]
     against = {name: entry["against"] for name, entry in variants["differences"].items()}
     assert against == dict.fromkeys(("last-1", "full", "lora", "few", "epsilon-inf"), "digits") | {
-        "epsilon-4": "epsilon-inf"
+        "epsilon-1": "epsilon-inf"
     }
     for name, entry in variants["differences"].items():
         base = rows[entry["against"]]["attacks"]["gaussian"]["auc"]["estimate"]
@@ -76,7 +76,7 @@ def test_every_finetuning_has_a_row(finished: Path) -> None:
 
 def test_they_share_what_is_pretrained_and_nothing_else(finished: Path) -> None:
     assert len(list((finished / "pretrained").glob("*.safetensors"))) == 6
-    for name in ("last-1", "full", "lora", "few", "epsilon-4", "epsilon-inf"):
+    for name in ("last-1", "full", "lora", "few", "epsilon-1", "epsilon-inf"):
         folder = finished / "variants" / name
         assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["finetuned", "predictions", "scores"]
         assert (folder / "report.html").is_file()
