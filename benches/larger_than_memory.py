@@ -158,7 +158,7 @@ def scored(name: str, answers: AttackInput, targets: range, windows: int | None)
     found, answers = attack_named(name), answers.at(slice(int(few))) if few else answers
     if windows is not None and not found.point_by_point:
         return score(found, answers, targets)
-    whole = parts(found, len(targets), answers.membership.shape[1], 1)
+    whole = parts(found, len(answers.membership), len(targets), answers.membership.shape[1], 1)
     jobs = [Job((found, part), part.size) for part in whole]
     pieces = InProcess(Bars(Console(stderr=True))).map("score", name, _scored_part, Opened(answers), jobs)
     return join(list(zip(whole, pieces, strict=True)))

@@ -206,34 +206,36 @@ def test_reference_points_are_points_that_are_not_scored(name: str) -> None:
     assert not np.array_equal(scores, few)
 
 
-def test_the_smoothed_membership_leaves_the_target_out_exactly() -> None:
+@pytest.mark.parametrize("targets", [[5], [5, 6, 7]])
+def test_the_smoothed_membership_leaves_targets_out_exactly(targets: list[int]) -> None:
     answers = correlated(models=12, points=20)
     evidence = evidence_of(answers)
-    sides = Sides.of_target(answers.membership, 5)
+    sides = Sides.without(answers.membership, targets)
     flipped = answers.membership.copy()
-    flipped[5] = ~flipped[5]
+    flipped[targets] = ~flipped[targets]
     other = evidence_of(AttackInput(answers.predictions, flipped))
-    for ours, theirs in zip(evidence._smoothed_membership(5), other._smoothed_membership(5), strict=True):
+    for ours, theirs in zip(evidence._smoothed(targets, None), other._smoothed(targets, None), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
     # The same with the matrix of the shadows alone: no downdate, one regression per shadow.
     inverses = condition_answers(answers.predictions).inverses.astype(np.float64)
-    smoothed, surprise = evidence._smoothed_membership(5)
-    rest = np.arange(12) != 5
+    smoothed, surprise = evidence._smoothed(targets, None)
+    rest = ~np.isin(np.arange(12), targets)
     for point in range(3):
         kernel = np.linalg.inv(inverses[point])
         inverse = np.linalg.inv(kernel[np.ix_(rest, rest)])
         signs = 2.0 * answers.membership[rest, point] - 1
         leave_one_out = (inverse @ signs) / np.diag(inverse)
+        predicted = kernel[np.ix_(~rest, rest)] @ inverse @ signs
         np.testing.assert_allclose(surprise[point, rest], leave_one_out, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(smoothed[point, 5], kernel[5, rest] @ inverse @ signs, rtol=1e-4, atol=1e-4)
-    assert sides.inside[:, 5].sum() == sides.outside[:, 5].sum() == 0
+        np.testing.assert_allclose(smoothed[point, ~rest], predicted, rtol=1e-4, atol=1e-4)
+    assert sides.inside[:, targets].sum() == sides.outside[:, targets].sum() == 0
 
 
 def test_ingredients_are_left_out() -> None:
     answers = correlated(models=10, points=20)
     width = {
-        ingredients: evidence_of(answers, ingredients).of_target(0, answers.membership).shape[-1]
+        ingredients: evidence_of(answers, ingredients).of_targets([0], answers.membership).shape[-1]
         for ingredients in (
             Ingredients(),
             Ingredients(conditioning=False),
@@ -251,7 +253,7 @@ def test_expected_shift_learns_what_all_points_share() -> None:
     membership = random.random((models, points)) < 0.5
     top = profile == profile.max(axis=1, keepdims=True)
     x = random.normal(size=(points, models, classes)) + 1.5 * membership.T[..., None] * top[:, None]
-    sides = Sides.of_target(membership, 0)
+    sides = Sides.without(membership, [0])
     shift = sides.shift(sides.means(x))
     expected = expected_shift(
         shift, sides, profile_regressors(profile), np.zeros((points, points)), [profile.argmax(axis=1)]

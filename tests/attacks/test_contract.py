@@ -12,6 +12,7 @@ from tmi import _core
 from tmi.attacks.features.membership import RIDGE, Ingredients
 from tmi.attacks.features.profiles import profiles
 from tmi.attacks.registry import Needs, attack_named, options_of
+from tmi.attacks.tmi import LEAST_CLASSIFIERS
 from tmi.errors import TmiError
 from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
@@ -79,6 +80,29 @@ def test_scores_do_not_depend_on_the_other_targets_or_the_threads(name: str) -> 
     np.testing.assert_array_equal(together, attack.score(threaded, [0, 3, 7]))
 
 
+@pytest.mark.parametrize("models", [1, 3, 31, 32, 40, 65])
+def test_groups_hold_every_model_once_and_the_first_alone(models: int) -> None:
+    groups = attack_named("tmi").groups(models)
+    assert [model for group in groups for model in group] == list(range(models))
+    assert groups[0] == range(1)
+    assert max(map(len, groups)) == max(1, models // LEAST_CLASSIFIERS)
+
+
+@pytest.mark.parametrize("name", ["tmi", "direct"])
+def test_no_membership_of_a_group_teaches_its_classifier(name: str) -> None:
+    answers, attack = simulated(models=40, points=30), attack_named(name)
+    assert range(5, 7) in attack.groups(40)
+    flipped = answers.membership.copy()
+    flipped[5:7] = ~flipped[5:7]
+    scores = attack.score(answers, [6, 0, 5])
+    np.testing.assert_array_equal(scores[2:], attack.score(answers, [5]))
+    np.testing.assert_allclose(
+        scores[[0, 2]], attack.score(with_membership(answers, flipped), [6, 5]), rtol=1e-9, atol=1e-9
+    )
+    # It would be another if the two were taught.
+    assert not np.allclose(scores[1], attack.score(with_membership(answers, flipped), [0])[0])
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_the_fewest_models_and_one_sided_points_give_finite_scores(name: str) -> None:
     answers = simulated(models=3, points=8)
@@ -140,11 +164,13 @@ def test_coin_flip_membership_on_real_answers(name: str, data: str, shared: obje
 def test_features_are_named_and_finite() -> None:
     answers = simulated(models=8)
     everything = np.ones((8, 60), dtype=bool)
-    assert evidence_of(answers, Ingredients(labels=False)).of_target(2, everything).shape == (8 * 60, 7 * 8)
-    features = evidence_of(answers).of_target(2, everything)
+    assert evidence_of(answers, Ingredients(labels=False)).of_targets([2], everything).shape == (8 * 60, 7 * 8)
+    features = evidence_of(answers).of_targets([2], everything)
     # The log odds of the labels as they are and conditioned, like the others, and the three of them.
     assert features.shape == (8 * 60, 9 * 8 + 4)
-    assert np.array_equal(evidence_of(answers).of_target(2, answers.membership), features[answers.membership.ravel()])
+    assert np.array_equal(
+        evidence_of(answers).of_targets([2], answers.membership), features[answers.membership.ravel()]
+    )
     names = _core.leave_one_out_feature_names([RIDGE])
     assert len(set(names)) == len(names)
     assert np.isfinite(features).all()

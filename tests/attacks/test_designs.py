@@ -123,14 +123,16 @@ def test_shadows_apart_are_treated_as_the_target_is() -> None:
     flipped = answers.membership.copy()
     flipped[[2, 4, 6]] ^= True
     wanted = np.ones((9, 30), dtype=bool)
-    features = evidence_of(answers).of_target(4, wanted, apart)
-    np.testing.assert_array_equal(evidence_of(with_membership(answers, flipped)).of_target(4, wanted, apart), features)
+    features = evidence_of(answers).of_targets([4], wanted, apart)
+    np.testing.assert_array_equal(
+        evidence_of(with_membership(answers, flipped)).of_targets([4], wanted, apart), features
+    )
     # With the target alone in it, it is the leave-one-out of the independent design up to rounding.
     alone = np.zeros((9, 30), dtype=bool)
     alone[4] = True
     evidence = evidence_of(answers)
-    whole = evidence.of_target(4, wanted)
-    np.testing.assert_allclose(evidence.of_target(4, wanted, alone), whole, rtol=1e-3, atol=1e-3)
+    whole = evidence.of_targets([4], wanted)
+    np.testing.assert_allclose(evidence.of_targets([4], wanted, alone), whole, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [*QUICK, "tmi"])

@@ -140,7 +140,7 @@ def test_little_memory_changes_no_score(name: str) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_parts_cover_all_scores(name: str, workers: int) -> None:
     attack, answers = attack_named(name), answers_of()
-    jobs = parts(attack, 6, 90, workers)
+    jobs = parts(attack, len(answers.membership), 6, 90, workers)
     assert sum(job.size for job in jobs) == 6 * 90
     joined = join([(job, score_part(attack, answers, job)) for job in jobs])
     np.testing.assert_array_equal(joined, attack.score(answers, range(6)))

@@ -24,6 +24,7 @@ from tmi.predictions.attack_input import AttackInput
 from tmi.system.plugins import plugins
 
 GROUP = "tmi.attacks"
+TARGETS_AT_ONCE = 4
 
 Option: TypeAlias = bool | int | float | str
 
@@ -79,6 +80,10 @@ class Attack(ABC):
     labelled: ClassVar[bool] = False
     together: ClassVar[bool] = False
     point_by_point: bool = False
+
+    def groups(self, models: int) -> list[range]:
+        """Targets that are scored in one go unless the attack goes point by point: few, so that no worker is idle."""
+        return [range(start, min(start + TARGETS_AT_ONCE, models)) for start in range(0, models, TARGETS_AT_ONCE)]
 
     @abstractmethod
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:

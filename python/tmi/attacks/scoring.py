@@ -22,8 +22,6 @@ from tmi.attacks.registry import Attack, MatchesShadows, Needs
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput
 
-# Few enough that the workers are busy to the end, for attacks that are cut by targets.
-TARGETS_PER_PART = 4
 # Enough that the workers end at about the same time and that progress is seen, for attacks that are cut by points.
 PARTS_PER_WORKER = 16
 # Fewer points than these cost more to hand out than to score.
@@ -45,12 +43,13 @@ class Part:
         return len(self.targets) * len(self.points)
 
 
-def parts(attack: Attack, targets: int, points: int, workers: int) -> list[Part]:
-    """Cut the scores ``[targets, points]`` of an attack into parts, one job each."""
+def parts(attack: Attack, models: int, targets: int, points: int, workers: int) -> list[Part]:
+    """Cut the scores ``[targets, points]`` of an attack on the first so many of the models into parts, one job each."""
     if attack.point_by_point:
         size = max(LEAST_POINTS_PER_PART, -(-points // (PARTS_PER_WORKER * workers)))
         return [Part(range(targets), chosen) for chosen in _chunks(points, size)]
-    return [Part(chosen, range(points)) for chosen in _chunks(targets, TARGETS_PER_PART)]
+    groups = (range(group.start, min(group.stop, targets)) for group in attack.groups(models))
+    return [Part(group, range(points)) for group in groups if group]
 
 
 def score_part(attack: Attack, answers: AttackInput, part: Part) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from tmi.system.seeding import stream
 # Small trees, each on a part of the features: larger trees do not help.
 RECIPE = {
     "num_leaves": 7,
-    "learning_rate": 0.1,
+    "learning_rate": 0.05,
     "min_data_in_leaf": 100,
     "max_bin": 63,
     # Rows by which features are cut into bins; all of them take as long as the trees do.
@@ -28,7 +28,10 @@ RECIPE = {
 # Rows (a shadow at a point) that one classifier is trained on; more cost time and add next to nothing.
 MOST_ROWS = 20_000
 # With few shadows there are few rows, and many trees would learn their noise.
-ROWS_PER_TREE, MOST_TREES = 320, 50
+ROWS_PER_TREE, MOST_TREES = 160, 100
+# Where there are more models, a classifier serves several targets, none of which taught it: this costs the less time,
+# and the more shadows, the fewer classifiers there are.
+LEAST_CLASSIFIERS = 16
 # Of the shadows, where models were not drawn independently: enough that each is compared with most of the others.
 FOLDS = 5
 # Inverse strength of the penalty of the linear part, whose inputs have deviation 1.
@@ -39,7 +42,7 @@ LEAST_DEVIATION = 1e-3
 
 @register
 class Tmi(Attack):
-    """One metaclassifier for all points of a target.
+    """One metaclassifier for all points of a target, and for a few targets at once where there are many models.
 
     Each row is a shadow at a point, described by how its answers compare with those of the other shadows that were and
     were not trained on that point (`tmi.attacks.features.membership`). What membership looks like in these terms is
@@ -53,16 +56,27 @@ class Tmi(Attack):
     default = 10
     together = True
     source = "after Abascal et al. 2024; one metaclassifier for all points, conditioning and shrinkage are new"
-    version = 3
+    version = 4
     ingredients = Ingredients()
 
+    def groups(self, models: int) -> list[range]:
+        """Models that play the target together: none of them teaches or is compared with, so that one classifier does.
+
+        The first is alone: where the membership of one model is unknown it is that, and has all others as shadows.
+        """
+        size = max(1, models // LEAST_CLASSIFIERS)
+        return [range(1), *(range(start, min(start + size, models)) for start in range(1, models, size))]
+
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
-        """The classifier's log-odds of membership."""
+        """The log-odds of membership by the classifier of each target's group."""
+        wanted = [group for group in self.groups(len(answers.membership)) if set(group).intersection(targets)]
+        places = [target for group in wanted for target in group]
 
         def score(answers: AttackInput, evidence: Evidence) -> NDArray[np.float64]:
-            return np.stack([_score_target(answers, evidence, target) for target in targets])
+            return np.concatenate([_score_group(answers, evidence, group) for group in wanted])
 
-        return _in_windows(answers, self.ingredients, score)
+        scores = _in_windows(answers, self.ingredients, score)
+        return scores[[places.index(target) for target in targets]]
 
     def score_matched(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:
         """The mean over folds of the shadows of the classifier's log-odds, see `_score_in_folds`."""
@@ -150,11 +164,11 @@ def _in_windows(
         )
 
 
-def _score_target(answers: AttackInput, evidence: Evidence, target: int) -> NDArray[np.float64]:
+def _score_group(answers: AttackInput, evidence: Evidence, group: range) -> NDArray[np.float64]:
     taught = np.ones_like(answers.membership)
-    taught[target] = False
-    rows, labels, queries = _rows(answers, evidence, target, _few_of(taught, answers.seed))
-    return _learned(rows, labels, queries, answers.seed)
+    taught[group] = False
+    rows, labels, queries = _rows(answers, evidence, group, _few_of(taught, answers.seed))
+    return _learned(rows, labels, queries, answers.seed).reshape(len(group), -1)
 
 
 def _score_in_folds(answers: AttackInput, evidence: Evidence, target: int) -> NDArray[np.float64]:
@@ -171,7 +185,7 @@ def _score_in_folds(answers: AttackInput, evidence: Evidence, target: int) -> ND
         return np.zeros(points)
     compared = np.stack([~shadows.apart & ((shadows.ranks - 1) % folds == fold) for fold in range(folds)])
     learned = [
-        _rows(answers, evidence, target, taught, shadows.apart | apart)
+        _rows(answers, evidence, [target], taught, shadows.apart | apart)
         for taught, apart in zip(_few_of(compared, answers.seed), compared, strict=True)
     ]
     rows, labels, queries = (np.concatenate(parts) for parts in zip(*learned, strict=True))
@@ -193,14 +207,14 @@ def _few_of(rows: NDArray[np.bool_], seed: int) -> NDArray[np.bool_]:
 def _rows(
     answers: AttackInput,
     evidence: Evidence,
-    target: int,
+    targets: Sequence[int],
     taught: NDArray[np.bool_],
     apart: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
-    """Features of the shadows at the points that teach, bool ``[models, points]``; their membership; the target's."""
+    """Features of the shadows at the points that teach, bool ``[models, points]``; their membership; the targets'."""
     wanted = taught.copy()
-    wanted[target] = True
-    features, is_query = evidence.of_target(target, wanted, apart), np.nonzero(wanted)[0] == target
+    wanted[targets] = True
+    features, is_query = evidence.of_targets(targets, wanted, apart), np.isin(np.nonzero(wanted)[0], targets)
     return features[~is_query], answers.membership[taught], features[is_query]
 
 

@@ -8,7 +8,7 @@ answers tell of those (`tmi.attacks.features.probe`) is a representation as well
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -72,35 +72,34 @@ class Evidence:
         self._odds = window.odds if ingredients.labels else None
         self._companions = [Evidence(companion, ingredients) for companion in window.companions]
 
-    def of_target(
-        self, target: int, wanted: NDArray[np.bool_], apart: NDArray[np.bool_] | None = None
+    def of_targets(
+        self, targets: Sequence[int], wanted: NDArray[np.bool_], apart: NDArray[np.bool_] | None = None
     ) -> NDArray[np.float32]:
-        """Features as seen for one target, float32 ``[rows, features]``.
+        """Features as seen for some targets that are compared with the same models, float32 ``[rows, features]``.
 
         Args:
-            target: index of a model.
+            targets: indices of models: they are part of nothing that others are compared with.
             wanted: bool ``[models, points]``, whose features, and where: a row for each, in the order of the models
                 and, within a model, of the points.
-            apart: bool ``[models, points]``, models that are treated as the target is: compared, and part of nothing
-                that others are compared with.
+            apart: bool ``[models, points]``, models that are treated as the targets are, at each point others.
         """
-        sides = Sides.of_target(self._answers.membership, target, apart)
+        sides = Sides.without(self._answers.membership, targets, apart)
         columns = [
-            self._compared(x, expected, sides, target, wanted, apart)
-            for x, expected in self._representations(target, sides, apart)
+            self._compared(x, expected, sides, targets, wanted, apart)
+            for x, expected in self._representations(targets, sides, apart)
         ]
         if self._telling_odds is not None:
             columns.append(self._telling_odds[wanted])
-        columns += [companion.of_target(target, wanted, apart) for companion in self._companions]
+        columns += [companion.of_targets(targets, wanted, apart) for companion in self._companions]
         return np.concatenate(columns, axis=-1)
 
     def conditional_scores(self, target: int, apart: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """The shrunken likelihood ratio of the target's conditioned answers to the points themselves, ``[points]``."""
-        sides = Sides.of_target(self._answers.membership, target, apart)
+        sides = Sides.without(self._answers.membership, [target], apart)
         wanted = np.zeros_like(self._answers.membership)
         wanted[target] = True
-        x, expected = self._restored(IDENTITY, sides, self._smoothed(target, apart))
-        features = self._compared(x, expected, sides, target, wanted, apart)
+        x, expected = self._restored(IDENTITY, sides, self._smoothed([target], apart))
+        features = self._compared(x, expected, sides, [target], wanted, apart)
         shrunken: NDArray[np.float32] = features[:, len(STATISTICS) + _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
 
@@ -109,16 +108,19 @@ class Evidence:
         x: Array,
         expected: Array,
         sides: Sides,
-        target: int,
+        targets: Sequence[int],
         wanted: NDArray[np.bool_],
         apart: NDArray[np.bool_] | None,
     ) -> NDArray[np.float32]:
         """The features of one representation."""
         white, prior = whitened(x, sides, expected)
+        if len(targets) > 1:
+            apart = np.zeros_like(wanted) if apart is None else apart.copy()
+            apart[targets] = True
         compared = _core.leave_one_out_features(
             white,
             self._answers.membership,
-            target,
+            targets[0],
             apart=apart,
             wanted=wanted,
             ridges=[RIDGE],
@@ -129,13 +131,13 @@ class Evidence:
         return compared.take(_used_features(self._ingredients.shrinkage), axis=-1)
 
     def _representations(
-        self, target: int, sides: Sides, apart: NDArray[np.bool_] | None
+        self, targets: Sequence[int], sides: Sides, apart: NDArray[np.bool_] | None
     ) -> Iterator[tuple[Array, Array]]:
         """Every representation ``[points, models, classes]`` with the shift that is expected in it."""
         for name, x in self._raw.items():
             yield x, self._expected(name, sides.shift(sides.means(x)), sides)
         if self._ingredients.conditioning:
-            smoothed = self._smoothed(target, apart)
+            smoothed = self._smoothed(targets, apart)
             for name in self._conditioned:
                 yield self._restored(name, sides, smoothed)
 
@@ -169,35 +171,36 @@ class Evidence:
             np.add(residuals[some], effect, out=restored[some])
         return restored, expected
 
-    def _smoothed(self, target: int, apart: NDArray[np.bool_] | None) -> tuple[Array, Array]:
-        return self._smoothed_membership(target) if apart is None else self._smoothed_without(target, apart)
-
-    def _smoothed_membership(self, target: int) -> tuple[Array, Array]:
+    def _smoothed(self, targets: Sequence[int], apart: NDArray[np.bool_] | None) -> tuple[Array, Array]:
         """The membership +-1 that alike shadows predict of each model, and what it leaves, ``[points, models]``.
 
-        Leave-one-out as the residuals are, and without the target, whose removal from the inverse is a rank-one
-        downdate. The target's own row is predicted by all shadows; its membership is not known.
+        Leave-one-out as the residuals are, and without the targets. Their own rows are predicted by all shadows; their
+        membership is not known.
         """
+        return self._smoothed_by_most(targets) if apart is None else self._smoothed_by_some(targets, apart)
+
+    def _smoothed_by_most(self, targets: Sequence[int]) -> tuple[Array, Array]:
+        """By all but the targets, whose removal from the inverse is a downdate of a rank for each."""
         signs = 2.0 * self._answers.membership.T - 1.0
-        signs[:, target] = 0.0
-        column = self._conditioning.inverses[:, :, target].astype(np.float64)
-        corner = column[:, target]
-        # The target's own sign is taken out of the product that all targets share.
-        own = 2.0 * self._answers.membership[target] - 1.0
-        product = self._inverse_times_signs - column * own[:, None]
-        without = product - column * ((column * signs).sum(axis=1) / corner)[:, None]
-        diagonal = self._diagonals - column**2 / corner[:, None]
-        diagonal[:, target] = 1.0
+        columns = self._conditioning.inverses[:, :, targets].astype(np.float64)
+        # The targets' own signs are taken out of the product that all targets share.
+        product = self._inverse_times_signs - np.matmul(columns, signs[:, targets, None])[..., 0]
+        signs[:, targets] = 0.0
+        corner = np.linalg.inv(columns[:, targets])
+        predicted = np.matmul(corner, product[:, targets, None])
+        without = product - np.matmul(columns, predicted)[..., 0]
+        diagonal = self._diagonals - np.einsum("png,pgh,pnh->pn", columns, corner, columns, optimize=True)
+        diagonal[:, targets] = 1.0
         surprise = without / diagonal
-        surprise[:, target] = 0.0
+        surprise[:, targets] = 0.0
         smoothed: Array = signs - surprise
-        smoothed[:, target] = -product[:, target] / corner
+        smoothed[:, targets] = -predicted[..., 0]
         return smoothed, surprise
 
-    def _smoothed_without(self, target: int, apart: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """The same with more models apart, bool ``[models, points]``: the inverse is made anew at every point."""
+    def _smoothed_by_some(self, targets: Sequence[int], apart: NDArray[np.bool_]) -> tuple[Array, Array]:
+        """By other models at each point: the inverse is made anew."""
         known = ~apart.T
-        known[:, target] = False
+        known[:, targets] = False
         signs = np.where(known, 2.0 * self._answers.membership.T - 1.0, 0.0)
         surprise, predicted = np.empty_like(signs), np.empty_like(signs)
         for here in self._parts:

@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sides:
-    """Which shadows were trained on each point, the target apart.
+    """Which shadows were trained on each point, targets apart.
 
     Attributes:
         inside: float64 ``[points, models]``, 1 for the IN shadows.
@@ -54,11 +54,13 @@ class Sides:
     sampling: Array
 
     @classmethod
-    def of_target(cls, membership: NDArray[np.bool_], target: int, apart: NDArray[np.bool_] | None = None) -> Sides:
-        """From bool ``[models, points]``, of which row ``target`` and what is true in ``apart`` are not looked at."""
+    def without(
+        cls, membership: NDArray[np.bool_], targets: Sequence[int], apart: NDArray[np.bool_] | None = None
+    ) -> Sides:
+        """From bool ``[models, points]``, of which rows ``targets`` and what is true in ``apart`` are not looked at."""
         inside = membership.T.astype(np.float64)
         outside = 1.0 - inside
-        inside[:, target] = outside[:, target] = 0.0
+        inside[:, targets] = outside[:, targets] = 0.0
         if apart is not None:
             inside[apart.T] = outside[apart.T] = 0.0
         counts = inside.sum(axis=1), outside.sum(axis=1)

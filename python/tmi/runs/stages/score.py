@@ -45,7 +45,7 @@ def _score(
     started = time.monotonic()
     at_once = executor.at_once("score")
     memory = subject.config.compute.memory_bytes // executor.on_a_machine("score")
-    whole = parts(attack_of(subject.config, attack), targets, subject.points, at_once)
+    whole = parts(attack_of(subject.config, attack), len(subject.membership), targets, subject.points, at_once)
     reads = [path for each in subject.finetunings[: adversary.together] for path in each.attack_files]
     jobs = [Job((attack, adversary, part, memory), part.size, reads) for part in whole]
     scored = executor.map("score", subject.label(label), job, subject, jobs)
