@@ -131,7 +131,7 @@ def test_jsonl_with_other_keys(tmp_path: Path) -> None:
     path.write_text('{"title": "t", "text": "a", "label": "x", "topic": "q"}\n')
     points = load_points(SourceConfig(source=f"jsonl:{path}", inputs="title", labels="topic"))
     assert (points.raw.tolist(), points.class_names) == (["t"], ("q",))
-    with pytest.raises(TmiError, match="line 1: expected an object with a string 'body'"):
+    with pytest.raises(TmiError, match="string 'body', found the keys 'title', 'text', 'label'"):
         load_points(SourceConfig(source=f"jsonl:{path}", inputs="body"))
 
 

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,6 +14,7 @@ from typing import Any
 PACKAGES = ("numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "opacus", "peft")
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Those of `PACKAGES` that are installed."""
     versions = {}

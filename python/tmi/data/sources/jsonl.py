@@ -17,6 +17,8 @@ from tmi.system.memory import require_room
 
 # NAME is a path, relative to the configuration's file.
 READS_FILES = True
+# Of an object that lacks one.
+KEYS_SHOWN = 6
 
 
 def load(name: str, inputs: str | None = None, labels: str | None = None, ids: str | None = None) -> Points:
@@ -80,11 +82,18 @@ def _record(line: str, where: str) -> dict[str, Any]:
 
 def _text(record: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(record.get(key), str):
-        raise TmiError(f"{where}: expected an object with a string {key!r}")
+        raise TmiError(f"{where}: expected an object with a string {key!r}, {_found(record, key)}")
     return checked_text(record[key], where)
 
 
 def _label(record: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(record.get(key), str | int):
-        raise TmiError(f"{where}: expected an object with a string or whole number {key!r}")
+        raise TmiError(f"{where}: expected an object with a string or whole number {key!r}, {_found(record, key)}")
     return str(record[key])
+
+
+def _found(record: dict[str, Any], key: str) -> str:
+    if key in record:
+        return f"found a {type(record[key]).__name__}"
+    keys = ", ".join(map(repr, list(record)[:KEYS_SHOWN])) or "none"
+    return f"found the keys {keys}: where they have other names, these are said in the configuration"
