@@ -8,8 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from made.simulated import simulated
-from tmi.attacks.alignment import CERTAIN_LEAD, find_order
-from tmi.attacks.check import CERTAIN, Finding, _members_surer, check_arrays
+from tmi.attacks.checks import Finding, check_arrays
+from tmi.attacks.checks.alignment import CERTAIN_LEAD, find_order
+from tmi.attacks.checks.answers import CERTAIN
+from tmi.attacks.checks.membership import members_surer
 from tmi.errors import TmiError
 
 MODELS, POINTS, AUGMENTATIONS, CLASSES = 20, 120, 2, 6
@@ -123,7 +125,7 @@ def test_redrawn_membership_is_hardly_ever_an_error(shared: Path, task: str) -> 
         for _ in range(50):
             drawn = random.random(membership.shape) < 0.5
             leads.append(find_order(logits, drawn, np.arange(300)).lead)
-            assert max(_members_surer(logits, drawn, None)) > -CERTAIN
+            assert max(members_surer(logits, drawn, None)) > -CERTAIN
         assert max(leads) < CERTAIN_LEAD - 1
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tmi.attacks.check import Finding, check_target
+from tmi.attacks.checks import Finding, check_target
 from tmi.predictions.attack_input import AttackInput
 from tmi.predictions.intake import taken_in
 

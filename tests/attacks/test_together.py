@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from made.companions import finetunings, golden
 from made.simulated import drawn
-from tmi.attacks.check import check_input
+from tmi.attacks.checks import check_input
 from tmi.attacks.registry import Attack, all_attacks, attack_named
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError

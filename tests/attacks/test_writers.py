@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from made.simulated import ATTACKS, EXPENSIVE, simulated
 from made.written import records_of, written
-from tmi.attacks.check import check_arrays, check_target
+from tmi.attacks.checks import check_arrays, check_target
 from tmi.attacks.registry import Needs, all_attacks, attack_named, default_attacks
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from made.commands import tmi
 from made.mutations import npy_bytes
-from tmi.attacks.check import check_arrays
+from tmi.attacks.checks import check_arrays
 from tmi.config import SourceConfig, load_any_config, load_config, preset_text
 from tmi.config.target import TargetConfig
 from tmi.data import split

@@ -110,7 +110,7 @@ def test_an_unknown_layout_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_imports_torch() -> None:
-    code = "import sys, tmi.predictions.formats, tmi.attacks.check, tmi.cli.saved\nsys.exit('torch' in sys.modules)"
+    code = "import sys, tmi.predictions.formats, tmi.attacks.checks, tmi.cli.saved\nsys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

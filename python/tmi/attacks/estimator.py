@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tmi import _core
-from tmi.attacks.check import check_input, check_target, require_sound
+from tmi.attacks.checks import check_input, check_target, require_sound
 from tmi.attacks.registry import Needs, Option, attack_named, lacking
 from tmi.attacks.scoring import score
 from tmi.errors import TmiError

@@ -93,7 +93,7 @@ def check(
     from rich.table import Table
     from rich.text import Text
 
-    from tmi.attacks.check import Finding, check_arrays
+    from tmi.attacks.checks import Finding, check_arrays
     from tmi.predictions.formats import read_saved, read_target
     from tmi.system.screen import Screen
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmi import __version__
-from tmi.attacks.check import Finding
+from tmi.attacks.checks import Finding
 from tmi.attacks.registry import attack_named, options_of
 from tmi.attacks.scoring import COMPARING
 from tmi.config import AttackedConfig

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tmi.attacks.check import Finding, check_input, require_sound
+from tmi.attacks.checks import Finding, check_input, require_sound
 from tmi.attacks.registry import Option, attack_named, default_attacks, lacking
 from tmi.attacks.scoring import score
 from tmi.config import AttackedConfig, attacked_config

@@ -12,7 +12,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from tmi import __version__
-from tmi.attacks.check import require_sound
+from tmi.attacks.checks import require_sound
 from tmi.config import AttackedConfig, Config, SavedConfig, WithoutShadowsConfig, load_any_config
 from tmi.errors import TmiError
 from tmi.report.results import Results

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.check import Finding, check_target
+from tmi.attacks.checks import Finding, check_target
 from tmi.attacks.registry import Needs, attack_named, default_attacks
 from tmi.config import Config, variant_of
 from tmi.data.split import Task

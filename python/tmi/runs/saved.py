@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.check import Finding, check_input, require_sound
+from tmi.attacks.checks import Finding, check_input, require_sound
 from tmi.attacks.registry import Needs, attack_named, default_attacks, lacking
 from tmi.config import SavedConfig, SavedFiles, SavedFinetuning, saved_config, with_values
 from tmi.data.sources.jsonl import load as load_lines

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tmi.attacks.check import Finding
+from tmi.attacks.checks import Finding
 from tmi.attacks.registry import Option, attack_named, options_of
 from tmi.config import AttackedConfig
 from tmi.predictions.attack_input import AttackInput

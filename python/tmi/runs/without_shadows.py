@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tmi import __version__
-from tmi.attacks.check import Finding, check_answers, require_sound
+from tmi.attacks.checks import Finding, check_answers, require_sound
 from tmi.attacks.without_shadows import ProbedTarget, probe_target
 from tmi.config import TargetFiles, WithoutShadowsConfig, with_values, without_shadows_config
 from tmi.errors import TmiError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tmi.attacks.check import Finding
+from tmi.attacks.checks import Finding
 from tmi.report.results import Results
 from tmi.runs.adversaries import all_adversaries, attacks_by, main_adversary
 from tmi.runs.evaluate import notes_of, results_of
