@@ -22,6 +22,7 @@ from tmi.metrics.bootstrap import Bootstrap
 from tmi.metrics.roc import judge
 from tmi.predictions.arrays import Predictions
 from tmi.predictions.attack_input import AttackInput, Reference
+from tmi.predictions.intake import taken_in
 from tmi.predictions.views import View
 
 FREE = [name for name, attack in all_attacks().items() if attack.needs is Needs.TOKENS]
@@ -141,6 +142,16 @@ def test_a_target_that_writes_is_compared_with_its_shadows() -> None:
     (found,) = check_target(shadows, target[::-1])
     assert found.severity == "error"
     assert "its texts or their tokens are in another order than theirs" in found.message
+    other = target.copy()
+    other[7, 0] = records_of(np.zeros(20), np.array(2))
+    (found,) = check_target(shadows, other)
+    assert found.severity == "error"
+    assert found.message.startswith("it was asked about other numbers of tokens than the shadow models in 1 text:")
+    with pytest.raises(TmiError, match="about classes, those of the shadow models about the tokens of texts"):
+        check_target(shadows, target["log_odds"].astype(np.float32))
+    classes = taken_in(shadows.predictions.records(slice(None))["log_odds"].astype(np.float32), shadows.membership)
+    with pytest.raises(TmiError, match="about the tokens of texts, those of the shadow models about classes"):
+        check_target(classes, target)
     target["log_odds"][3, 0, 0] = np.nan
     assert [each.message for each in check_target(shadows, target)] == ["NaN or infinite values, expected log-odds"]
 

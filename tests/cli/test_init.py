@@ -138,6 +138,13 @@ def test_models_that_write_need_no_labels(tmp_path: Path, task: str | None) -> N
     assert json.loads((tmp_path / "runs/long/results.json").read_text())["view"] == "tokens"
 
 
+def test_a_long_text_or_two_leave_the_others_whole(tmp_path: Path) -> None:
+    (tmp_path / "mixed.txt").write_text("\n\n".join([*texts(90, 4), " ".join(texts(8, 5))]))
+    tmi("init", "mixed.txt", "--write", cwd=tmp_path)
+    config = load_config(tmp_path / "mixed.toml")
+    assert (config.pool.chunk_words, config.pool.size) == (None, 45)
+
+
 def test_nothing_is_overwritten_and_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make(tmp_path, "vectors.npz")

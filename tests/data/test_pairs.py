@@ -6,13 +6,15 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tmi.config import DownstreamConfig
+from tmi.config import Config, DownstreamConfig
 from tmi.data.points import Points
 from tmi.data.sources import load_points
+from tmi.data.split import load_task
 from tmi.errors import TmiError
 
 PROMPTS = ["Who rowed?", "Who sang: ", "And then?"]
@@ -90,3 +92,29 @@ def test_a_column_that_is_not_there_and_sources_without_columns(tmp_path: Path) 
         load(f"npz:{tmp_path / 'a.npz'}")
     with pytest.raises(TmiError, match="response is 'x', but text has no response"):
         load_points(DownstreamConfig(source=f"text:{path}", response="x"))
+
+
+@pytest.mark.parametrize("part", ["question", "target"])
+def test_no_part_of_a_pair_is_in_the_pool(part: str, tmp_path: Path) -> None:
+    pairs = [{"question": f"What is {each}?", "target": f"It is number {each}."} for each in range(40)]
+    for name in ("pairs", "copy"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    source = {"source": f"jsonl:{tmp_path / 'pairs.jsonl'}"}
+    recipe = {"objective": "causal", "learning_rate": 0.01, "epochs": 1, "batch_size": 4}
+    document: dict[str, Any] = {
+        "name": "pairs",
+        "models": 3,
+        # Without overlap_words, the same texts alone and with responses are refused.
+        "pool": source | {"inputs": part, "size": 15, "overlap_words": 99},
+        "downstream": source | {"inputs": "question", "response": "target"},
+        "encoder": {"kind": "tokens", "vocabulary": 300},
+        "model": {"kind": "transformers", "architecture": "gpt2-mini"},
+        "pretrain": recipe,
+        "finetune": recipe,
+    }
+    task = load_task(Config.model_validate(document))
+    assert (len(task.pool), len(task.downstream), task.left_out) == (15, 25, 15)
+    assert not any(known in pair for known in task.pool.raw for pair in task.downstream.raw)
+    document["downstream"]["source"] = f"jsonl:{tmp_path / 'copy.jsonl'}"
+    with pytest.raises(TmiError, match=r"has 15 points in common with the pool"):
+        load_task(Config.model_validate(document))

@@ -15,6 +15,7 @@ from made.commands import refused, tmi
 from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
 from tmi.config import load_config
 from tmi.runs.directory import RunDirectory
+from tmi.runs.plan import _data
 from tmi.runs.run import Run
 from tmi.shadows.experiment import on_this_machine
 
@@ -79,6 +80,14 @@ def test_documents_are_learned_and_asked_about_as_a_whole(folder: Path) -> None:
         assert facts[f"{side}_perplexity"] == pytest.approx(float(torch.cat(losses[member]).mean().exp()), rel=1e-4)
     assert run.maker.samples("pretrain") == 2 * sum(math.ceil(each / LENGTH) for each in tokens[run.membership[0]])
     assert run.maker.operations("pretrain") > 0
+    # Of queries there are more windows.
+    encoder = run.config.encoder.model_copy(update={"stride": 1})
+    other = Run(on_this_machine(run.config.model_copy(update={"encoder": encoder})), run.directory)
+    numbers = [sum(1 + max(0, math.ceil((each - LENGTH) / stride)) for each in tokens) for stride in (STRIDE, 1)]
+    operations = [each.maker.operations("query") for each in (run, other)]
+    assert operations[1] / operations[0] == pytest.approx(numbers[1] / numbers[0])
+    # What workers are sent is as wide as the longest text.
+    assert _data(run) > 2 * 8 * len(tokens) * tokens.max()
 
     # All tokens of every text, in overlapping ones.
     answers = np.load(folder / "out" / "predictions" / "001.npy")

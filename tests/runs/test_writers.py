@@ -239,6 +239,8 @@ def test_plain_log_probabilities_are_attacked(saved: Path, tmp_path: Path) -> No
         assert message in str(result.exception)
     with pytest.raises(TmiError, match="view 'top-5' shows which"):
         tmi.audit(log_p, membership, meaning="tokens", view="top-5")
+    with pytest.raises(TmiError, match="view 'top-5' shows which"):
+        tmi.audit(records, membership, log_p[0], meaning="tokens", view="top-5")
 
 
 def test_saved_answers_are_converted_and_checked(saved: Path, tmp_path: Path) -> None:

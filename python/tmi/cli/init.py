@@ -28,7 +28,7 @@ ENDINGS = {
 }
 # With fewer, no model learns anything, and no figure would mean anything.
 FEWEST_IN_POOL, FEWEST_IN_TASK = 40, 20
-# Texts that are longer are cut into passages where models learn to write; shorter ends are left out.
+# Where most texts are longer, models learn to write passages of them; shorter ends, and shorter texts, are left out.
 LONGEST_WHOLE, PASSAGE = 64, 32
 # Splits that data sets commonly have: to pretrain on, and for the task.
 SPLITS = (("train", "test"), ("train", "validation"), ("train", "val"), ("training", "testing"))
@@ -189,10 +189,10 @@ def _looked_at(keys: dict[str, Any], folder: Path) -> tuple[Found, Points]:
 
 
 def _in_passages(found: Found, points: Points) -> tuple[Found, Points]:
-    """The same for models that write: texts, in passages if they are long."""
+    """The same for models that write: texts, in passages if most are long."""
     if found.kind != "text":
         raise TmiError(f"{found.keys['source']}: holds {found.kind}s, and models --write texts")
-    if max(len(text.split()) for text in points.raw) <= LONGEST_WHOLE:
+    if 2 * sum(len(text.split()) > LONGEST_WHOLE for text in points.raw) <= len(points):
         return found, points
     passages = points.cut(PASSAGE)
     return replace(found, keys=found.keys | {"chunk_words": PASSAGE}, points=len(passages)), passages

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,13 @@ def _draw_downstream(
     classes = _downstream_classes(config, source, pool)
     in_pool = set(pool.digests)
     candidates = _of_classes(source, classes)
-    is_shared = np.array([source.digests[index] in in_pool for index in candidates], dtype=np.bool_)
+    held = [source.digests]
+    if source.prompts is not None:
+        # The pool may have either part of a pair by itself: a prompt without the end of line that was put behind it.
+        pairs = list(zip(source.raw, source.prompts, strict=True))
+        prompts, responses = [text[:end].removesuffix("\n") for text, end in pairs], [text[end:] for text, end in pairs]
+        held += [replace(source, raw=np.array(part, dtype=object)).digests for part in (prompts, responses)]
+    is_shared = np.array([any(each[index] in in_pool for each in held) for index in candidates], dtype=np.bool_)
     outside, shared = candidates[~is_shared], candidates[is_shared]
     if len(shared) and wanted.source != config.pool.source and not wanted.drop_shared:
         raise TmiError(

@@ -98,8 +98,14 @@ class Predictions:
         """The predictions with one more model before all others, in their type.
 
         Raises:
-            TmiError: its answers have another shape.
+            TmiError: its answers have another shape, or are about classes where these are about tokens.
         """
+        if (model.dtype == TOKEN) != (self.dtype == TOKEN):
+            own, others = ("the tokens of texts" if each == TOKEN else "classes" for each in (model.dtype, self.dtype))
+            raise TmiError(
+                f"the target's predictions are about {own}, those of the shadow models about {others}: expected the "
+                "same"
+            )
         if model.shape != self._models[0].shape:
             raise TmiError(
                 f"the target's predictions have shape {model.shape}, expected {self._models[0].shape} "

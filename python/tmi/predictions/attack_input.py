@@ -71,7 +71,7 @@ class AttackInput:
         companions: the same models finetuned in other ways, of the same points: what an adversary sees if several
             finetunings of one pretrained model are released.
         inputs: the points themselves, as in `tmi.data.points.Points.raw`, for attacks that look at them; where the
-            models are finetunings of one given model, and None elsewhere.
+            models are finetunings of one given model or write, and None elsewhere and where nobody has them.
         of_all_points: the design of the membership of all points, where these are some of them.
     """
 

@@ -389,8 +389,10 @@ def audit(
     asked = [] if target is None else [target, *target_companions]
     unknown = tuple(as_model(each, "target", notes.append, meaning) for each in asked)
     seen = answers.seen_through(main_view)
-    has = had(seen, answers.with_target(unknown[0]) if unknown else None)
-    require_shown(main_view, seen)
+    with_target = answers.with_target(unknown[0]) if unknown else None
+    has = had(seen, with_target)
+    for each in filter(None, (seen, with_target)):
+        require_shown(main_view, each)
     for attack in attacks or ():
         if needs := lacking(attack_named(attack), has):
             raise TmiError(f"the attack {attack!r} needs {needs.value}")

@@ -271,6 +271,10 @@ def _files(run: Run, maker: ShadowMaker, step: Step) -> tuple[int, int]:
 def _data(run: Run) -> int:
     """Bytes of what every machine is sent once: points as networks read them, queries and membership."""
     experiment, task = run.experiment, run.task
+    if run.config.finetune.objective == "causal":
+        # Texts differ in length, and those of models that write are encoded by now.
+        known = (experiment.pool_inputs, experiment.downstream_inputs, *experiment.encoded_queries)
+        return sum(each.nbytes for each in known if each is not None) + experiment.membership.nbytes
     asked = len(task.challenge_points) + len(task.reference_points)
     of_point = experiment.encode(task.downstream.raw[:1]).nbytes
     of_queries = experiment.encode_queries(experiment.queries(task.challenges.take(np.arange(1)))).nbytes

@@ -36,9 +36,15 @@ def as_seen(given: NDArray[Any]) -> NDArray[np.float32]:
     return sure
 
 
+def number_of_tokens(given: NDArray[Any]) -> NDArray[np.int64]:
+    """How many tokens each text has of which something is said, ``[..., augmentations]``."""
+    numbers: NDArray[np.int64] = tokens_there(given).sum(axis=-1)
+    return numbers
+
+
 def check_texts(given: NDArray[Any], sample: NDArray[np.float32]) -> list[Finding]:
     """Whether models were asked about the same tokens, given what they say about these and how sure they are."""
-    lengths = tokens_there(given).sum(axis=-1)
+    lengths = number_of_tokens(given)
     differing = (lengths != lengths[0]).any(axis=(1, 2))
     if differing.any():
         model = int(differing.argmax())

@@ -20,6 +20,7 @@ from tmi.attacks.checks.answers import (
     check_pretraining_labels,
     check_texts,
     check_values,
+    number_of_tokens,
 )
 from tmi.attacks.checks.finding import Finding, some
 from tmi.attacks.checks.membership import check_design, check_signal
@@ -161,7 +162,8 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
     writes, unit, parts = answers.predictions.dtype == TOKEN, "logits", "its points or classes"
     if writes:
         unit, parts = "log-odds", "its texts or their tokens"
-    sample, asked = as_seen(answers.predictions.rows(chosen)), as_seen(target[chosen][None])[0]
+    given = answers.predictions.rows(chosen)
+    sample, asked = as_seen(given), as_seen(target[chosen][None])[0]
     if not np.isfinite(asked).all():
         return [Finding("error", "target", f"NaN or infinite values, expected {unit}")]
     if not np.isfinite(sample).all():
@@ -183,6 +185,12 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
         )
     if found.is_disordered:
         message = f"{said}: {parts} are in another order than theirs, or it is another kind of model"
+        return [Finding("error", "target", message)]
+    if writes and (differing := (number_of_tokens(target[chosen]) != number_of_tokens(given[0])).any(axis=1)).any():
+        message = (
+            f"it was asked about other numbers of tokens than the shadow models in {some(int(differing.sum()), 'text')}"
+            ": is it another tokenizer?"
+        )
         return [Finding("error", "target", message)]
     factor = max(found.factor, 1 / found.factor) if found.factor > 0 else np.inf
     if factor > LARGEST_FACTOR and shows_numbers:

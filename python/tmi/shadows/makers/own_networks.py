@@ -126,7 +126,7 @@ class OwnNetworks(ShadowMaker):
         """Samples of all epochs together."""
         config = self.experiment.config
         if step == "pretrain":
-            return config.pretrain.epochs * int(self._windows[self.experiment.membership[0]].sum())
+            return config.pretrain.epochs * int(self._windows()[self.experiment.membership[0]].sum())
         return config.finetune.epochs * len(self.experiment.finetuning_set(0)) if step == "finetune" else 0
 
     def operations(self, step: Step) -> float:
@@ -140,7 +140,8 @@ class OwnNetworks(ShadowMaker):
         some = np.unique(np.linspace(0, len(points) - 1, COUNTED).astype(np.int64))
         inputs, windows = torch.from_numpy(experiment.encode(points.raw[some], in_windows=of_pool)), 1.0
         if config.encoder.stride is not None:
-            inputs, windows = consecutive(inputs, config.encoder.length)[0], float(self._windows.mean())
+            begin_at = config.encoder.stride if "query" in step else None
+            inputs, windows = consecutive(inputs, config.encoder.length)[0], float(self._windows(begin_at).mean())
         classifier = experiment.network(config.seed).eval()
         if not of_pool:
             self._apply_transfer(classifier, config.seed)
@@ -286,14 +287,14 @@ class OwnNetworks(ShadowMaker):
         is_pooled = recipe.objective == "classification"
         return recipe.transfer == "head" and is_pooled and not (recipe.flip or recipe.crop)
 
-    @property
-    def _windows(self) -> NDArray[np.int64]:
-        """In how many windows the models read each text of the pool."""
+    def _windows(self, apart: int | None = None) -> NDArray[np.int64]:
+        """In how many windows the models read each text of the pool, so many tokens apart or one behind the other."""
         experiment = self.experiment
         if experiment.config.encoder.stride is None:
             return np.ones(len(experiment.task.pool), dtype=np.int64)
-        tokens: NDArray[np.int64] = (experiment.pool_inputs != PADDING).sum(axis=1)
-        return -(-tokens // experiment.config.encoder.length)
+        length = experiment.config.encoder.length
+        more: NDArray[np.int64] = np.maximum((experiment.pool_inputs != PADDING).sum(axis=1) - length, 0)
+        return 1 - (-more // (apart or length))
 
     def _as_asked(self, pretrained: Classifier) -> nn.Module:
         """A pretrained model as it is asked itself: one of language about its likelihoods, unless it is to write."""
