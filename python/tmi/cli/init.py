@@ -36,7 +36,11 @@ SPLITS = (("train", "test"), ("train", "validation"), ("train", "val"), ("traini
 
 @click.command()
 @click.argument("data", required=False, metavar="[DATA]")
-@click.option("--task", metavar="DATA", help="What models are finetuned on, with labels; else other points of DATA.")
+@click.option(
+    "--task",
+    metavar="DATA",
+    help="What models are finetuned on, with labels unless they --write; else other points of DATA.",
+)
 @click.option("--write", is_flag=True, help="Finetune language models to write texts, not to tell classes apart.")
 @click.option("--models", type=click.IntRange(min=3), help="Number of models; 32 if left out.")
 @click.option(

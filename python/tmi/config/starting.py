@@ -66,7 +66,7 @@ def starting_toml(
     Args:
         name: of the run.
         pool: what the shadow models are pretrained on.
-        task: what they are finetuned on; if None, other points of the pool's source, which has labels.
+        task: what they are finetuned on; if None, other points of the pool's source, which has labels or `writes`.
         models: how many are trained.
         shared: points of the task that the pool has as well.
         writes: whether models are finetuned to write texts like those of the task, not to tell its classes apart.

@@ -154,7 +154,7 @@ def check_target(answers: AttackInput, target: NDArray[Any], *, sample_bytes: in
         sample_bytes: how much of the predictions is read.
 
     Raises:
-        TmiError: the target's shape is not that of the shadows.
+        TmiError: the target's shape is not that of the shadows, or only one of both is about the tokens of texts.
     """
     # Says what is wrong with the shape.
     answers.predictions.with_first(target)
