@@ -79,6 +79,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--attack", action="append", help="repeatable; NAME or NAME:POINTS; gaussian and adapted-lira")
     parser.add_argument("--windows", type=int, help="of attacks that go window by window, only so many")
     parser.add_argument("--pretraining-labels", type=int, help="so many of them; none if left out")
+    parser.add_argument("--threads", type=int, default=1, help="of the kernels")
     parser.add_argument("--memory", type=parse_memory, default="1G", help="working memory")
     parser.add_argument("--limit", type=parse_memory, help="hard limit of the process's data; none if left out")
     parser.add_argument("--folder", type=Path, help="where to write; the system's temporary folder if left out")
@@ -116,7 +117,8 @@ def load(folder: Path, size: argparse.Namespace) -> AttackInput:
     if size.pretraining_labels is not None:
         labels = np.random.default_rng(1).integers(0, size.pretraining_labels, len(models[0]))
     finetuned, pretrained = Predictions(models, size.memory), Predictions(models, size.memory)
-    return AttackInput(finetuned, np.load(folder / "membership.npy"), pretrained, pretraining_labels=labels)
+    membership = np.load(folder / "membership.npy")
+    return AttackInput(finetuned, membership, pretrained, threads=size.threads, pretraining_labels=labels)
 
 
 def attack(folder: Path, size: argparse.Namespace) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from tmi.cli.showing import show_results
 def tmi() -> None:
     """Measure how much a finetuned model leaks about the data its pretrained base was trained on.
 
-    `tmi attack` does everything on handwritten digits in less than a minute. `tmi presets` lists what else is ready
+    `tmi attack` does everything on handwritten digits in a minute or two. `tmi presets` lists what else is ready
     to run; `tmi presets show NAME` prints one to start your own configuration from.
     """
 
