@@ -81,9 +81,9 @@ class Attack(ABC):
     together: ClassVar[bool] = False
     point_by_point: bool = False
 
-    def groups(self, models: int) -> list[range]:
+    def targets_at_once(self, models: int) -> int:
         """Targets that are scored in one go unless the attack goes point by point: few, so that no worker is idle."""
-        return [range(start, min(start + TARGETS_AT_ONCE, models)) for start in range(0, models, TARGETS_AT_ONCE)]
+        return TARGETS_AT_ONCE
 
     @abstractmethod
     def score(self, answers: AttackInput, targets: Sequence[int]) -> NDArray[np.float64]:

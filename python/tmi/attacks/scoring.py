@@ -48,8 +48,7 @@ def parts(attack: Attack, models: int, targets: int, points: int, workers: int) 
     if attack.point_by_point:
         size = max(LEAST_POINTS_PER_PART, -(-points // (PARTS_PER_WORKER * workers)))
         return [Part(range(targets), chosen) for chosen in _chunks(points, size)]
-    groups = (range(group.start, min(group.stop, targets)) for group in attack.groups(models))
-    return [Part(group, range(points)) for group in groups if group]
+    return [Part(chosen, range(points)) for chosen in _chunks(targets, attack.targets_at_once(models))]
 
 
 def score_part(attack: Attack, answers: AttackInput, part: Part) -> NDArray[np.float64]:

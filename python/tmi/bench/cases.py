@@ -141,8 +141,7 @@ def metric_cases(shape: tuple[int, int] = SCORES_SHAPE, resamples: int = RESAMPL
 def attack_cases(answers: AttackInput, names: Sequence[str], targets: int) -> list[Case]:
     """Whole attacks, from raw predictions to scores."""
     predictions, membership = answers.predictions.block(slice(None)), answers.membership
-    # Without the first, which `tmi` treats apart: groups of targets as most of them are.
-    chosen = np.arange(1, min(1 + targets, len(predictions)))
+    chosen = np.arange(min(targets, len(predictions)))
     by_hand: dict[str, Callable[[], Any]] = {
         "gaussian": lambda: reference.gaussian_scores(
             reference.reduce_logits(predictions)[0], membership, chosen, RIDGE
