@@ -111,7 +111,7 @@ def test_pieces_for_pool_and_downstream(load: Load) -> None:
 
     # The same words in pieces of another size would be finetuned on.
     other = {"pool__chunk_words": 4, "downstream__chunk_words": 3}
-    with pytest.raises(TmiError, match=r"downstream.chunk_words is 3, but the pool is of the same source, with 4"):
+    with pytest.raises(TmiError, match=r"downstream.chunk_words is 3, but the pool of the same source has 4"):
         load(texts, pool__size=30, **other)
     task = load(texts, pool__size=30, pool__overlap_words=2, **other)
     words_of_pool = {word for text in task.pool.raw for word in text.split()}

@@ -158,7 +158,7 @@ def _require_alike_cut(config: Config) -> None:
         wanted, found = getattr(pool, key, None), getattr(downstream, key)
         if wanted != found:
             raise TmiError(
-                f"downstream.{key} is {found}, but the pool is of the same source, with {wanted}: expected the same, or "
+                f"downstream.{key} is {found}, but the pool of the same source has {wanted}: expected the same, or "
                 "pool.overlap_words, which leaves out of the downstream task what is in the pool"
             )
 
