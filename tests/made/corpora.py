@@ -10,6 +10,12 @@ import numpy as np
 
 WORDS = ["river", "stone", "cloud", "paper", "music", "garden", "winter", "silver", "engine", "window", "letter"]
 # Tables of a configuration.
+MODEL = """
+[model]
+kind = "transformers"
+architecture = "gpt2-mini"
+settings = {hidden_size = 16, num_attention_heads = 2}
+"""
 PRETRAINING = """
 [pretrain]
 objective = "causal"

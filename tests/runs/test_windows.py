@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from made.commands import refused, tmi
-from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
+from made.corpora import FINETUNING, MODEL, PRETRAINING, WORDS, write_corpora
 from tmi.config import load_config
 from tmi.runs.directory import RunDirectory
 from tmi.runs.plan import _data
@@ -44,15 +44,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         length = {LENGTH}
         stride = {STRIDE}
         vocabulary = 300
-        [model]
-        kind = "transformers"
-        architecture = "gpt2-mini"
-        settings = {{hidden_size = 16, num_attention_heads = 2}}
         [attack]
         names = ["loss", "direct"]
         [evaluation]
         resamples = 100
         """
+        + MODEL
         + PRETRAINING
         + FINETUNING
     )

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from scipy.special import log_expit
 
 import tmi
-from made.corpora import FINETUNING, PRETRAINING, WORDS, write_corpora
+from made.corpora import FINETUNING, MODEL, PRETRAINING, WORDS, write_corpora
 from tmi.attacks.registry import attack_named
 from tmi.attacks.scoring import score
 from tmi.cli import tmi as cli
@@ -50,10 +50,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = "tokens"
         length = 64
         vocabulary = 300
-        [model]
-        kind = "transformers"
-        architecture = "gpt2-mini"
-        settings = {hidden_size = 16, num_attention_heads = 2}
         [query]
         augmentation = "word-dropout"
         count = 2
@@ -66,6 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [variants.lora.finetune]
         transfer = "lora"
         """
+        + MODEL
         + PRETRAINING
         + FINETUNING
     )
