@@ -80,7 +80,7 @@ def run_bench(
     size: Size,
     *,
     attacks: Sequence[str] = ("tmi", "gaussian", "adapted-lira"),
-    targets: int = 4,
+    targets: int = 3,
     threads: int = 1,
     repeat: int = 7,
     progress: Progress,

@@ -28,7 +28,7 @@ from tmi.cli.options import bars, changes, debuggable
     metavar="NAME",
     help="Time this attack as a whole. Repeatable.",
 )
-@click.option("--targets", type=click.IntRange(min=1), default=4, show_default=True, help="Targets of the attacks.")
+@click.option("--targets", type=click.IntRange(min=1), default=3, show_default=True, help="Targets of the attacks.")
 @click.option(
     "--threads", type=click.IntRange(min=1, max=1024), default=1, show_default=True, help="Threads of the kernels."
 )
