@@ -247,7 +247,7 @@ def _attack_seconds(run: Run, answered: int) -> float:
     with threadpool_limits(1):
         for name in times:
             attack = attack_of(config, name)
-            part = max(parts(attack, config.models, config.targets, len(challenges), 1), key=lambda part: part.size)
+            part = parts(attack, config.models, config.targets, len(challenges), 1)[0]
             # What is loaded or compiled at the first time is no time of every part.
             score_part(attack, answers, Part(range(1), range(min(LEAST_POINTS_PER_PART, len(challenges)))))
             started = time.process_time()

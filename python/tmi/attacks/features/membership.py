@@ -83,9 +83,12 @@ class Evidence:
                 and, within a model, of the points.
             apart: bool ``[models, points]``, models that are treated as the targets are, at each point others.
         """
-        sides = Sides.without(self._answers.membership, targets, apart)
+        sides, others = Sides.without(self._answers.membership, targets, apart), apart
+        if len(targets) > 1:
+            others = np.zeros_like(wanted) if apart is None else apart.copy()
+            others[targets] = True
         columns = [
-            self._compared(x, expected, sides, targets, wanted, apart)
+            self._compared(x, expected, sides, targets[0], wanted, others)
             for x, expected in self._representations(targets, sides, apart)
         ]
         if self._telling_odds is not None:
@@ -99,7 +102,7 @@ class Evidence:
         wanted = np.zeros_like(self._answers.membership)
         wanted[target] = True
         x, expected = self._restored(IDENTITY, sides, self._smoothed([target], apart))
-        features = self._compared(x, expected, sides, [target], wanted, apart)
+        features = self._compared(x, expected, sides, target, wanted, apart)
         shrunken: NDArray[np.float32] = features[:, len(STATISTICS) + _core.EMPIRICAL_BAYES_FEATURES.index("shrunken")]
         return shrunken.astype(np.float64)
 
@@ -108,19 +111,16 @@ class Evidence:
         x: Array,
         expected: Array,
         sides: Sides,
-        targets: Sequence[int],
+        target: int,
         wanted: NDArray[np.bool_],
         apart: NDArray[np.bool_] | None,
     ) -> NDArray[np.float32]:
         """The features of one representation."""
         white, prior = whitened(x, sides, expected)
-        if len(targets) > 1:
-            apart = np.zeros_like(wanted) if apart is None else apart.copy()
-            apart[targets] = True
         compared = _core.leave_one_out_features(
             white,
             self._answers.membership,
-            targets[0],
+            target,
             apart=apart,
             wanted=wanted,
             ridges=[RIDGE],
